@@ -1,0 +1,1 @@
+//! flowstone's configuration: TOML topologies, diagnostics, interpolation.

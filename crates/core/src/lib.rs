@@ -1,0 +1,1 @@
+//! flowstone's plugin API: sources, transforms, sinks, acks, options, conditions.

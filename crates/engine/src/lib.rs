@@ -1,0 +1,1 @@
+//! flowstone's engine: graph, workers, delivery, drain, reload.

@@ -1,0 +1,809 @@
+//! The batch: rows that travel together from a source to the sinks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::column::ABSENT_TAGS;
+use crate::value::index_of;
+use crate::{BitSet, Cell, Column, Page, Path, Row, RowId, RowView, Schema, StrRef, Value};
+
+/// Rows that travel together: one column per field, and what a transform decided about each row.
+///
+/// A row is *live* until a transform takes it out ([`Batch::discard`], [`Batch::reject`], [`Batch::send_to`]); while
+/// a transform runs with a `when`, only some of the live rows are *active* and the others must stay as they are.
+///
+/// # Fields
+///
+/// A field is a [`Path`]. `[a]` may be one value in a row (a string, or an object as one [`Value`]), or lie spread
+/// over the columns `[a][b]`, `[a][c]`; never both in one row. Reading or removing `[a]` covers everything below it.
+#[derive(Debug)]
+pub struct Batch {
+    schema: Arc<Schema>,
+    columns: Vec<Arc<Column>>,
+    ids: Arc<Vec<RowId>>,
+    rows: usize,
+    pages: Vec<Page>,
+    tag_lists: Arc<Vec<Arc<[Arc<str>]>>>,
+    live: Option<BitSet>,
+    active: Option<BitSet>,
+    acts: Vec<Act>,
+    unmatched: Option<BitSet>,
+}
+
+/// What a transform did with rows that do not go on through its default output. A typed act with a reason: rows never
+/// just vanish.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// The rows are dropped on purpose.
+    Discard {
+        /// The reason, a metric label: `condition_false`, `empty_line`.
+        reason: &'static str,
+        /// Which rows.
+        rows: BitSet,
+    },
+    /// The rows go to the named output of this number (see `Transform::outputs`); they may go to several.
+    Send {
+        /// Index into the transform's named outputs.
+        output: usize,
+        /// Which rows.
+        rows: BitSet,
+    },
+    /// The row goes to the component's `rejected` port, whole.
+    Reject(usize, Reject),
+}
+
+/// Why a record was rejected. Becomes `rejected = {component, type, reason, detail, time}` beside the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// What went wrong in one word, a metric label: `field_count`, `not_a_number`, `mapper_parsing_exception`.
+    pub reason: std::borrow::Cow<'static, str>,
+    /// The same for people: what was found, what was expected.
+    pub detail: String,
+}
+
+impl Reject {
+    /// A rejection.
+    pub fn new(reason: impl Into<std::borrow::Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self { reason: reason.into(), detail: detail.into() }
+    }
+}
+
+/// A field cannot be set there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetError {
+    /// The path that was to be set.
+    pub path: Path,
+    /// The part of it that holds something without fields.
+    pub holder: Path,
+    /// What it holds: `string`, `integer`.
+    pub kind: &'static str,
+}
+
+impl std::fmt::Display for SetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot set `{}`: `{}` holds a value of type {}, not an object", self.path, self.holder, self.kind)
+    }
+}
+
+impl std::error::Error for SetError {}
+
+// === impl Batch ===
+
+impl Batch {
+    /// A batch of rows with these ids and no fields yet.
+    pub fn new(ids: Vec<RowId>) -> Self {
+        let rows = ids.len();
+        Self {
+            schema: Schema::of(Vec::new()),
+            columns: Vec::new(),
+            ids: Arc::new(ids),
+            rows,
+            pages: Vec::new(),
+            tag_lists: Arc::default(),
+            live: None,
+            active: None,
+            acts: Vec::new(),
+            unmatched: None,
+        }
+    }
+
+    /// A batch of lines: `message` and `@timestamp` (the time of reading, milliseconds since the epoch). `lines` are
+    /// places within `page`, which becomes page 0.
+    pub fn of_lines(page: Page, lines: Vec<StrRef>, ids: Vec<RowId>, read_at: i64) -> Self {
+        debug_assert_eq!(lines.len(), ids.len(), "one id per line");
+        let mut batch = Self::new(ids);
+        batch.pages.push(page);
+        batch.put_columns(vec![
+            (Path::message(), Column::Str(lines)),
+            (Path::timestamp(), Column::Const(Value::Time(read_at))),
+        ]);
+        batch
+    }
+
+    /// How many rows there are, live or not.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are no rows at all.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// How many rows are live.
+    pub fn live_count(&self) -> usize {
+        self.live.as_ref().map_or(self.rows, BitSet::count)
+    }
+
+    /// Whether `row` is live.
+    pub fn is_live(&self, row: usize) -> bool {
+        self.live.as_ref().is_none_or(|live| live.contains(row))
+    }
+
+    /// The live rows, ascending.
+    pub fn live_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        rows_of(self.live.as_ref(), self.rows)
+    }
+
+    /// The live rows as a set.
+    pub fn live_set(&self) -> BitSet {
+        self.live.clone().unwrap_or_else(|| BitSet::all(self.rows))
+    }
+
+    /// The rows that the running transform may touch, ascending: the live ones for which its `when` holds.
+    pub fn active_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        rows_of(self.active.as_ref().or(self.live.as_ref()), self.rows)
+    }
+
+    /// The active rows as a set of their own, for a loop that writes to the batch.
+    pub fn active_set(&self) -> BitSet {
+        self.active.clone().unwrap_or_else(|| self.live_set())
+    }
+
+    /// Whether every live row is active, so that whole columns may be replaced.
+    pub fn all_active(&self) -> bool {
+        self.active.is_none()
+    }
+
+    /// Limits the running transform to `rows` (and to the live ones); `None` makes every live row active.
+    pub fn set_active(&mut self, rows: Option<BitSet>) {
+        self.active = rows.map(|mut rows| {
+            if let Some(live) = &self.live {
+                rows.intersect(live);
+            }
+            rows
+        });
+    }
+
+    /// Keeps only these rows live.
+    pub fn retain(&mut self, rows: BitSet) {
+        match &mut self.live {
+            Some(live) => live.intersect(&rows),
+            None => self.live = Some(rows),
+        }
+    }
+
+    fn kill(&mut self, row: usize) {
+        self.live.get_or_insert_with(|| BitSet::all(self.rows)).remove(row);
+        if let Some(active) = &mut self.active {
+            active.remove(row);
+        }
+    }
+
+    // --- rows
+
+    /// Calls `each` for every active row: the documented way to write a transform.
+    pub fn rows(&mut self, mut each: impl FnMut(&mut Row<'_>)) {
+        for row in self.active_set().iter() {
+            each(&mut Row::new(self, row));
+        }
+    }
+
+    /// One row to read from.
+    pub fn row(&self, row: usize) -> RowView<'_> {
+        RowView::new(self, row)
+    }
+
+    /// One row to read from and write to, active or not.
+    pub fn row_mut(&mut self, row: usize) -> Row<'_> {
+        Row::new(self, row)
+    }
+
+    /// The id of `row`.
+    pub fn id(&self, row: usize) -> RowId {
+        self.ids[row]
+    }
+
+    /// Replaces every row's id (the engine, where two paths from one source meet in one sink).
+    pub fn map_ids(&mut self, each: impl Fn(RowId) -> RowId) {
+        for id in Arc::make_mut(&mut self.ids) {
+            *id = each(*id);
+        }
+    }
+
+    // --- acts
+
+    /// Takes `row` out on purpose; `reason` is counted.
+    pub fn discard(&mut self, row: usize, reason: &'static str) {
+        self.kill(row);
+        for act in &mut self.acts {
+            if let Act::Discard { reason: known, rows } = act
+                && *known == reason
+            {
+                return rows.insert(row);
+            }
+        }
+        let mut rows = BitSet::none(self.rows);
+        rows.insert(row);
+        self.acts.push(Act::Discard { reason, rows });
+    }
+
+    /// Takes all of `rows` out on purpose.
+    pub fn discard_rows(&mut self, rows: BitSet, reason: &'static str) {
+        if rows.count() == 0 {
+            return;
+        }
+        self.live.get_or_insert_with(|| BitSet::all(self.rows)).subtract(&rows);
+        if let Some(active) = &mut self.active {
+            active.subtract(&rows);
+        }
+        self.acts.push(Act::Discard { reason, rows });
+    }
+
+    /// Takes `row` out and sends it, as it is now, to the component's `rejected` port.
+    pub fn reject(&mut self, row: usize, reject: Reject) {
+        self.kill(row);
+        self.acts.push(Act::Reject(row, reject));
+    }
+
+    /// Sends `rows` to the named output `output`; they leave the default output. May be called again with overlapping
+    /// rows for another output.
+    pub fn send_to(&mut self, output: usize, rows: BitSet) {
+        if rows.count() == 0 {
+            return;
+        }
+        self.live.get_or_insert_with(|| BitSet::all(self.rows)).subtract(&rows);
+        self.acts.push(Act::Send { output, rows });
+    }
+
+    /// Marks `row` as not matched: it gets no `add_field`, `remove_field`, `add_tag`, `remove_tag` (Logstash's rule).
+    pub fn not_matched(&mut self, row: usize) {
+        self.unmatched.get_or_insert_with(|| BitSet::none(self.rows)).insert(row);
+    }
+
+    /// What the transform did with single rows, and leaves none behind (the engine, after each transform).
+    pub fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    /// The rows marked by [`Batch::not_matched`], and leaves none behind.
+    pub fn take_unmatched(&mut self) -> Option<BitSet> {
+        self.unmatched.take()
+    }
+
+    // --- columns
+
+    /// The fields, column by column.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The column at `index` of the schema.
+    pub fn column(&self, index: usize) -> &Column {
+        &self.columns[index]
+    }
+
+    /// The column of `path`, if the batch has one.
+    pub fn column_of(&self, path: &Path) -> Option<&Column> {
+        Some(self.column(self.schema.position(path)?))
+    }
+
+    /// Puts whole columns in place, replacing those of the same path. Only for sources and for transforms that see
+    /// every row ([`Batch::all_active`]). A column's length must be [`Batch::len`]. Columns above or below a path are
+    /// left alone: the caller knows that no row has both.
+    pub fn put_columns(&mut self, columns: Vec<(Path, Column)>) {
+        let new: Vec<Path> = columns.iter().map(|(path, _)| path.clone()).collect();
+        self.schema = self.schema.with(&new);
+        self.columns.resize_with(self.schema.fields().len(), || Arc::new(Column::Absent));
+        for (path, column) in columns {
+            debug_assert!(
+                match &column {
+                    Column::Absent | Column::Const(_) => true,
+                    Column::Bool(c) => c.len() == self.rows,
+                    Column::Int(c) | Column::Time(c) => c.len() == self.rows,
+                    Column::Float(c) => c.len() == self.rows,
+                    Column::Str(c) => c.len() == self.rows,
+                    Column::Tags(c) => c.len() == self.rows,
+                    Column::Any(c) => c.len() == self.rows,
+                },
+                "column {path} is as long as the batch"
+            );
+            if let Some(index) = self.schema.position(&path) {
+                self.columns[index] = Arc::new(column);
+            }
+        }
+    }
+
+    /// Removes the columns of `path` and of everything below it, for every row. Where only some rows are active, use
+    /// [`Row::remove`].
+    pub fn drop_columns(&mut self, path: &Path) {
+        let fields = self.schema.fields();
+        if !fields.iter().any(|field| field.is_within(path)) {
+            return;
+        }
+        let keep: Vec<usize> = (0..fields.len()).filter(|&index| !fields[index].is_within(path)).collect();
+        let fields = keep.iter().map(|&index| fields[index].clone()).collect();
+        self.columns = keep.into_iter().map(|index| Arc::clone(&self.columns[index])).collect();
+        self.schema = Schema::of(fields);
+    }
+
+    /// Renames (or copies) the columns of `from` and of everything below it, for every row, in constant time per
+    /// column. Refuses (`false`) what needs a look at each row: a path with several names, a target that some row
+    /// already has, a source that not every live row has.
+    pub fn move_columns(&mut self, from: &Path, to: &Path, keep_source: bool) -> bool {
+        if from.names().len() > 1 || to.names().len() > 1 || from == to || !self.all_active() {
+            return false;
+        }
+        let fields = self.schema.fields();
+        if fields.iter().any(|field| field.is_within(to)) {
+            return false;
+        }
+        let moved: Vec<(Path, Arc<Column>)> = fields
+            .iter()
+            .zip(&self.columns)
+            .filter(|(field, _)| field.is_within(from))
+            .map(|(field, column)| (to.join(&field.names()[1..]), Arc::clone(column)))
+            .collect();
+        if !keep_source {
+            self.drop_columns(from);
+        }
+        let paths: Vec<Path> = moved.iter().map(|(path, _)| path.clone()).collect();
+        self.schema = self.schema.with(&paths);
+        self.columns.resize_with(self.schema.fields().len(), || Arc::new(Column::Absent));
+        for (path, column) in moved {
+            if let Some(index) = self.schema.position(&path) {
+                self.columns[index] = column;
+            }
+        }
+        true
+    }
+
+    /// The cell of `row` in the column at `index`.
+    #[inline]
+    pub fn cell(&self, index: usize, row: usize) -> Cell<'_> {
+        match &*self.columns[index] {
+            column if !column.is_present(row) => Cell::Absent,
+            Column::Absent => Cell::Absent,
+            Column::Const(value) => Cell::of(value),
+            Column::Bool(cells) => Cell::Bool(cells[row] == 1),
+            Column::Int(cells) => Cell::Int(cells[row]),
+            Column::Time(cells) => Cell::Time(cells[row]),
+            Column::Float(cells) => Cell::Float(cells[row]),
+            Column::Str(cells) => Cell::Str(self.text(cells[row])),
+            Column::Tags(cells) => Cell::Tags(&self.tag_lists[cells[row] as usize]),
+            Column::Any(cells) => cells[row].as_ref().map_or(Cell::Absent, Cell::of),
+        }
+    }
+
+    /// The text at `place`; empty if absent.
+    #[inline]
+    pub fn text(&self, place: StrRef) -> &str {
+        self.pages
+            .get(place.page as usize)
+            .and_then(|page| page.as_str().get(place.offset as usize..(place.offset + place.len) as usize))
+            .unwrap_or_default()
+    }
+
+    /// The pages that string cells point into.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Adds a page and gives its number, for columns made by hand.
+    pub fn push_page(&mut self, page: Page) -> u32 {
+        self.pages.push(page);
+        (self.pages.len() - 1) as u32
+    }
+
+    /// Copies `text` into the batch's scratch page.
+    pub fn push_text(&mut self, text: &str) -> StrRef {
+        if let Some(page) = self.pages.last_mut()
+            && let Some((offset, len)) = page.push(text)
+        {
+            return StrRef { page: (self.pages.len() - 1) as u32, offset, len };
+        }
+        let mut page = Page::scratch();
+        let Some((offset, len)) = page.push(text) else { return StrRef::ABSENT };
+        StrRef { page: self.push_page(page), offset, len }
+    }
+
+    /// A number for a list of tags, for columns made by hand.
+    pub fn tag_list(&mut self, tags: &[Arc<str>]) -> u32 {
+        if let Some(known) = self.tag_lists.iter().position(|list| **list == *tags) {
+            return known as u32;
+        }
+        let lists = Arc::make_mut(&mut self.tag_lists);
+        lists.push(tags.into());
+        (lists.len() - 1) as u32
+    }
+
+    /// Sharing copy for fan-out: columns and pages are shared until one side writes.
+    #[must_use]
+    pub fn share(&mut self) -> Self {
+        self.pages.iter_mut().for_each(Page::freeze);
+        Self {
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone(),
+            ids: Arc::clone(&self.ids),
+            rows: self.rows,
+            pages: self.pages.clone(),
+            tag_lists: Arc::clone(&self.tag_lists),
+            live: self.live.clone(),
+            active: None,
+            acts: Vec::new(),
+            unmatched: None,
+        }
+    }
+
+    /// A batch of only these rows, in this order. Few rows of a large page get a page of their own, so that they do
+    /// not hold the large one in memory.
+    #[must_use]
+    pub fn pick(&mut self, rows: &[usize]) -> Self {
+        let mut picked = self.share();
+        picked.live = None;
+        picked.rows = rows.len();
+        picked.ids = Arc::new(rows.iter().map(|&row| self.ids[row]).collect());
+        picked.columns = self.columns.iter().map(|column| Arc::new(column.gather(rows))).collect();
+        picked.repage();
+        picked
+    }
+
+    fn repage(&mut self) {
+        let held: usize = self.pages.iter().map(|page| page.as_str().len()).sum();
+        let used: usize = self
+            .columns
+            .iter()
+            .map(|column| match &**column {
+                Column::Str(cells) => cells.iter().map(|place| place.len as usize).sum(),
+                _ => 0,
+            })
+            .sum();
+        if held < 4096 || used > held / 4 {
+            return;
+        }
+        let mut text = String::with_capacity(used);
+        for column in &mut self.columns {
+            if let Column::Str(cells) = Arc::make_mut(column) {
+                for place in cells.iter_mut().filter(|place| !place.is_absent()) {
+                    let start = text.len();
+                    text.push_str(&self.pages[place.page as usize].as_str()[place.offset as usize..][..place.len as usize]);
+                    *place = StrRef { page: 0, offset: start as u32, len: place.len };
+                }
+            }
+        }
+        self.pages = vec![Page::from_text(text)];
+    }
+
+    /// Bytes held by columns and pages, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        self.pages.iter().map(|page| page.as_str().len()).sum::<usize>()
+            + self.columns.iter().map(|column| column.memory_bytes()).sum::<usize>()
+            + self.rows * size_of::<RowId>()
+    }
+
+    // --- one field of one row
+
+    /// The value of `path` in `row`, assembled from everything below it if it is an object spread over columns.
+    pub fn get(&self, row: usize, path: &Path) -> Option<Value> {
+        if let Some(index) = self.schema.position(path) {
+            let cell = self.cell(index, row);
+            if !cell.is_absent() {
+                return cell.to_value();
+            }
+        }
+        let names = path.names();
+        for depth in 1..names.len() {
+            if let Some(index) = self.position_of_names(&names[..depth]) {
+                match self.cell(index, row) {
+                    Cell::Absent => {}
+                    Cell::Any(value) => return value.descend(&names[depth..]).cloned(),
+                    Cell::Tags(tags) if names.len() == depth + 1 => {
+                        let tag = &tags[index_of(&names[depth], tags.len())?];
+                        return Some(Value::Str(Arc::clone(tag)));
+                    }
+                    _ => return None,
+                }
+            }
+        }
+        self.assemble(row, path)
+    }
+
+    /// Whether `row` has anything at `path`.
+    pub fn has(&self, row: usize, path: &Path) -> bool {
+        self.get(row, path).is_some()
+    }
+
+    fn position_of_names(&self, names: &[Arc<str>]) -> Option<usize> {
+        self.schema.fields().iter().position(|field| field.names() == names)
+    }
+
+    fn assemble(&self, row: usize, path: &Path) -> Option<Value> {
+        let mut found = None;
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            if field.names().len() > path.names().len() && field.is_within(path) {
+                let Some(value) = self.cell(index, row).to_value() else { continue };
+                let object = found.get_or_insert_with(Value::object);
+                insert_below(object, &field.names()[path.names().len()..], value);
+            }
+        }
+        found
+    }
+
+    /// Sets `path` in `row`. Objects on the way are made; a number addresses a list element, past the end fills with
+    /// null. A name below a string, a number or null cannot be set.
+    pub fn set(&mut self, row: usize, path: &Path, value: impl Into<Value>) -> Result<(), SetError> {
+        let value = value.into();
+        let names = path.names();
+        for depth in 1..names.len() {
+            let Some(index) = self.position_of_names(&names[..depth]) else { continue };
+            let holder = match self.cell(index, row) {
+                Cell::Absent => continue,
+                cell => cell.to_value(),
+            };
+            let mut holder = holder.unwrap_or(Value::Null);
+            if let Err(kind) = set_below(&mut holder, &names[depth..], value) {
+                return Err(SetError { path: path.clone(), holder: Path::new(&names[..depth]), kind });
+            }
+            self.store(index, row, holder);
+            return Ok(());
+        }
+        self.clear_below(row, path);
+        let index = self.column_for(path);
+        self.store(index, row, value);
+        Ok(())
+    }
+
+    /// Sets `path` in `row` to text, without an allocation of its own.
+    pub fn set_str(&mut self, row: usize, path: &Path, text: &str) -> Result<(), SetError> {
+        if path.names().len() > 1 {
+            return self.set(row, path, text);
+        }
+        self.clear_below(row, path);
+        let index = self.column_for(path);
+        if matches!(*self.columns[index], Column::Absent) {
+            self.columns[index] = Arc::new(Column::Str(vec![StrRef::ABSENT; self.rows]));
+        }
+        if matches!(*self.columns[index], Column::Str(_)) {
+            let place = self.push_text(text);
+            if let Column::Str(cells) = Arc::make_mut(&mut self.columns[index]) {
+                cells[row] = place;
+            }
+        } else {
+            self.store(index, row, Value::from(text));
+        }
+        Ok(())
+    }
+
+    fn column_for(&mut self, path: &Path) -> usize {
+        if let Some(index) = self.schema.position(path) {
+            return index;
+        }
+        self.schema = self.schema.with(std::slice::from_ref(path));
+        self.columns.push(Arc::new(Column::Absent));
+        self.columns.len() - 1
+    }
+
+    fn store(&mut self, index: usize, row: usize, value: Value) {
+        let rows = self.rows;
+        if let Value::Str(text) = &value
+            && matches!(*self.columns[index], Column::Absent | Column::Str(_))
+        {
+            let place = self.push_text(text);
+            let column = Arc::make_mut(&mut self.columns[index]);
+            if matches!(column, Column::Absent) {
+                *column = Column::Str(vec![StrRef::ABSENT; rows]);
+            }
+            if let Column::Str(cells) = column {
+                cells[row] = place;
+            }
+            return;
+        }
+        if let Value::Array(items) = &value
+            && matches!(*self.columns[index], Column::Absent | Column::Tags(_))
+            && let Some(tags) = items.iter().map(|item| if let Value::Str(tag) = item { Some(Arc::clone(tag)) } else { None }).collect::<Option<Vec<_>>>()
+            && self.tag_lists.len() < 256
+        {
+            let list = self.tag_list(&tags);
+            let column = Arc::make_mut(&mut self.columns[index]);
+            if matches!(column, Column::Absent) {
+                *column = Column::Tags(vec![ABSENT_TAGS; rows]);
+            }
+            if let Column::Tags(cells) = column {
+                cells[row] = list;
+            }
+            return;
+        }
+        let column = Arc::make_mut(&mut self.columns[index]);
+        if matches!(column, Column::Absent) {
+            *column = Column::absent_like(&value, rows);
+        }
+        if let Err(value) = column.store(row, value) {
+            // The one way a column changes its kind: the other rows keep their types inside `Any`.
+            let mut cells: Vec<Option<Value>> = (0..rows).map(|row| self.cell(index, row).to_value()).collect();
+            cells[row] = Some(value);
+            self.columns[index] = Arc::new(Column::Any(cells));
+        }
+    }
+
+    fn clear_cell(&mut self, index: usize, row: usize) {
+        if self.columns[index].is_present(row) {
+            Arc::make_mut(&mut self.columns[index]).clear(row, self.rows);
+        }
+    }
+
+    fn clear_below(&mut self, row: usize, path: &Path) {
+        let below = |field: &Path| field.names().len() > path.names().len() && field.is_within(path);
+        for index in 0..self.columns.len() {
+            if below(&self.schema.fields()[index]) {
+                self.clear_cell(index, row);
+            }
+        }
+    }
+
+    /// Removes `path` and everything below it from `row` and gives what was there. An object that loses its last
+    /// member stays as `{}`.
+    pub fn remove(&mut self, row: usize, path: &Path) -> Option<Value> {
+        let removed = self.get(row, path)?;
+        let names = path.names();
+        for depth in 1..names.len() {
+            let Some(index) = self.position_of_names(&names[..depth]) else { continue };
+            let Some(mut holder) = self.cell(index, row).to_value() else { continue };
+            remove_below(&mut holder, &names[depth..]);
+            self.store(index, row, holder);
+            return Some(removed);
+        }
+        self.clear_below(row, path);
+        if let Some(index) = self.schema.position(path) {
+            self.clear_cell(index, row);
+        }
+        if let Some(parent) = path.parent()
+            && !self.has(row, &parent)
+        {
+            let index = self.column_for(&parent);
+            self.store(index, row, Value::object());
+        }
+        Some(removed)
+    }
+
+    /// Adds a tag to `row` as Logstash's `event.tag` does: `tags` becomes a list if it is a single value, and a tag
+    /// that is there is not added twice.
+    pub fn tag(&mut self, row: usize, tag: &Arc<str>) {
+        let path = Path::tags();
+        let index = self.column_for(&path);
+        let list = match self.cell(index, row) {
+            Cell::Absent => match self.assemble(row, &path) {
+                Some(object) => vec![object, Value::Str(Arc::clone(tag))],
+                None => return self.store_tags(index, row, std::slice::from_ref(tag)),
+            },
+            Cell::Tags(tags) => {
+                if tags.contains(tag) {
+                    return;
+                }
+                let tags: Vec<Arc<str>> = tags.iter().chain([tag]).cloned().collect();
+                return self.store_tags(index, row, &tags);
+            }
+            cell => {
+                let mut list = match cell.to_value() {
+                    Some(Value::Array(items)) => items,
+                    Some(single) if single == Value::Str(Arc::clone(tag)) => return,
+                    Some(single) => vec![single],
+                    None => Vec::new(),
+                };
+                if list.contains(&Value::Str(Arc::clone(tag))) {
+                    return;
+                }
+                list.push(Value::Str(Arc::clone(tag)));
+                list
+            }
+        };
+        self.clear_below(row, &path);
+        self.store(index, row, Value::Array(list));
+    }
+
+    fn store_tags(&mut self, index: usize, row: usize, tags: &[Arc<str>]) {
+        self.store(index, row, Value::Array(tags.iter().map(|tag| Value::Str(Arc::clone(tag))).collect()));
+    }
+
+    /// The whole row as an object, `[@metadata]` included: for tests, the row face's `to_value` and dead letters.
+    pub fn to_value(&self, row: usize) -> Value {
+        let mut document = Value::object();
+        // Sorted by path so that a holder comes before what lies below it.
+        let order: BTreeMap<&str, usize> =
+            self.schema.fields().iter().enumerate().map(|(index, field)| (field.as_str(), index)).collect();
+        for index in order.into_values() {
+            if let Some(value) = self.cell(index, row).to_value() {
+                insert_below(&mut document, self.schema.fields()[index].names(), value);
+            }
+        }
+        document
+    }
+}
+
+fn rows_of(set: Option<&BitSet>, rows: usize) -> impl Iterator<Item = usize> + '_ {
+    let all = if set.is_none() { 0..rows } else { 0..0 };
+    all.chain(set.into_iter().flat_map(BitSet::iter))
+}
+
+fn insert_below(object: &mut Value, names: &[Arc<str>], value: Value) {
+    let Value::Object(map) = object else { return };
+    match names {
+        [] => {}
+        [name] => {
+            map.insert(Arc::clone(name), value);
+        }
+        [name, rest @ ..] => insert_below(map.entry(Arc::clone(name)).or_insert_with(Value::object), rest, value),
+    }
+}
+
+/// Sets `names` below `holder`; the error is the kind of what cannot hold fields.
+fn set_below(holder: &mut Value, names: &[Arc<str>], value: Value) -> Result<(), &'static str> {
+    let Some((name, rest)) = names.split_first() else {
+        *holder = value;
+        return Ok(());
+    };
+    match holder {
+        Value::Object(map) => {
+            if rest.is_empty() {
+                map.insert(Arc::clone(name), value);
+                return Ok(());
+            }
+            set_below(map.entry(Arc::clone(name)).or_insert_with(Value::object), rest, value)
+        }
+        Value::Array(items) => {
+            // A name that is no number addresses nothing in a list: Logstash leaves the event as it is.
+            let Ok(number) = name.parse::<i64>() else { return Ok(()) };
+            let index = match (usize::try_from(number), index_of(name, items.len())) {
+                (_, Some(index)) => index,
+                // A far index would fill memory with nulls.
+                (Ok(past_end), None) if past_end < 65_536 => {
+                    items.resize(past_end + 1, Value::Null);
+                    past_end
+                }
+                _ => return Err("array"),
+            };
+            if rest.is_empty() {
+                items[index] = value;
+                return Ok(());
+            }
+            if items[index] == Value::Null {
+                items[index] = Value::object();
+            }
+            set_below(&mut items[index], rest, value)
+        }
+        other => Err(other.kind()),
+    }
+}
+
+fn remove_below(holder: &mut Value, names: &[Arc<str>]) {
+    let Some((name, rest)) = names.split_first() else { return };
+    match holder {
+        Value::Object(map) if rest.is_empty() => {
+            map.shift_remove(&**name);
+        }
+        Value::Object(map) => {
+            if let Some(below) = map.get_mut(&**name) {
+                remove_below(below, rest);
+            }
+        }
+        Value::Array(items) => {
+            if let Some(index) = index_of(name, items.len()) {
+                if rest.is_empty() {
+                    items.remove(index);
+                } else {
+                    remove_below(&mut items[index], rest);
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,93 @@
+//! Shared text that string cells point into.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// A stretch of UTF-8 text shared by the string cells of a batch, and whether any of it needs escaping in JSON.
+#[derive(Clone, Debug)]
+pub struct Page {
+    text: Text,
+    clean: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Text {
+    Shared(ByteString),
+    Scratch(String),
+}
+
+/// Whether `text` holds a byte that JSON must escape (`"`, `\`, U+0000 to U+001F).
+///
+/// One pass over the whole text without a branch per byte, so that the compiler uses vector instructions.
+pub fn needs_escape(text: &[u8]) -> bool {
+    text.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+}
+
+impl Page {
+    /// A page over `bytes`, or the bytes back if they are not UTF-8.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, Bytes> {
+        match ByteString::try_from(bytes.clone()) {
+            Ok(text) => Ok(Self::from_text(text)),
+            Err(_) => Err(bytes),
+        }
+    }
+
+    /// A page over `text`.
+    pub fn from_text(text: impl Into<ByteString>) -> Self {
+        let text = text.into();
+        let clean = !needs_escape(text.as_bytes());
+        Self { text: Text::Shared(text), clean }
+    }
+
+    /// A page of lines: a newline between cells does not count as something to escape, because no cell spans it.
+    /// The caller promises that no string cell that points into this page contains a newline.
+    pub fn of_lines(text: impl Into<ByteString>) -> Self {
+        let text = text.into();
+        let dirty = text.as_bytes().iter().fold(false, |found, &byte| {
+            found | ((byte < 0x20) & (byte != b'\n')) | (byte == b'"') | (byte == b'\\')
+        });
+        Self { text: Text::Shared(text), clean: !dirty }
+    }
+
+    /// An empty page that grows.
+    pub(crate) fn scratch() -> Self {
+        Self { text: Text::Scratch(String::new()), clean: true }
+    }
+
+    pub(crate) fn is_scratch(&self) -> bool {
+        matches!(self.text, Text::Scratch(_))
+    }
+
+    /// Appends to a scratch page and gives the place, or `None` if this page does not grow (any more).
+    pub(crate) fn push(&mut self, text: &str) -> Option<(u32, u32)> {
+        let Text::Scratch(page) = &mut self.text else { return None };
+        let offset = u32::try_from(page.len()).ok()?;
+        let len = u32::try_from(text.len()).ok()?;
+        offset.checked_add(len)?;
+        page.push_str(text);
+        self.clean = self.clean && !needs_escape(text.as_bytes());
+        Some((offset, len))
+    }
+
+    /// Makes a scratch page shareable without a copy of its text on each clone.
+    pub(crate) fn freeze(&mut self) {
+        if let Text::Scratch(page) = &mut self.text {
+            self.text = Text::Shared(ByteString::from(std::mem::take(page)));
+        }
+    }
+
+    /// The whole text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        match &self.text {
+            Text::Shared(text) => text,
+            Text::Scratch(text) => text,
+        }
+    }
+
+    /// Whether nothing in the page needs escaping in JSON.
+    #[inline]
+    pub fn is_clean(&self) -> bool {
+        self.clean
+    }
+}

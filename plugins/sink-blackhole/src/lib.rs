@@ -1,0 +1,1 @@
+//! Counts events and forgets them.
