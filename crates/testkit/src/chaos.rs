@@ -1,0 +1,778 @@
+//! A proxy in front of a node that misbehaves on demand: what a real node will not do when asked.
+//!
+//! A [`ChaosProxy`] passes everything through, byte for byte, until a [`Rule`] says otherwise. Rules come and go
+//! while it runs. It sees whole messages, never half of one, so a test knows what the server had processed when
+//! the client lost its reply. Every request is recorded ([`ChaosProxy::requests`]).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use flowstone_testkit::chaos::{ChaosProxy, Fault, Rule};
+//!
+//! let proxy = ChaosProxy::start("http://127.0.0.1:9200").unwrap();
+//! proxy.rule(Rule::bulk(Fault::Hold));
+//! // start the program against proxy.url(), then
+//! assert!(proxy.wait_until(Duration::from_secs(10), |now| now.held == 1));
+//! // ... the server has the documents, the program does not know it: kill the program here
+//! proxy.clear();
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::http::{Background, Client, Ending, Message, Reply, Request, Wire, send};
+
+/// A proxy on a free port of 127.0.0.1, until it is dropped.
+pub struct ChaosProxy {
+    background: Background,
+    shared: Arc<Shared>,
+}
+
+/// What to do to a request or to its reply.
+#[derive(Clone)]
+pub enum Fault {
+    /// The server does not see the request; the client gets this reply ([`Reply::never`] and
+    /// [`Reply::hang_up`] among them).
+    Answer(Reply),
+    /// The server has processed the request; its reply comes so much later.
+    Delay(Duration),
+    /// The server has processed the request; its reply is held until [`ChaosProxy::release`] or
+    /// [`ChaosProxy::clear`].
+    Hold,
+    /// The server has processed the request; the connection closes instead of a reply.
+    LoseReply,
+    /// The server has processed the request; the connection closes after so many bytes of the reply's body,
+    /// framing of chunks included.
+    Cut(usize),
+    /// The server has processed the request; its reply, when it is JSON, is changed. See [`Fault::edit`].
+    Edit(Edit),
+    /// Of the rows of a bulk request, the first `refuse` of every `of` never reach the server and come back as
+    /// items with status 429; the others are processed.
+    RefuseItems {
+        /// How many of every `of` rows.
+        refuse: usize,
+        /// The length of the pattern.
+        of: usize,
+    },
+}
+
+/// A change to a reply's JSON.
+#[derive(Clone)]
+pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+/// A fault and the requests that it is for. The oldest rule that wants a request gets it.
+pub struct Rule {
+    fault: Fault,
+    wants: Box<dyn Fn(&Request) -> bool + Send>,
+    skip: usize,
+    times: usize,
+    /// `fire` of every `of`.
+    fire: usize,
+    of: usize,
+    seen: usize,
+    fired: usize,
+}
+
+/// What happens in the proxy at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Requests that have arrived whole, from the beginning.
+    pub arrived: usize,
+    /// Requests without a whole reply, their client still there.
+    pub in_flight: usize,
+    /// Replies of the server that are being held or delayed: the server has processed these requests.
+    pub held: usize,
+}
+
+/// A request that has passed, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The request, its body empty after [`ChaosProxy::forget_bodies`].
+    pub request: Request,
+    /// When it had arrived whole.
+    pub at: Instant,
+    /// The status that the server answered; `None`: it did not see the request or gave no whole reply.
+    pub server_status: Option<u16>,
+    /// The status of the whole reply that was written to the client's connection; `None`: there was none.
+    pub client_status: Option<u16>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    release: Notify,
+}
+
+struct State {
+    upstream: SocketAddr,
+    refuse: bool,
+    forget_bodies: bool,
+    rules: Vec<Rule>,
+    now: Now,
+    requests: Vec<Recorded>,
+}
+
+/// Counts something in [`Now`] as long as it lives.
+struct Counted<'a> {
+    shared: &'a Shared,
+    field: fn(&mut Now) -> &mut usize,
+}
+
+// === impl ChaosProxy ===
+
+impl ChaosProxy {
+    /// Starts a proxy in front of `http://HOST:PORT`.
+    pub fn start(upstream: &str) -> io::Result<Self> {
+        let state = State {
+            upstream: address(upstream)?,
+            refuse: false,
+            forget_bodies: false,
+            rules: Vec::new(),
+            now: Now::default(),
+            requests: Vec::new(),
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), release: Notify::new() });
+        let serving = Arc::clone(&shared);
+        let background = Background::serve("chaos-proxy", move |wire| {
+            let shared = Arc::clone(&serving);
+            async move { connection(&shared, wire).await }
+        })?;
+        Ok(Self { background, shared })
+    }
+
+    /// `http://127.0.0.1:PORT`, for the client under test.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.background.addr)
+    }
+
+    /// Adds a rule, behind those that are there.
+    pub fn rule(&self, rule: Rule) {
+        self.shared.lock().rules.push(rule);
+    }
+
+    /// Takes all rules away, accepts connections again and lets held and delayed replies go: from now on
+    /// everything passes through. Connections under [`Reply::never`] stay silent.
+    pub fn clear(&self) {
+        {
+            let mut state = self.shared.lock();
+            state.rules.clear();
+            state.refuse = false;
+        }
+        self.release();
+    }
+
+    /// Lets the replies go that are being held or delayed now; rules stay, so later ones are held again.
+    pub fn release(&self) {
+        self.shared.release.notify_waiters();
+    }
+
+    /// When on: resets new connections at once, and open ones at their next request.
+    pub fn refuse(&self, on: bool) {
+        self.shared.lock().refuse = on;
+    }
+
+    /// Goes on with another server, from the next request on.
+    pub fn redirect(&self, upstream: &str) -> io::Result<()> {
+        let upstream = address(upstream)?;
+        self.shared.lock().upstream = upstream;
+        Ok(())
+    }
+
+    /// Records requests without their bodies from now on, for tests of many megabytes.
+    pub fn forget_bodies(&self) {
+        self.shared.lock().forget_bodies = true;
+    }
+
+    /// All requests so far, in the order in which they had arrived.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// All bulk requests so far.
+    pub fn bulks(&self) -> Vec<Recorded> {
+        self.shared.lock().requests.iter().filter(|r| r.request.is_bulk()).cloned().collect()
+    }
+
+    /// What happens now.
+    pub fn now(&self) -> Now {
+        self.shared.lock().now
+    }
+
+    /// Blocks until this is so, and says whether it came to be within the time.
+    #[must_use]
+    pub fn wait_until(&self, within: Duration, is_so: impl Fn(Now) -> bool) -> bool {
+        let end = Instant::now() + within;
+        loop {
+            if is_so(self.now()) {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// One client's connection, and one to the server at most.
+async fn connection(shared: &Shared, mut client: Wire) -> io::Result<()> {
+    if shared.lock().refuse {
+        client.reset();
+        return Ok(());
+    }
+    let mut server: Option<(SocketAddr, Wire)> = None;
+    while let Some((request, message)) = client.request().await? {
+        if shared.lock().refuse {
+            client.reset();
+            return Ok(());
+        }
+        let (record, fault) = shared.arrived(&request);
+        let in_flight = shared.count(|now| &mut now.in_flight);
+        let refused = match &fault {
+            Some(Fault::Answer(reply)) => {
+                let whole = matches!(reply.ending, Ending::KeepAlive | Ending::Close);
+                let about_to = || shared.replied(record, whole.then_some(reply.status), in_flight);
+                if !send(&mut client, reply, &request.method, about_to).await? || message.last {
+                    return Ok(());
+                }
+                continue;
+            }
+            Some(Fault::RefuseItems { refuse, of }) => Refused::split(&request, *refuse, *of),
+            _ => None,
+        };
+
+        let forward = match &refused {
+            Some(refused) if refused.kept.is_empty() => None,
+            Some(refused) => Some(reframed(&message.head, &refused.kept)),
+            None if message.headers.get("expect").is_some() => Some(reframed(&message.head, &message.body)),
+            None => Some(message.raw),
+        };
+        let mut reply = None;
+        if let Some(forward) = forward {
+            let upstream = shared.lock().upstream;
+            let (_, wire) = match server.take() {
+                Some(open) if open.0 == upstream && !open.1.is_stale() => server.insert(open),
+                _ => server.insert((upstream, Wire::new(TcpStream::connect(upstream).await?))),
+            };
+            let exchange = async {
+                wire.write(&forward).await?;
+                wire.reply(&request.method).await
+            };
+            let answered = tokio::select! {
+                answered = exchange => answered?,
+                () = client.closed() => return Ok(()),
+            };
+            shared.lock().requests[record].server_status = Some(answered.0);
+            reply = Some(answered);
+        }
+        let (status, mut answer) = match reply {
+            Some((status, reply)) => (status, reply),
+            None => (200, Message::of(&Reply::json(200, json!({"took": 0, "errors": true, "items": []})))),
+        };
+        if let Some(refused) = refused {
+            answer.edit(|reply| refused.put_back(reply));
+        }
+
+        match &fault {
+            Some(fault @ (Fault::Delay(_) | Fault::Hold)) => {
+                let released = shared.release.notified();
+                tokio::pin!(released);
+                released.as_mut().enable(); // before the count says so: a release in between must not be missed
+                let _held = shared.count(|now| &mut now.held);
+                let time = async {
+                    match fault {
+                        Fault::Delay(time) => tokio::time::sleep(*time).await,
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = client.closed() => return Ok(()),
+                    () = released => {}
+                    () = time => {}
+                }
+            }
+            Some(Fault::LoseReply) => return Ok(()),
+            Some(Fault::Cut(after)) => {
+                let end = (answer.head.len() + after).min(answer.raw.len());
+                client.write(&answer.raw[..end]).await?;
+                return Ok(());
+            }
+            Some(Fault::Edit(Edit(edit))) => answer.edit(|reply| edit(reply)),
+            Some(Fault::Answer(_) | Fault::RefuseItems { .. }) | None => {}
+        }
+        shared.replied(record, Some(status), in_flight);
+        client.write(&answer.raw).await?;
+        if message.last || answer.last {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a request and finds what to do to it.
+    fn arrived(&self, request: &Request) -> (usize, Option<Fault>) {
+        let mut state = self.lock();
+        state.now.arrived += 1;
+        let fault = state.rules.iter_mut().find_map(|rule| rule.take(request));
+        let mut request = request.clone();
+        if state.forget_bodies {
+            request.body = Vec::new();
+        }
+        let recorded = Recorded { request, at: Instant::now(), server_status: None, client_status: None };
+        state.requests.push(recorded);
+        (state.requests.len() - 1, fault)
+    }
+
+    /// Called before the reply's first byte is written: a client that has it finds it recorded.
+    fn replied(&self, record: usize, status: Option<u16>, in_flight: Counted<'_>) {
+        drop(in_flight);
+        self.lock().requests[record].client_status = status;
+    }
+
+    fn count(&self, field: fn(&mut Now) -> &mut usize) -> Counted<'_> {
+        *field(&mut self.lock().now) += 1;
+        Counted { shared: self, field }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        *(self.field)(&mut self.shared.lock().now) -= 1;
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// The request is accepted and never answered; the server does not see it.
+    pub fn never_answer() -> Self {
+        Self::Answer(Reply::never())
+    }
+
+    /// The connection closes after the request; the server does not see it.
+    pub fn hang_up() -> Self {
+        Self::Answer(Reply::hang_up())
+    }
+
+    /// 413 with an empty body and a closed connection; the server does not see the request.
+    pub fn too_large() -> Self {
+        Self::Answer(Reply::too_large())
+    }
+
+    /// 429 for the whole request, as under indexing pressure; the server does not see it.
+    pub fn busy() -> Self {
+        Self::Answer(Reply::busy())
+    }
+
+    /// The server has processed the request; its reply, when it is JSON, is what this makes of it.
+    pub fn edit(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::Edit(Edit(Arc::new(edit)))
+    }
+
+    /// The server has processed the bulk request; its reply lacks the last item and says that there were
+    /// errors, for without them the number of items does not matter.
+    pub fn drop_item() -> Self {
+        Self::edit(|reply| {
+            if let Some(items) = reply["items"].as_array_mut() {
+                items.pop();
+                reply["errors"] = Value::Bool(true);
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// This fault for every request.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            wants: Box::new(|_| true),
+            skip: 0,
+            times: usize::MAX,
+            fire: 1,
+            of: 1,
+            seen: 0,
+            fired: 0,
+        }
+    }
+
+    /// This fault for every bulk request.
+    pub fn bulk(fault: Fault) -> Self {
+        Self::new(fault).when(Request::is_bulk)
+    }
+
+    /// Only for such requests. What follows counts these.
+    #[must_use]
+    pub fn when(mut self, wants: impl Fn(&Request) -> bool + Send + 'static) -> Self {
+        self.wants = Box::new(wants);
+        self
+    }
+
+    /// Lets the first `skip` of them pass.
+    #[must_use]
+    pub fn after(mut self, skip: usize) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// Ends after it has done its work so often.
+    #[must_use]
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Only for the first `fire` of every `of` of them.
+    #[must_use]
+    pub fn of(mut self, fire: usize, of: usize) -> Self {
+        assert!(fire <= of && of > 0, "expected some of many, got {fire} of {of}");
+        (self.fire, self.of) = (fire, of);
+        self
+    }
+
+    fn take(&mut self, request: &Request) -> Option<Fault> {
+        if self.fired == self.times || !(self.wants)(request) {
+            return None;
+        }
+        self.seen += 1;
+        let nth = self.seen.checked_sub(self.skip + 1)?;
+        if nth % self.of >= self.fire {
+            return None;
+        }
+        self.fired += 1;
+        Some(self.fault.clone())
+    }
+}
+
+// === refused rows ===
+
+/// A bulk request in two: what goes to the server, and the rows that do not.
+struct Refused {
+    kept: Vec<u8>,
+    /// Where a row stood, and its item.
+    rows: Vec<(usize, Value)>,
+}
+
+impl Refused {
+    /// `None` when the request is no bulk request or nothing is refused.
+    fn split(request: &Request, refuse: usize, of: usize) -> Option<Self> {
+        if !request.is_bulk() {
+            return None;
+        }
+        let mut split = Self { kept: Vec::new(), rows: Vec::new() };
+        let text = request.text();
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        for row in 0.. {
+            let Some(line) = lines.next() else { break };
+            let action: Value = serde_json::from_str(line).ok()?;
+            let (verb, target) = action.as_object()?.iter().next()?;
+            let document = if verb == "delete" { None } else { lines.next() };
+            if row % of < refuse {
+                let error = json!({
+                    "type": "es_rejected_execution_exception",
+                    "reason": "rejected execution of primary operation",
+                });
+                let (index, id) = (&target["_index"], &target["_id"]);
+                let item = json!({verb: {"_index": index, "_id": id, "status": 429, "error": error}});
+                split.rows.push((row, item));
+            } else {
+                for line in [Some(line), document].into_iter().flatten() {
+                    split.kept.extend_from_slice(line.as_bytes());
+                    split.kept.push(b'\n');
+                }
+            }
+        }
+        (!split.rows.is_empty()).then_some(split)
+    }
+
+    fn put_back(&self, reply: &mut Value) {
+        let Some(items) = reply["items"].as_array_mut() else { return };
+        for (row, item) in &self.rows {
+            items.insert((*row).min(items.len()), item.clone());
+        }
+        reply["errors"] = Value::Bool(true);
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    fn of(reply: &Reply) -> Self {
+        let raw = reply.to_bytes(false);
+        let head = String::from_utf8_lossy(&raw[..raw.len() - reply.body.len()]).into_owned();
+        let headers = crate::http::Headers::of_head(&head);
+        Self { raw, head, headers, body: reply.body.clone(), last: false }
+    }
+
+    /// Changes a JSON body; any other stays as it is.
+    fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        let plain = crate::http::plain(&self.headers, &self.body);
+        if let Ok(mut value) = serde_json::from_slice::<Value>(&plain) {
+            edit(&mut value);
+            self.body = value.to_string().into_bytes();
+            self.raw = reframed(&self.head, &self.body);
+        }
+    }
+}
+
+/// A message with this head and another body, by its length and uncompressed.
+fn reframed(head: &str, body: &[u8]) -> Vec<u8> {
+    const GONE: [&str; 4] = ["content-length", "transfer-encoding", "content-encoding", "expect"];
+    let stays = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+        !line.is_empty() && !GONE.contains(&name.as_str())
+    };
+    let mut bytes = Vec::new();
+    for line in head.lines().filter(stays) {
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn address(url: &str) -> io::Result<SocketAddr> {
+    Client::new(url)?.address()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::FakeServer;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A server that answers a bulk request of N rows with N items, the index of each the row's number.
+    fn server() -> FakeServer {
+        FakeServer::start(|request| {
+            let rows = request.ndjson().len() / 2;
+            let items: Vec<Value> =
+                (0..rows).map(|row| json!({"create": {"_id": row.to_string(), "status": 201}})).collect();
+            Reply::json(200, json!({"errors": false, "took": 1, "items": items})).chunked()
+        })
+    }
+
+    fn rows(range: std::ops::Range<usize>) -> String {
+        range.map(|i| format!("{{\"create\":{{\"_id\":\"{i}\"}}}}\n{{\"n\":{i}}}\n")).collect()
+    }
+
+    fn set() -> (FakeServer, ChaosProxy, Client) {
+        let server = server();
+        let proxy = ChaosProxy::start(&server.url()).unwrap();
+        let client = Client::new(&proxy.url()).unwrap().timeout(SECOND);
+        (server, proxy, client)
+    }
+
+    fn bulk(client: &Client, rows: &str) -> io::Result<crate::http::Response> {
+        client.request("POST", "/_bulk", &[("Content-Type", "application/x-ndjson")], rows.as_bytes())
+    }
+
+    #[test]
+    fn without_rules_everything_passes_and_is_recorded() {
+        let (server, proxy, client) = set();
+        let reply = bulk(&client, &rows(0..3)).unwrap();
+        assert_eq!(reply.json()["items"].as_array().unwrap().len(), 3);
+        assert_eq!(reply.headers.get("transfer-encoding"), Some("chunked"), "the framing passes as well");
+        let recorded = proxy.bulks();
+        assert_eq!(recorded[0].request.text(), rows(0..3));
+        assert_eq!((recorded[0].server_status, recorded[0].client_status), (Some(200), Some(200)));
+        assert_eq!(proxy.now(), Now { arrived: 1, in_flight: 0, held: 0 });
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[test]
+    fn one_connection_serves_many_requests() {
+        use std::io::{Read as _, Write as _};
+        let (_server, proxy, _) = set();
+        let mut stream = std::net::TcpStream::connect(proxy.background.addr).unwrap();
+        for _ in 0..3 {
+            stream.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut reply = Vec::new();
+            while !reply.ends_with(b"0\r\n\r\n") {
+                let mut buffer = [0; 1024];
+                let n = stream.read(&mut buffer).unwrap();
+                assert!(n > 0, "closed early");
+                reply.extend_from_slice(&buffer[..n]);
+            }
+        }
+        assert_eq!(proxy.now().arrived, 3);
+    }
+
+    #[test]
+    fn a_chunked_request_with_an_expectation_reaches_the_server_whole() {
+        use std::io::{Read as _, Write as _};
+        let (server, proxy, _) = set();
+        let mut stream = std::net::TcpStream::connect(proxy.background.addr).unwrap();
+        let head = "POST /_bulk HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+        let body = rows(0..1);
+        write!(stream, "{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+        assert_eq!(server.requests()[0].text(), body);
+    }
+
+    #[test]
+    fn a_held_reply_has_been_processed_and_waits_for_its_release() {
+        let (server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::Hold));
+        std::thread::scope(|scope| {
+            let reply = scope.spawn(|| bulk(&client, &rows(0..1)));
+            assert!(proxy.wait_until(SECOND, |now| now.held == 1));
+            assert_eq!(server.requests().len(), 1);
+            assert_eq!(proxy.now().in_flight, 1);
+            assert_eq!(proxy.bulks()[0].client_status, None);
+            proxy.release();
+            assert_eq!(reply.join().unwrap().unwrap().status, 200);
+        });
+        assert!(proxy.wait_until(SECOND, |now| now.held == 0 && now.in_flight == 0));
+        assert_eq!(proxy.bulks()[0].client_status, Some(200));
+    }
+
+    #[test]
+    fn a_client_that_goes_away_is_no_longer_in_flight() {
+        let (_server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::Hold).times(1));
+        proxy.rule(Rule::bulk(Fault::never_answer()));
+        let impatient = client.timeout(Duration::from_millis(100));
+        for _ in 0..2 {
+            assert!(bulk(&impatient, &rows(0..1)).is_err());
+            assert!(proxy.wait_until(SECOND, |now| now == Now { in_flight: 0, held: 0, ..now }));
+        }
+        let statuses: Vec<_> = proxy.bulks().iter().map(|r| (r.server_status, r.client_status)).collect();
+        assert_eq!(statuses, [(Some(200), None), (None, None)]);
+    }
+
+    #[test]
+    fn a_delayed_reply_comes_late_or_when_the_rules_are_cleared() {
+        let (_server, proxy, client) = set();
+        proxy.rule(Rule::new(Fault::Delay(SECOND / 5)).times(1));
+        proxy.rule(Rule::new(Fault::Delay(SECOND * 60)));
+        let begin = Instant::now();
+        assert_eq!(bulk(&client, &rows(0..1)).unwrap().status, 200);
+        assert!(begin.elapsed() >= SECOND / 5);
+        std::thread::scope(|scope| {
+            let reply = scope.spawn(|| bulk(&client, &rows(0..1)));
+            assert!(proxy.wait_until(SECOND, |now| now.held == 1));
+            proxy.clear();
+            assert_eq!(reply.join().unwrap().unwrap().status, 200);
+        });
+    }
+
+    #[test]
+    fn replies_are_cut_or_lost_after_the_server_has_processed_the_request() {
+        let (server, proxy, client) = set();
+        for fault in [Fault::Cut(20), Fault::Cut(0), Fault::LoseReply] {
+            proxy.rule(Rule::bulk(fault).times(1));
+        }
+        for n in 1..=3 {
+            assert!(bulk(&client, &rows(0..2)).is_err(), "{n}");
+            assert_eq!(server.requests().len(), n);
+        }
+        assert_eq!(bulk(&client, &rows(0..2)).unwrap().status, 200, "all rules have done their times");
+        assert!(proxy.bulks()[..3].iter().all(|r| (r.server_status, r.client_status) == (Some(200), None)));
+    }
+
+    #[test]
+    fn canned_replies_never_reach_the_server() {
+        let (server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::Answer(Reply::busy().header("Retry-After", "7"))).times(1));
+        proxy.rule(Rule::bulk(Fault::too_large()).times(1));
+        proxy.rule(Rule::bulk(Fault::hang_up()).times(1));
+        let busy = bulk(&client, &rows(0..1)).unwrap();
+        assert_eq!((busy.status, busy.headers.get("retry-after")), (429, Some("7")));
+        assert_eq!(busy.json()["error"]["type"], "es_rejected_execution_exception");
+        let too_large = bulk(&client, &rows(0..1)).unwrap();
+        assert_eq!((too_large.status, too_large.body.as_str()), (413, ""));
+        assert_eq!(too_large.headers.get("connection"), Some("close"));
+        assert!(bulk(&client, &rows(0..1)).is_err());
+        assert_eq!(server.requests().len(), 0);
+        let got: Vec<_> = proxy.bulks().iter().map(|r| r.client_status).collect();
+        assert_eq!(got, [Some(429), Some(413), None]);
+    }
+
+    #[test]
+    fn two_of_three_are_throttled_after_the_first_ones() {
+        let (_server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::busy()).after(2).of(2, 3).times(4));
+        let statuses: Vec<_> = (0..9).map(|_| bulk(&client, &rows(0..1)).unwrap().status).collect();
+        assert_eq!(statuses, [200, 200, 429, 429, 200, 429, 429, 200, 200]);
+        assert_eq!(client.get("/").status, 200, "other requests are not counted");
+    }
+
+    #[test]
+    fn a_lie_about_the_count_lacks_the_last_item() {
+        let (_server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::drop_item()));
+        let reply = bulk(&client, &rows(0..3)).unwrap().json();
+        assert_eq!(reply["items"].as_array().unwrap().len(), 2);
+        assert_eq!(reply["errors"], true);
+    }
+
+    #[test]
+    fn refused_items_stay_in_their_place_and_never_reach_the_server() {
+        let (server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::RefuseItems { refuse: 2, of: 3 }));
+        let reply = bulk(&client, &rows(0..7)).unwrap().json();
+        let statuses: Vec<_> = reply["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| i["create"]["status"].as_u64().unwrap())
+            .collect();
+        assert_eq!(statuses, [429, 429, 201, 429, 429, 201, 429]);
+        assert_eq!(reply["items"][4]["create"]["_id"], "4");
+        assert_eq!(reply["errors"], true);
+        let documents: Vec<_> = server.bulks()[0].ndjson().iter().filter_map(|l| l["n"].as_u64()).collect();
+        assert_eq!(documents, [2, 5]);
+
+        let all = bulk(&client, &rows(0..1)).unwrap().json();
+        assert_eq!(all["items"][0]["create"]["status"], 429);
+        assert_eq!(server.bulks().len(), 1, "nothing was left to send");
+    }
+
+    #[test]
+    fn refusing_resets_connections_until_it_is_over() {
+        let (_server, proxy, client) = set();
+        proxy.refuse(true);
+        assert!(bulk(&client, &rows(0..1)).is_err());
+        proxy.clear();
+        assert_eq!(bulk(&client, &rows(0..1)).unwrap().status, 200);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_closes_the_connection_and_another_takes_its_place() {
+        let (server, proxy, client) = set();
+        drop(server);
+        assert!(bulk(&client, &rows(0..1)).is_err());
+        let another = super::tests::server();
+        proxy.redirect(&another.url()).unwrap();
+        assert_eq!(bulk(&client, &rows(0..1)).unwrap().status, 200);
+        assert_eq!(another.requests().len(), 1);
+    }
+}

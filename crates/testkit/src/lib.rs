@@ -1,0 +1,10 @@
+//! Tools for flowstone's own tests. Nothing here is part of the program.
+//!
+//! - [`servers`]: real Elasticsearch and OpenSearch nodes, to start, kill and restart.
+//! - [`chaos`]: a proxy in front of such a node, for what a real node will not do when asked.
+//! - [`http`]: a scriptable HTTP server with recorded requests, and a small blocking client.
+#![forbid(unsafe_code)]
+
+pub mod chaos;
+pub mod http;
+pub mod servers;
