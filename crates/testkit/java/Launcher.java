@@ -1,4 +1,5 @@
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.reflect.Constructor;
 import java.lang.reflect.Method;
 import java.nio.file.Files;
@@ -7,11 +8,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 
 /**
  * Starts one single-node server inside this JVM, for tests: {@code Launcher FAMILY HOME PORT [setting=value ...]}.
@@ -27,9 +30,9 @@ public final class Launcher {
     private Launcher() { }
 
     public static void main(String[] args) throws Exception {
-        endWithStandardInput();
         String family = args[0];
         Path home = Path.of(args[1]).toAbsolutePath();
+        endWithStandardInput(home);
         Files.createDirectories(home.resolve("config"));
         Map<String, String> settings = settings(family, home, args[2]);
         for (String arg : Arrays.asList(args).subList(3, args.length)) {
@@ -51,18 +54,36 @@ public final class Launcher {
         Thread.currentThread().join();
     }
 
-    /** Halts, without closing the node: its owner is gone, and a server must stand a sudden death anyway. */
-    private static void endWithStandardInput() {
+    /**
+     * Halts, without closing the node: its owner is gone, and a server must stand a sudden death anyway. With
+     * {@code -Dflowstone.testkit.remove=true} it takes HOME away, which is temporary and has nobody else to do so.
+     */
+    private static void endWithStandardInput(Path home) {
         Thread watch = new Thread(() -> {
             try {
                 while (System.in.read() >= 0) { }
             } catch (IOException closed) {
                 // as good as the end
             }
-            Runtime.getRuntime().halt(0);
+            try {
+                if (Boolean.getBoolean("flowstone.testkit.remove")) remove(home);
+            } finally {
+                Runtime.getRuntime().halt(0);
+            }
         }, "end-with-standard-input");
         watch.setDaemon(true);
         watch.start();
+    }
+
+    /** As far as it goes, for the node still writes. Does not follow links: modules belong to all nodes. */
+    private static void remove(Path home) {
+        for (int pass = 0; pass < 3 && Files.exists(home); pass++) {
+            try (Stream<Path> paths = Files.walk(home)) {
+                for (Path path : paths.sorted(Comparator.reverseOrder()).toList()) Files.deleteIfExists(path);
+            } catch (IOException | UncheckedIOException again) {
+                // a file came or went meanwhile
+            }
+        }
     }
 
     private static Map<String, String> settings(String family, Path home, String port) {

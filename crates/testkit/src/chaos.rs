@@ -16,7 +16,8 @@
 //! proxy.clear();
 //! ```
 
-use std::fmt;
+mod fault;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use self::fault::Refused;
+pub use self::fault::{Edit, Fault, Rule};
 use crate::http::{Background, Client, Ending, Message, Reply, Request, Wire, send};
 
 /// A proxy on a free port of 127.0.0.1, until it is dropped.
@@ -34,57 +37,12 @@ pub struct ChaosProxy {
     shared: Arc<Shared>,
 }
 
-/// What to do to a request or to its reply.
-#[derive(Clone)]
-pub enum Fault {
-    /// The server does not see the request; the client gets this reply ([`Reply::never`] and
-    /// [`Reply::hang_up`] among them).
-    Answer(Reply),
-    /// The server has processed the request; its reply comes so much later.
-    Delay(Duration),
-    /// The server has processed the request; its reply is held until [`ChaosProxy::release`] or
-    /// [`ChaosProxy::clear`].
-    Hold,
-    /// The server has processed the request; the connection closes instead of a reply.
-    LoseReply,
-    /// The server has processed the request; the connection closes after so many bytes of the reply's body,
-    /// framing of chunks included.
-    Cut(usize),
-    /// The server has processed the request; its reply, when it is JSON, is changed. See [`Fault::edit`].
-    Edit(Edit),
-    /// Of the rows of a bulk request, the first `refuse` of every `of` never reach the server and come back as
-    /// items with status 429; the others are processed.
-    RefuseItems {
-        /// How many of every `of` rows.
-        refuse: usize,
-        /// The length of the pattern.
-        of: usize,
-    },
-}
-
-/// A change to a reply's JSON.
-#[derive(Clone)]
-pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
-
-/// A fault and the requests that it is for. The oldest rule that wants a request gets it.
-pub struct Rule {
-    fault: Fault,
-    wants: Box<dyn Fn(&Request) -> bool + Send>,
-    skip: usize,
-    times: usize,
-    /// `fire` of every `of`.
-    fire: usize,
-    of: usize,
-    seen: usize,
-    fired: usize,
-}
-
 /// What happens in the proxy at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Requests that have arrived whole, from the beginning.
     pub arrived: usize,
-    /// Requests without a whole reply, their client still there.
+    /// Requests without a whole reply; one that is held or never answered counts while its client is there.
     pub in_flight: usize,
     /// Replies of the server that are being held or delayed: the server has processed these requests.
     pub held: usize,
@@ -111,6 +69,8 @@ struct Shared {
 struct State {
     upstream: SocketAddr,
     refuse: bool,
+    /// How often the rules were cleared: a reply of before is not held after.
+    clears: usize,
     forget_bodies: bool,
     rules: Vec<Rule>,
     now: Now,
@@ -131,6 +91,7 @@ impl ChaosProxy {
         let state = State {
             upstream: address(upstream)?,
             refuse: false,
+            clears: 0,
             forget_bodies: false,
             rules: Vec::new(),
             now: Now::default(),
@@ -161,6 +122,7 @@ impl ChaosProxy {
         {
             let mut state = self.shared.lock();
             state.rules.clear();
+            state.clears += 1;
             state.refuse = false;
         }
         self.release();
@@ -203,7 +165,8 @@ impl ChaosProxy {
         self.shared.lock().now
     }
 
-    /// Blocks until this is so, and says whether it came to be within the time.
+    /// Blocks until this is so, and says whether it came to be within the time. Not for asynchronous tests, whose
+    /// other tasks would wait as well: see [`ChaosProxy::until`].
     #[must_use]
     pub fn wait_until(&self, within: Duration, is_so: impl Fn(Now) -> bool) -> bool {
         let end = Instant::now() + within;
@@ -216,6 +179,17 @@ impl ChaosProxy {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// [`ChaosProxy::wait_until`] for asynchronous tests, on any tokio runtime with a timer.
+    #[must_use]
+    pub async fn until(&self, within: Duration, is_so: impl Fn(Now) -> bool) -> bool {
+        let poll = async {
+            while !is_so(self.now()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(within, poll).await.is_ok()
     }
 }
 
@@ -231,7 +205,7 @@ async fn connection(shared: &Shared, mut client: Wire) -> io::Result<()> {
             client.reset();
             return Ok(());
         }
-        let (record, fault) = shared.arrived(&request);
+        let (record, clears, fault) = shared.arrived(&request);
         let in_flight = shared.count(|now| &mut now.in_flight);
         let refused = match &fault {
             Some(Fault::Answer(reply)) => {
@@ -259,14 +233,10 @@ async fn connection(shared: &Shared, mut client: Wire) -> io::Result<()> {
                 Some(open) if open.0 == upstream && !open.1.is_stale() => server.insert(open),
                 _ => server.insert((upstream, Wire::new(TcpStream::connect(upstream).await?))),
             };
-            let exchange = async {
-                wire.write(&forward).await?;
-                wire.reply(&request.method).await
-            };
-            let answered = tokio::select! {
-                answered = exchange => answered?,
-                () = client.closed() => return Ok(()),
-            };
+            // A server may answer (413) and close before it has read all: its reply counts, not the broken pipe.
+            // A client that is gone makes no difference: the server would have had its request all the same.
+            let _ = wire.write(&forward).await;
+            let answered = wire.reply(&request.method).await?;
             shared.lock().requests[record].server_status = Some(answered.0);
             reply = Some(answered);
         }
@@ -294,6 +264,7 @@ async fn connection(shared: &Shared, mut client: Wire) -> io::Result<()> {
                     () = client.closed() => return Ok(()),
                     () = released => {}
                     () = time => {}
+                    () = std::future::ready(()), if shared.lock().clears != clears => {}
                 }
             }
             Some(Fault::LoseReply) => return Ok(()),
@@ -321,8 +292,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records a request and finds what to do to it.
-    fn arrived(&self, request: &Request) -> (usize, Option<Fault>) {
+    /// Records a request, and finds what to do to it: where the record is, `clears`, and the fault.
+    fn arrived(&self, request: &Request) -> (usize, usize, Option<Fault>) {
         let mut state = self.lock();
         state.now.arrived += 1;
         let fault = state.rules.iter_mut().find_map(|rule| rule.take(request));
@@ -332,7 +303,7 @@ impl Shared {
         }
         let recorded = Recorded { request, at: Instant::now(), server_status: None, client_status: None };
         state.requests.push(recorded);
-        (state.requests.len() - 1, fault)
+        (state.requests.len() - 1, state.clears, fault)
     }
 
     /// Called before the reply's first byte is written: a client that has it finds it recorded.
@@ -350,167 +321,6 @@ impl Shared {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         *(self.field)(&mut self.shared.lock().now) -= 1;
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    /// The request is accepted and never answered; the server does not see it.
-    pub fn never_answer() -> Self {
-        Self::Answer(Reply::never())
-    }
-
-    /// The connection closes after the request; the server does not see it.
-    pub fn hang_up() -> Self {
-        Self::Answer(Reply::hang_up())
-    }
-
-    /// 413 with an empty body and a closed connection; the server does not see the request.
-    pub fn too_large() -> Self {
-        Self::Answer(Reply::too_large())
-    }
-
-    /// 429 for the whole request, as under indexing pressure; the server does not see it.
-    pub fn busy() -> Self {
-        Self::Answer(Reply::busy())
-    }
-
-    /// The server has processed the request; its reply, when it is JSON, is what this makes of it.
-    pub fn edit(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
-        Self::Edit(Edit(Arc::new(edit)))
-    }
-
-    /// The server has processed the bulk request; its reply lacks the last item and says that there were
-    /// errors, for without them the number of items does not matter.
-    pub fn drop_item() -> Self {
-        Self::edit(|reply| {
-            if let Some(items) = reply["items"].as_array_mut() {
-                items.pop();
-                reply["errors"] = Value::Bool(true);
-            }
-        })
-    }
-}
-
-impl fmt::Debug for Edit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Edit")
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    /// This fault for every request.
-    pub fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            wants: Box::new(|_| true),
-            skip: 0,
-            times: usize::MAX,
-            fire: 1,
-            of: 1,
-            seen: 0,
-            fired: 0,
-        }
-    }
-
-    /// This fault for every bulk request.
-    pub fn bulk(fault: Fault) -> Self {
-        Self::new(fault).when(Request::is_bulk)
-    }
-
-    /// Only for such requests. What follows counts these.
-    #[must_use]
-    pub fn when(mut self, wants: impl Fn(&Request) -> bool + Send + 'static) -> Self {
-        self.wants = Box::new(wants);
-        self
-    }
-
-    /// Lets the first `skip` of them pass.
-    #[must_use]
-    pub fn after(mut self, skip: usize) -> Self {
-        self.skip = skip;
-        self
-    }
-
-    /// Ends after it has done its work so often.
-    #[must_use]
-    pub fn times(mut self, times: usize) -> Self {
-        self.times = times;
-        self
-    }
-
-    /// Only for the first `fire` of every `of` of them.
-    #[must_use]
-    pub fn of(mut self, fire: usize, of: usize) -> Self {
-        assert!(fire <= of && of > 0, "expected some of many, got {fire} of {of}");
-        (self.fire, self.of) = (fire, of);
-        self
-    }
-
-    fn take(&mut self, request: &Request) -> Option<Fault> {
-        if self.fired == self.times || !(self.wants)(request) {
-            return None;
-        }
-        self.seen += 1;
-        let nth = self.seen.checked_sub(self.skip + 1)?;
-        if nth % self.of >= self.fire {
-            return None;
-        }
-        self.fired += 1;
-        Some(self.fault.clone())
-    }
-}
-
-// === refused rows ===
-
-/// A bulk request in two: what goes to the server, and the rows that do not.
-struct Refused {
-    kept: Vec<u8>,
-    /// Where a row stood, and its item.
-    rows: Vec<(usize, Value)>,
-}
-
-impl Refused {
-    /// `None` when the request is no bulk request or nothing is refused.
-    fn split(request: &Request, refuse: usize, of: usize) -> Option<Self> {
-        if !request.is_bulk() {
-            return None;
-        }
-        let mut split = Self { kept: Vec::new(), rows: Vec::new() };
-        let text = request.text();
-        let mut lines = text.lines().filter(|line| !line.is_empty());
-        for row in 0.. {
-            let Some(line) = lines.next() else { break };
-            let action: Value = serde_json::from_str(line).ok()?;
-            let (verb, target) = action.as_object()?.iter().next()?;
-            let document = if verb == "delete" { None } else { lines.next() };
-            if row % of < refuse {
-                let error = json!({
-                    "type": "es_rejected_execution_exception",
-                    "reason": "rejected execution of primary operation",
-                });
-                let (index, id) = (&target["_index"], &target["_id"]);
-                let item = json!({verb: {"_index": index, "_id": id, "status": 429, "error": error}});
-                split.rows.push((row, item));
-            } else {
-                for line in [Some(line), document].into_iter().flatten() {
-                    split.kept.extend_from_slice(line.as_bytes());
-                    split.kept.push(b'\n');
-                }
-            }
-        }
-        (!split.rows.is_empty()).then_some(split)
-    }
-
-    fn put_back(&self, reply: &mut Value) {
-        let Some(items) = reply["items"].as_array_mut() else { return };
-        for (row, item) in &self.rows {
-            items.insert((*row).min(items.len()), item.clone());
-        }
-        reply["errors"] = Value::Bool(true);
     }
 }
 
@@ -561,7 +371,8 @@ mod tests {
     use super::*;
     use crate::http::FakeServer;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// Long enough for a busy machine; nothing waits so long when all is well.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A server that answers a bulk request of N rows with N items, the index of each the row's number.
     fn server() -> FakeServer {
@@ -580,7 +391,7 @@ mod tests {
     fn set() -> (FakeServer, ChaosProxy, Client) {
         let server = server();
         let proxy = ChaosProxy::start(&server.url()).unwrap();
-        let client = Client::new(&proxy.url()).unwrap().timeout(SECOND);
+        let client = Client::new(&proxy.url()).unwrap().timeout(PATIENCE);
         (server, proxy, client)
     }
 
@@ -643,15 +454,26 @@ mod tests {
         proxy.rule(Rule::bulk(Fault::Hold));
         std::thread::scope(|scope| {
             let reply = scope.spawn(|| bulk(&client, &rows(0..1)));
-            assert!(proxy.wait_until(SECOND, |now| now.held == 1));
+            assert!(proxy.wait_until(PATIENCE, |now| now.held == 1));
             assert_eq!(server.requests().len(), 1);
             assert_eq!(proxy.now().in_flight, 1);
             assert_eq!(proxy.bulks()[0].client_status, None);
             proxy.release();
             assert_eq!(reply.join().unwrap().unwrap().status, 200);
         });
-        assert!(proxy.wait_until(SECOND, |now| now.held == 0 && now.in_flight == 0));
+        assert!(proxy.wait_until(PATIENCE, |now| now.held == 0 && now.in_flight == 0));
         assert_eq!(proxy.bulks()[0].client_status, Some(200));
+    }
+
+    #[tokio::test]
+    async fn an_asynchronous_test_waits_without_blocking() {
+        let (_server, proxy, client) = set();
+        proxy.rule(Rule::bulk(Fault::Hold));
+        let reply = tokio::task::spawn_blocking(move || bulk(&client, &rows(0..1)));
+        assert!(proxy.until(PATIENCE, |now| now.held == 1).await);
+        assert!(!proxy.until(PATIENCE / 1000, |now| now.held == 0).await);
+        proxy.clear();
+        assert_eq!(reply.await.unwrap().unwrap().status, 200);
     }
 
     #[test]
@@ -660,9 +482,9 @@ mod tests {
         proxy.rule(Rule::bulk(Fault::Hold).times(1));
         proxy.rule(Rule::bulk(Fault::never_answer()));
         let impatient = client.timeout(Duration::from_millis(100));
-        for _ in 0..2 {
+        for n in 1..=2 {
             assert!(bulk(&impatient, &rows(0..1)).is_err());
-            assert!(proxy.wait_until(SECOND, |now| now == Now { in_flight: 0, held: 0, ..now }));
+            assert!(proxy.wait_until(PATIENCE, |now| now == Now { arrived: n, in_flight: 0, held: 0 }));
         }
         let statuses: Vec<_> = proxy.bulks().iter().map(|r| (r.server_status, r.client_status)).collect();
         assert_eq!(statuses, [(Some(200), None), (None, None)]);
@@ -671,16 +493,30 @@ mod tests {
     #[test]
     fn a_delayed_reply_comes_late_or_when_the_rules_are_cleared() {
         let (_server, proxy, client) = set();
-        proxy.rule(Rule::new(Fault::Delay(SECOND / 5)).times(1));
-        proxy.rule(Rule::new(Fault::Delay(SECOND * 60)));
+        proxy.rule(Rule::new(Fault::Delay(PATIENCE / 100)).times(1));
+        proxy.rule(Rule::new(Fault::Delay(PATIENCE * 60)));
         let begin = Instant::now();
         assert_eq!(bulk(&client, &rows(0..1)).unwrap().status, 200);
-        assert!(begin.elapsed() >= SECOND / 5);
+        assert!(begin.elapsed() >= PATIENCE / 100);
         std::thread::scope(|scope| {
             let reply = scope.spawn(|| bulk(&client, &rows(0..1)));
-            assert!(proxy.wait_until(SECOND, |now| now.held == 1));
+            assert!(proxy.wait_until(PATIENCE, |now| now.held == 1));
             proxy.clear();
             assert_eq!(reply.join().unwrap().unwrap().status, 200);
+        });
+    }
+
+    #[test]
+    fn a_reply_that_comes_after_the_rules_were_cleared_is_not_held() {
+        let server = FakeServer::start(|_| Reply::new(200).delay(Duration::from_millis(200)));
+        let proxy = ChaosProxy::start(&server.url()).unwrap();
+        let client = Client::new(&proxy.url()).unwrap().timeout(PATIENCE);
+        proxy.rule(Rule::new(Fault::Hold));
+        std::thread::scope(|scope| {
+            let reply = scope.spawn(|| client.get("/"));
+            assert!(proxy.wait_until(PATIENCE, |now| now.in_flight == 1));
+            proxy.clear();
+            assert_eq!(reply.join().unwrap().status, 200);
         });
     }
 

@@ -67,8 +67,12 @@ fn documents_survive_a_kill(server: &Installed) -> Result<(), Failed> {
 
 fn settings_reach_the_node(server: &Installed) -> Result<(), Failed> {
     let node = server.start(&["http.max_content_length=1mb"])?;
-    let reply = node.post("/_bulk", bulk(server, 0..40_000));
-    assert_eq!((reply.status, reply.body.as_str()), (413, ""));
+    let proxy = ChaosProxy::start(&node.url())?;
+    for client in [&*node, &Client::new(&proxy.url())?] {
+        let reply = client.post("/_bulk", bulk(server, 0..40_000));
+        assert_eq!((reply.status, reply.body.as_str()), (413, ""));
+    }
+    assert_eq!(proxy.bulks()[0].server_status, Some(413));
     Ok(())
 }
 
@@ -99,9 +103,12 @@ fn a_held_bulk(server: &Installed) -> Result<(), Failed> {
 
 /// A node in the hands of another process, `flowstone-servers run`, which is killed.
 fn a_node_ends_with_its_owner(server: &Installed) -> Result<(), Failed> {
+    let temporary = tempfile::tempdir()?;
+    let left = || std::fs::read_dir(temporary.path()).map_or(0, Iterator::count);
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut owner = Command::new(env!("CARGO_BIN_EXE_flowstone-servers"))
         .args(["run", server.spec().name, &port.to_string()])
+        .env("TMPDIR", temporary.path())
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .stdout(Stdio::null())
@@ -116,11 +123,12 @@ fn a_node_ends_with_its_owner(server: &Installed) -> Result<(), Failed> {
         }
     };
     within("it answers", &answers);
+    assert_eq!(left(), 1, "its data");
     assert_eq!(node.version(), server.spec().version);
     let its_input = owner.stdin.take(); // stays open: it must be the death that ends the node
     owner.kill()?;
     owner.wait()?;
-    within("it is gone", &|| !answers());
+    within("it is gone, and its data with it", &|| !answers() && left() == 0);
     drop(its_input);
     Ok(())
 }

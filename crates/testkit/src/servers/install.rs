@@ -151,7 +151,7 @@ fn maven(dir: &Path, artefacts: &[&str], into: &Path) -> Result<(), String> {
     let mut command = Command::new("mvn");
     command.args(["-q", "-B", "-Dstyle.color=never", "-f"]).arg(&path).arg(MAVEN_PLUGIN);
     command.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", into.display()));
-    run(&mut command).map_err(|why| format!("{why} (it needs Maven, Debian's maven, and Maven Central)"))
+    run(&mut command).map_err(|why| format!("{why} (needed: Debian's maven, and a way to Maven Central)"))
 }
 
 fn compile(jdk: &Jdk, release: &str, jars: &Path, from: &Path, into: &Path) -> Result<(), String> {
@@ -197,7 +197,11 @@ fn run(command: &mut Command) -> Result<(), String> {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let line =
         lines.clone().find(|line| line.contains("ERROR") || line.contains("error:")).or(lines.next_back());
-    Err(format!("{program} failed: {}", line.unwrap_or("it said nothing")))
+    let line = line.unwrap_or("it said nothing");
+    let line = line.split_once("[ERROR] ").map_or(line, |(_colour, line)| line);
+    let short: String = line.chars().take(200).collect();
+    let dots = if short.len() < line.len() { "..." } else { "" };
+    Err(format!("{program} failed: {short}{dots}"))
 }
 
 fn said(path: &Path) -> impl Fn(io::Error) -> String + '_ {

@@ -316,6 +316,9 @@ fn command(installed: &Installed, home: &Path, port: u16, settings: &[String]) -
     command.args(["-Djava.awt.headless=true", "-Dlog4j2.disable.jmx=true", "-Dio.netty.noUnsafe=true"]);
     command.arg("--add-opens=java.base/java.nio=ALL-UNNAMED");
     command.arg(format!("-Djava.io.tmpdir={}", temporary.display()));
+    if !switched_on("FLOWSTONE_KEEP_NODES") {
+        command.arg("-Dflowstone.testkit.remove=true"); // when the owner is gone and cannot
+    }
     command.arg(format!("-Dlog4j2.configurationFile={}", dir.join("log4j2.properties").display()));
     let (jars, launcher) = (dir.join("jars"), dir.join("launcher"));
     let family = match spec.family {
@@ -356,4 +359,29 @@ fn free_port() -> Result<u16, StartError> {
         }
     }
     Err(StartError("found no free port between 10240 and 32000 on 127.0.0.1".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{FakeServer, Reply};
+
+    #[test]
+    fn an_index_that_does_not_exist_has_no_documents() {
+        let server =
+            FakeServer::start(|_| Reply::json(404, r#"{"error":{"type":"index_not_found_exception"}}"#));
+        let node = Node::external(&server.url()).unwrap();
+        assert_eq!(node.count("absent"), 0);
+        assert!(node.documents("absent").is_empty());
+        assert!(node.spec().is_none() && node.pid().is_none());
+    }
+
+    #[test]
+    fn an_external_server_has_a_plain_url() {
+        for url in ["https://x:9200", "http://user:secret@x:9200", "x:9200"] {
+            assert!(Node::external(url).is_err(), "{url}");
+        }
+        assert_eq!(Node::external("http://localhost").unwrap().url(), "http://localhost:80");
+        assert_eq!(Node::external("http://localhost:9200/es/").unwrap().url(), "http://localhost:9200/es");
+    }
 }
