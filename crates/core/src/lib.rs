@@ -1,1 +1,91 @@
-//! flowstone's plugin API: sources, transforms, sinks, acks, options, conditions.
+//! What a flowstone plugin is written against: the traits [`Source`], [`Transform`] and [`Sink`], their options and
+//! registration, acknowledgements, verdicts, conditions, `%{field}` templates, checkpoints and metric handles.
+//!
+//! A plugin depends on this crate and on `flowstone-event`, never on another plugin, on `flowstone-config` or on
+//! `flowstone-engine`. Plugins classify outcomes; the engine retries, batches, drains and counts.
+//!
+//! ```
+//! use flowstone_core::prelude::*;
+//!
+//! options! {
+//!     /// Options of `shout`.
+//!     pub struct ShoutOptions {
+//!         /// The field to change.
+//!         field: String = "message".to_owned(),
+//!     }
+//! }
+//!
+//! #[derive(Clone)]
+//! struct Shout(ShoutOptions);
+//!
+//! impl Transform for Shout {
+//!     fn apply(&mut self, batch: &mut Batch, _cx: &mut TransformCx<'_>) {
+//!         batch.rows(|row| {
+//!             if let Some(text) = row.str(&self.0.field).map(str::to_uppercase) {
+//!                 row.set(&self.0.field, text).ok();
+//!             }
+//!         });
+//!     }
+//!     fn fork(&self) -> Box<dyn Transform> {
+//!         Box::new(self.clone())
+//!     }
+//! }
+//!
+//! register_transform! {
+//!     "shout",
+//!     summary: "writes a field in upper case",
+//!     options: ShoutOptions,
+//!     example: "field = \"message\"",
+//!     build: |options: ShoutOptions, _cx: &BuildCx| Ok(Box::new(Shout(options))),
+//! }
+//! ```
+
+mod ack;
+mod component;
+mod condition;
+mod decorate;
+mod metrics;
+mod options;
+mod registry;
+mod sink;
+mod source;
+mod state;
+mod template;
+mod transform;
+mod verdict;
+
+pub use ack::{Ack, AckOutcome, AckSlot};
+pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
+pub use condition::{Condition, ExprError, Selection};
+pub use decorate::Decorations;
+pub use flowstone_event as event;
+pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
+pub use options::{
+    ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span, Table, nearest,
+    show_duration,
+};
+pub use registry::{Build, Built, Plugin, find, plugins};
+pub use sink::{Body, Request, RowSpan, Segment, Sink, SinkLimits};
+pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
+pub use state::StateDir;
+pub use template::Template;
+pub use transform::{Transform, TransformCx};
+pub use verdict::{Rejection, Verdict, Verdicts};
+
+#[doc(hidden)]
+pub mod private {
+    //! What the macros expand to.
+    pub use indexmap;
+    pub use inventory;
+}
+
+/// Everything a plugin needs, in one line.
+pub mod prelude {
+    pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
+    pub use crate::{
+        Body, BuildCx, BuildError, ByteSize, Condition, Next, Position, Rejection, Request, Secret, Sink, SinkLimits, Source,
+        SourceBatch, SourceCx, SourceError, Template, Transform, TransformCx, Verdict, Verdicts, choices, options, register_sink,
+        register_source, register_transform,
+    };
+    pub use async_trait::async_trait;
+}

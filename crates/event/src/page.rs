@@ -54,10 +54,6 @@ impl Page {
         Self { text: Text::Scratch(String::new()), clean: true }
     }
 
-    pub(crate) fn is_scratch(&self) -> bool {
-        matches!(self.text, Text::Scratch(_))
-    }
-
     /// Appends to a scratch page and gives the place, or `None` if this page does not grow (any more).
     pub(crate) fn push(&mut self, text: &str) -> Option<(u32, u32)> {
         let Text::Scratch(page) = &mut self.text else { return None };

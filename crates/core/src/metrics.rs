@@ -1,0 +1,316 @@
+//! Metrics: the one place where they are named. Plugins and the engine get typed handles.
+//!
+//! Names follow Prometheus's conventions (base units, `_total` for counters) and Vector's vocabulary.
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::ComponentId;
+
+const COMPONENT: [&str; 3] = ["component_id", "component_kind", "component_type"];
+
+/// All metric families of one run, and the registry that serves them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    received_events: IntCounterVec,
+    received_bytes: IntCounterVec,
+    sent_events: IntCounterVec,
+    sent_bytes: IntCounterVec,
+    created_events: IntCounterVec,
+    discarded_events: IntCounterVec,
+    rejected_events: IntCounterVec,
+    errors: IntCounterVec,
+    in_flight: IntGaugeVec,
+    busy_seconds: prometheus::CounterVec,
+    source_lag: GaugeVec,
+    source_lateness: HistogramVec,
+    source_duplicates: IntCounterVec,
+    aws_requests: IntCounterVec,
+    requests_in_flight: IntGaugeVec,
+    concurrency_limit: IntGaugeVec,
+    request_seconds: HistogramVec,
+    batch_rows: HistogramVec,
+    batch_bytes: HistogramVec,
+    retries: IntCounterVec,
+    sink_duplicates: IntCounterVec,
+    sink_blocked: IntGaugeVec,
+    geoip_lookups: IntCounterVec,
+    skipdata: IntCounterVec,
+    /// `memory_budget_bytes`.
+    pub memory_budget: IntGauge,
+    /// `memory_used_bytes`.
+    pub memory_used: IntGauge,
+}
+
+/// The counters every component has.
+#[derive(Clone, Debug)]
+pub struct ComponentMetrics {
+    labels: [String; 3],
+    /// `component_received_events_total`: rows that came in (for a source: that it read).
+    pub received: IntCounter,
+    /// `component_received_bytes_total`.
+    pub received_bytes: IntCounter,
+    /// `component_sent_events_total`: rows that went on (for a sink: delivered).
+    pub sent: IntCounter,
+    /// `component_sent_bytes_total`.
+    pub sent_bytes: IntCounter,
+    /// `component_created_events_total`: rows made beyond those received; one sent to n outputs creates n - 1.
+    pub created: IntCounter,
+    /// `component_events_in_flight`: rows inside the component.
+    pub in_flight: IntGauge,
+    busy: prometheus::Counter,
+    discarded: IntCounterVec,
+    rejected: IntCounterVec,
+    errors: IntCounterVec,
+    geoip: IntCounterVec,
+    skipdata: IntCounter,
+}
+
+/// A source's metrics beside the common ones.
+#[derive(Clone, Debug)]
+pub struct SourceMetrics {
+    /// The common counters.
+    pub component: ComponentMetrics,
+    /// `source_lag_seconds`: how far reading is behind the newest record.
+    pub lag: Gauge,
+    /// `source_event_lateness_seconds`: ingestion minus the event's own time.
+    pub lateness: Histogram,
+    /// `source_duplicates_total`: records recognised as read before.
+    pub duplicates: IntCounter,
+    aws_requests: IntCounterVec,
+}
+
+/// A sink's metrics beside the common ones.
+#[derive(Clone, Debug)]
+pub struct SinkMetrics {
+    /// The common counters.
+    pub component: ComponentMetrics,
+    /// `sink_requests_in_flight`.
+    pub requests_in_flight: IntGauge,
+    /// `sink_concurrency_limit`: how many requests at once the engine allows now.
+    pub concurrency_limit: IntGauge,
+    /// `sink_request_seconds`.
+    pub request_seconds: Histogram,
+    /// `sink_batch_rows`: rows per request.
+    pub batch_rows: Histogram,
+    /// `sink_batch_bytes`: bytes per request.
+    pub batch_bytes: Histogram,
+    /// `sink_duplicates_total`: rows that the server had already.
+    pub duplicates: IntCounter,
+    /// `sink_blocked_events`: rows that wait for somebody to act.
+    pub blocked: IntGauge,
+    retries: IntCounterVec,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Families with nothing in them, in a registry of their own.
+    ///
+    /// # Panics
+    /// Never: the names below are valid and differ, which the first test of this module shows.
+    #[allow(clippy::expect_used)]
+    pub fn new() -> Self {
+        let registry = Registry::new_custom(Some("flowstone".to_owned()), None).expect("a valid prefix");
+        let with = |more: &[&'static str]| COMPONENT.iter().chain(more).copied().collect::<Vec<_>>();
+        macro_rules! family {
+            ($type:ident, $opts:expr, $labels:expr) => {{
+                let family = $type::new($opts, $labels).expect("valid names");
+                registry.register(Box::new(family.clone())).expect("names differ");
+                family
+            }};
+        }
+        let counter = |name: &str, help: &str, more: &[&'static str]| family!(IntCounterVec, Opts::new(name, help), &with(more));
+        let gauge = |name: &str, help: &str| family!(IntGaugeVec, Opts::new(name, help), &COMPONENT);
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            family!(HistogramVec, HistogramOpts::new(name, help).buckets(buckets), &COMPONENT)
+        };
+        let plain = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help).expect("valid names");
+            registry.register(Box::new(gauge.clone())).expect("names differ");
+            gauge
+        };
+        let powers = |start: f64, factor: f64, count: usize| {
+            prometheus::exponential_buckets(start, factor, count).expect("positive buckets")
+        };
+        let seconds = || powers(0.001, 2.0, 16);
+        let build = family!(IntGaugeVec, Opts::new("build_info", "version of this build"), &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        use prometheus::CounterVec;
+        Self {
+            received_events: counter("component_received_events_total", "events that came in", &[]),
+            received_bytes: counter("component_received_bytes_total", "bytes that came in", &[]),
+            sent_events: counter("component_sent_events_total", "events that went on, for a sink: were delivered", &[]),
+            sent_bytes: counter("component_sent_bytes_total", "bytes that went on", &[]),
+            created_events: counter("component_created_events_total", "events made beyond those received", &[]),
+            discarded_events: counter("component_discarded_events_total", "events dropped on purpose", &["reason"]),
+            rejected_events: counter("component_rejected_events_total", "events sent to the rejected port", &["reason"]),
+            errors: counter("component_errors_total", "errors", &["error_type"]),
+            in_flight: gauge("component_events_in_flight", "events inside the component"),
+            busy_seconds: family!(CounterVec, Opts::new("component_busy_seconds_total", "CPU thread time spent"), &COMPONENT),
+            source_lag: family!(GaugeVec, Opts::new("source_lag_seconds", "how far reading is behind"), &COMPONENT),
+            source_lateness: histogram("source_event_lateness_seconds", "ingestion minus event time", powers(1.0, 2.0, 18)),
+            source_duplicates: counter("source_duplicates_total", "records recognised as read before", &[]),
+            aws_requests: counter("aws_requests_total", "requests to AWS", &["operation", "outcome"]),
+            requests_in_flight: gauge("sink_requests_in_flight", "requests sent and not answered"),
+            concurrency_limit: gauge("sink_concurrency_limit", "requests allowed at once now"),
+            request_seconds: histogram("sink_request_seconds", "time from sending a request to its answer", seconds()),
+            batch_rows: histogram("sink_batch_rows", "rows per request", powers(1.0, 4.0, 10)),
+            batch_bytes: histogram("sink_batch_bytes", "bytes per request", powers(1024.0, 4.0, 10)),
+            retries: counter("sink_retries_total", "requests tried again", &["reason"]),
+            sink_duplicates: counter("sink_duplicates_total", "events that the server had already", &[]),
+            sink_blocked: gauge("sink_blocked_events", "events that wait for somebody to act"),
+            geoip_lookups: counter("geoip_lookups_total", "addresses looked up", &["outcome"]),
+            skipdata: counter("vpcflow_skipdata_total", "records that say that AWS skipped some", &[]),
+            memory_budget: plain("memory_budget_bytes", "the budget for events in flight"),
+            memory_used: plain("memory_used_bytes", "bytes held by events in flight"),
+            registry,
+        }
+    }
+
+    /// The metrics in Prometheus's text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// The registry, for tests that read values.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The counters of one component.
+    pub fn component(&self, id: &ComponentId) -> ComponentMetrics {
+        let labels = [id.name.to_string(), id.kind.as_str().to_owned(), id.type_name.to_owned()];
+        let at = labels.each_ref().map(String::as_str);
+        ComponentMetrics {
+            received: self.received_events.with_label_values(&at),
+            received_bytes: self.received_bytes.with_label_values(&at),
+            sent: self.sent_events.with_label_values(&at),
+            sent_bytes: self.sent_bytes.with_label_values(&at),
+            created: self.created_events.with_label_values(&at),
+            in_flight: self.in_flight.with_label_values(&at),
+            busy: self.busy_seconds.with_label_values(&at),
+            skipdata: self.skipdata.with_label_values(&at),
+            discarded: self.discarded_events.clone(),
+            rejected: self.rejected_events.clone(),
+            errors: self.errors.clone(),
+            geoip: self.geoip_lookups.clone(),
+            labels,
+        }
+    }
+
+    /// The metrics of a source.
+    pub fn source(&self, id: &ComponentId) -> SourceMetrics {
+        let component = self.component(id);
+        let at = component.labels.each_ref().map(String::as_str);
+        SourceMetrics {
+            lag: self.source_lag.with_label_values(&at),
+            lateness: self.source_lateness.with_label_values(&at),
+            duplicates: self.source_duplicates.with_label_values(&at),
+            aws_requests: self.aws_requests.clone(),
+            component: component.clone(),
+        }
+    }
+
+    /// The metrics of a sink.
+    pub fn sink(&self, id: &ComponentId) -> SinkMetrics {
+        let component = self.component(id);
+        let at = component.labels.each_ref().map(String::as_str);
+        SinkMetrics {
+            requests_in_flight: self.requests_in_flight.with_label_values(&at),
+            concurrency_limit: self.concurrency_limit.with_label_values(&at),
+            request_seconds: self.request_seconds.with_label_values(&at),
+            batch_rows: self.batch_rows.with_label_values(&at),
+            batch_bytes: self.batch_bytes.with_label_values(&at),
+            duplicates: self.sink_duplicates.with_label_values(&at),
+            blocked: self.sink_blocked.with_label_values(&at),
+            retries: self.retries.clone(),
+            component: component.clone(),
+        }
+    }
+}
+
+// === impl ComponentMetrics ===
+
+impl ComponentMetrics {
+    fn labelled(&self, family: &IntCounterVec, more: &[&str]) -> IntCounter {
+        let labels: Vec<&str> = self.labels.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        family.with_label_values(&labels)
+    }
+
+    /// `component_discarded_events_total{reason}`.
+    pub fn discarded(&self, reason: &str, events: u64) {
+        self.labelled(&self.discarded, &[reason]).inc_by(events);
+    }
+
+    /// `component_rejected_events_total{reason}`.
+    pub fn rejected(&self, reason: &str, events: u64) {
+        self.labelled(&self.rejected, &[reason]).inc_by(events);
+    }
+
+    /// `component_errors_total{error_type}`.
+    pub fn error(&self, error_type: &str, count: u64) {
+        self.labelled(&self.errors, &[error_type]).inc_by(count);
+    }
+
+    /// `component_busy_seconds_total`.
+    pub fn busy(&self, seconds: f64) {
+        self.busy.inc_by(seconds);
+    }
+
+    /// `geoip_lookups_total{outcome}`.
+    pub fn geoip(&self, outcome: &str, count: u64) {
+        self.labelled(&self.geoip, &[outcome]).inc_by(count);
+    }
+
+    /// `vpcflow_skipdata_total`.
+    pub fn skipdata(&self, count: u64) {
+        self.skipdata.inc_by(count);
+    }
+}
+
+impl SourceMetrics {
+    /// `aws_requests_total{operation,outcome}`.
+    pub fn aws_request(&self, operation: &str, outcome: &str) {
+        self.component.labelled(&self.aws_requests, &[operation, outcome]).inc();
+    }
+}
+
+impl SinkMetrics {
+    /// `sink_retries_total{reason}`.
+    pub fn retried(&self, reason: &str) {
+        self.component.labelled(&self.retries, &[reason]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    #[test]
+    fn names_follow_prometheus_conventions() {
+        let metrics = Metrics::new();
+        let id = ComponentId { name: "es".into(), kind: Kind::Sink, type_name: "elasticsearch" };
+        metrics.sink(&id).retried("busy");
+        metrics.component(&id).discarded("empty_line", 2);
+        let text = metrics.render();
+        assert!(text.contains(
+            "flowstone_component_discarded_events_total{component_id=\"es\",component_kind=\"sink\",component_type=\"elasticsearch\",reason=\"empty_line\"} 2"
+        ), "{text}");
+        for line in text.lines().filter(|line| line.starts_with("# TYPE")) {
+            let mut words = line.split(' ').skip(2);
+            let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+            assert!(name.starts_with("flowstone_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} {kind}");
+        }
+    }
+}

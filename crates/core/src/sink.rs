@@ -1,0 +1,235 @@
+//! Sinks: where records go. Two halves: encoding on CPU threads, sending on the I/O runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use indexmap::IndexSet;
+
+use crate::event::{Batch, Reject, RowId};
+use crate::{Verdict, Verdicts};
+
+/// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
+/// concurrency, dead letters and metrics are the engine's.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Writes every live row of the batch into the body ([`Body::row`]); a row it cannot encode is
+    /// [`Body::reject`]ed. Runs on CPU threads, several at once.
+    fn encode(&self, batch: &Batch, body: &mut Body);
+
+    /// Called until it succeeds, before the first [`Sink::send`]: finds the server's version, installs a template,
+    /// opens a file. [`Verdict::Busy`] and [`Verdict::Blocked`] mean: say so, wait, try again.
+    async fn open(&self) -> Result<(), Verdict> {
+        Ok(())
+    }
+
+    /// Sends one request and says what became of its rows. Never retries.
+    async fn send(&self, request: &Request) -> Verdicts;
+
+    /// Everything is delivered and the run ends (or the topology is replaced): close files.
+    async fn close(&self) {}
+
+    /// How the engine should batch and pace requests.
+    fn limits(&self) -> SinkLimits {
+        SinkLimits::default()
+    }
+
+    /// What this component alone may use; see [`Source::claims`](crate::Source::claims).
+    fn claims(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Can its server be reached (`validate --connect`)? The error says what is missing and what to do.
+    async fn probe(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// How the engine batches and paces a sink's requests.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkLimits {
+    /// A request has at most this many bytes, unless a single row is larger.
+    pub max_bytes: usize,
+    /// A request has at most this many rows.
+    pub max_rows: usize,
+    /// How long rows may wait for others to share a request.
+    pub flush_interval: Duration,
+    /// At most this many requests at once; the engine finds the best number below it. 1 keeps the order.
+    pub max_concurrency: usize,
+    /// Give each source's records in its order.
+    pub ordered: bool,
+    /// Rows that are blocked for longer go to the `rejected` port; `None` keeps them for ever.
+    pub blocked_for: Option<Duration>,
+}
+
+impl Default for SinkLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 4 << 20,
+            max_rows: usize::MAX,
+            flush_interval: Duration::from_secs(1),
+            max_concurrency: 1,
+            ordered: true,
+            blocked_for: None,
+        }
+    }
+}
+
+/// Where a row lies in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowSpan {
+    /// First byte.
+    pub start: u32,
+    /// First byte of the JSON document itself (behind an action line).
+    pub document: u32,
+    /// The byte behind the last one.
+    pub end: u32,
+    /// Number of the row's key (its index, its file) in [`Segment::key`].
+    pub key: u32,
+}
+
+/// A batch being encoded for one sink.
+#[derive(Debug, Default)]
+pub struct Body {
+    buffer: Vec<u8>,
+    spans: Vec<RowSpan>,
+    ids: Vec<RowId>,
+    keys: IndexSet<Arc<str>>,
+    rejected: Vec<(usize, Reject)>,
+}
+
+impl Body {
+    /// An empty body that reuses `buffer`'s memory.
+    pub fn with_buffer(mut buffer: Vec<u8>, rows: usize) -> Self {
+        buffer.clear();
+        Self { buffer, spans: Vec::with_capacity(rows), ids: Vec::with_capacity(rows), ..Self::default() }
+    }
+
+    /// The number of a key: the destination that rows share (an index, a file). Blocked rows wait per key.
+    pub fn key(&mut self, key: &str) -> u32 {
+        if let Some(known) = self.keys.get_index_of(key) {
+            return known as u32;
+        }
+        self.keys.insert_full(Arc::from(key)).0 as u32
+    }
+
+    /// Appends one row: `write` fills the buffer and gives the place where the JSON document begins in it.
+    pub fn row(&mut self, id: RowId, key: u32, write: impl FnOnce(&mut Vec<u8>) -> usize) {
+        let start = self.buffer.len();
+        let document = write(&mut self.buffer);
+        debug_assert!((start..=self.buffer.len()).contains(&document), "the document begins within the row");
+        self.spans.push(RowSpan { start: start as u32, document: document as u32, end: self.buffer.len() as u32, key });
+        self.ids.push(id);
+    }
+
+    /// This row of the batch cannot be encoded: it goes to the sink's `rejected` port.
+    pub fn reject(&mut self, row: usize, reject: Reject) {
+        self.rejected.push((row, reject));
+    }
+
+    /// How many rows were encoded.
+    pub fn rows(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The rows that could not be encoded.
+    pub fn take_rejected(&mut self) -> Vec<(usize, Reject)> {
+        std::mem::take(&mut self.rejected)
+    }
+
+    /// The finished body; the engine's.
+    pub fn finish(self, wrap: impl FnOnce(Vec<u8>) -> Bytes) -> Segment {
+        Segment { bytes: wrap(self.buffer), spans: self.spans, ids: self.ids, keys: self.keys.into_iter().collect() }
+    }
+}
+
+/// An encoded batch.
+#[derive(Debug)]
+pub struct Segment {
+    bytes: Bytes,
+    spans: Vec<RowSpan>,
+    ids: Vec<RowId>,
+    keys: Vec<Arc<str>>,
+}
+
+impl Segment {
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where row `row` lies.
+    pub fn span(&self, row: usize) -> RowSpan {
+        self.spans[row]
+    }
+
+    /// Row `row`'s id.
+    pub fn id(&self, row: usize) -> RowId {
+        self.ids[row]
+    }
+
+    /// The key (index, file) of row `row`.
+    pub fn key(&self, row: usize) -> &Arc<str> {
+        &self.keys[self.spans[row].key as usize]
+    }
+
+    /// The JSON document of row `row`.
+    pub fn document(&self, row: usize) -> &[u8] {
+        let span = self.spans[row];
+        &self.bytes[span.document as usize..span.end as usize]
+    }
+}
+
+/// Rows to send in one request: slices of encoded batches. A retry of some rows slices bytes and encodes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    parts: Vec<(Arc<Segment>, Vec<u32>)>,
+}
+
+impl Request {
+    /// A request of these rows of these segments.
+    pub fn new(parts: Vec<(Arc<Segment>, Vec<u32>)>) -> Self {
+        Self { parts }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|(_, rows)| rows.len()).sum()
+    }
+
+    /// How many bytes.
+    pub fn byte_len(&self) -> usize {
+        self.each_row().map(|(segment, row)| segment.span(row)).map(|span| (span.end - span.start) as usize).sum()
+    }
+
+    /// Segment and row number of each row, in order. The verdicts answer in the same order.
+    pub fn each_row(&self) -> impl Iterator<Item = (&Arc<Segment>, usize)> {
+        self.parts.iter().flat_map(|(segment, rows)| rows.iter().map(move |&row| (segment, row as usize)))
+    }
+
+    /// The bytes of all rows, neighbouring rows joined, without a copy.
+    pub fn chunks(&self) -> Vec<Bytes> {
+        let mut chunks = Vec::new();
+        for (segment, rows) in &self.parts {
+            let mut open: Option<(usize, usize)> = None;
+            for &row in rows {
+                let span = segment.span(row as usize);
+                let (start, end) = (span.start as usize, span.end as usize);
+                match &mut open {
+                    Some((_, last)) if *last == start => *last = end,
+                    _ => {
+                        chunks.extend(open.replace((start, end)).map(|(start, end)| segment.bytes.slice(start..end)));
+                    }
+                }
+            }
+            chunks.extend(open.map(|(start, end)| segment.bytes.slice(start..end)));
+        }
+        chunks
+    }
+}

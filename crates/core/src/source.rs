@@ -1,0 +1,114 @@
+//! Sources: where records come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::event::Batch;
+use crate::{Clock, ComponentId, SourceMetrics, StateDir};
+
+/// Reads records, batch by batch, when there is room for them.
+///
+/// Pull, not a run loop: shutdown, backpressure, acknowledgement and metrics are the engine's. Every method is called
+/// from one task, one at a time.
+#[async_trait]
+pub trait Source: Send {
+    /// Called once before [`Source::next`]: loads the checkpoint, opens files and connections.
+    async fn start(&mut self, _cx: &mut SourceCx) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// The next batch, how long to wait, or the end. Called again only when there is room. Cancel-safe: the engine
+    /// drops the future to commit, rewind or stop, and what was read stays in `self`.
+    async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError>;
+
+    /// Everything up to these positions, one per partition, is delivered: remember that, release it upstream. A
+    /// partition's positions come in the order in which they were given out, possibly only the last of several. The
+    /// engine calls this about once a second and before the end, so a write to disk here is cheap enough.
+    async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError>;
+
+    /// The stretch that ends at `position` was not delivered: give it, and all of its partition after it, out again.
+    async fn rewind(&mut self, position: &Position) -> Result<(), SourceError>;
+
+    /// What this component alone may use (`file /var/lib/x`, `tcp 127.0.0.1:514`); two components that claim the same
+    /// are a configuration error.
+    fn claims(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.
+    async fn probe(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What [`Source::next`] gives.
+pub enum Next {
+    /// Records.
+    Batch(SourceBatch),
+    /// None now: ask again after this time.
+    Idle(Duration),
+    /// None ever again: when all is delivered the run may end.
+    End,
+}
+
+/// Records, and the place up to which they reach.
+pub struct SourceBatch {
+    /// The records; rows that the source itself had to reject or discard are marked in it.
+    pub batch: Batch,
+    /// Where the partition stands once these are delivered.
+    pub position: Position,
+    /// Bytes read, for the metric.
+    pub bytes: usize,
+}
+
+/// A place in a source: how far a partition (a file, a slice of a log group) has come. Settled in order within a
+/// partition and independently between partitions; never moves back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which partition.
+    pub partition: Arc<str>,
+    /// How far, in the source's own measure.
+    pub value: u64,
+}
+
+/// Why a source cannot go on. Retried by the engine with backoff unless it is fatal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError {
+    /// One word, a metric label: `open`, `read`, `access_denied`.
+    pub reason: &'static str,
+    /// What happened, where, and what to do, in lower case without a full stop.
+    pub message: String,
+    /// Trying again is pointless: the run ends with this error.
+    pub fatal: bool,
+}
+
+impl SourceError {
+    /// An error that may pass.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), fatal: false }
+    }
+
+    /// An error that will not pass.
+    pub fn fatal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), fatal: true }
+    }
+}
+
+/// What a source may use while it runs.
+#[derive(Clone, Debug)]
+pub struct SourceCx {
+    /// Which component this is.
+    pub id: ComponentId,
+    /// Its folder for checkpoints.
+    pub state: StateDir,
+    /// Its metrics.
+    pub metrics: SourceMetrics,
+    /// A batch has at most this many rows.
+    pub max_rows: usize,
+    /// A batch has at most about this many bytes of text.
+    pub max_bytes: usize,
+    /// The time.
+    pub clock: Clock,
+}

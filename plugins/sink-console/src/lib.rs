@@ -1,0 +1,1 @@
+//! flowstone sink that writes events to standard output.

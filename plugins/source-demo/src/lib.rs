@@ -1,0 +1,1 @@
+//! flowstone source of believable VPC Flow Log lines.

@@ -1,0 +1,1 @@
+//! flowstone source that reads and follows files.

@@ -1,0 +1,1 @@
+//! flowstone source of lines on standard input.

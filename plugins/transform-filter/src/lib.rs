@@ -1,0 +1,1 @@
+//! flowstone transform that keeps the events for which a condition holds.

@@ -1,0 +1,1 @@
+//! flowstone transform that parses text with grok patterns as Logstash does.

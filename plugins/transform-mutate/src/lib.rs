@@ -1,0 +1,1 @@
+//! flowstone transform that changes fields as Logstash does.

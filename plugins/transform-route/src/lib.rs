@@ -1,0 +1,1 @@
+//! flowstone transform that sends events to named outputs.

@@ -1,0 +1,1 @@
+//! flowstone transform that parses AWS VPC Flow Log records.
