@@ -44,6 +44,7 @@ mod ack;
 mod component;
 mod condition;
 mod decorate;
+mod json;
 mod metrics;
 mod options;
 mod registry;
@@ -59,6 +60,7 @@ pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
 pub use condition::{Condition, ExprError, Selection};
 pub use decorate::Decorations;
 pub use flowstone_event as event;
+pub use json::parse_json;
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span, Table, nearest,

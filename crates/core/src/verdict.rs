@@ -39,6 +39,8 @@ pub enum Verdict {
     },
     /// The row itself can never be stored: to the sink's `rejected` port.
     Reject(Box<Rejection>),
+    /// Whoever read our output has gone for good (`| head`): the run ends quietly, with exit code 0.
+    Closed,
 }
 
 /// Why a row can never be stored.

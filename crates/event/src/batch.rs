@@ -445,6 +445,14 @@ impl Batch {
         }
     }
 
+    /// A sharing copy ([`Batch::share`]) in which just `rows` are live, whatever became of them here.
+    #[must_use]
+    pub fn share_rows(&mut self, rows: BitSet) -> Self {
+        let mut shared = self.share();
+        shared.live = (rows.count() < self.rows).then_some(rows);
+        shared
+    }
+
     /// A batch of only these rows, in this order. Few rows of a large page get a page of their own, so that they do
     /// not hold the large one in memory.
     #[must_use]
