@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::event::{Batch, BitSet};
-use crate::{Diagnostics, Table};
+use crate::{Diagnostics, OptionSpec, Table};
 
 crate::options! {
     /// What happens to the rows to which a transform applied, in Logstash's order: `add_field`, `remove_field`,
@@ -26,6 +26,9 @@ crate::options! {
 pub struct Decorations {}
 
 impl Decorations {
+    /// The four options, for the check for unknown names and for the reference.
+    pub const SPECS: &'static [OptionSpec] = DecorateOptions::SPECS;
+
     /// Reads them out of a transform's table.
     pub fn read(table: &Table, diagnostics: &mut Diagnostics) -> Option<Self> {
         DecorateOptions::read(table, diagnostics).map(|_| Self {})

@@ -37,6 +37,18 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// Whether it keeps checkpoints: the data folder is made and locked when some source does.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
+    /// Whether every event's `@timestamp` comes from the record itself and not from the time of reading. An index
+    /// named by the day of an event that nothing dates is warned about: read again after midnight, the event would
+    /// be stored a second time.
+    fn dates(&self) -> bool {
+        false
+    }
+
     /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.
     async fn probe(&self) -> Result<(), String> {
         Ok(())

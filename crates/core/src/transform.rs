@@ -17,6 +17,12 @@ pub trait Transform: Send {
     /// which it did not apply is marked [`Batch::not_matched`]. Inactive rows stay byte for byte what they were.
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>);
 
+    /// Whether it takes `@timestamp` from the record itself, in every event that it does not reject or tag as failed
+    /// (see [`Source::dates`](crate::Source::dates)).
+    fn dates(&self) -> bool {
+        false
+    }
+
     /// A copy for another worker thread.
     fn fork(&self) -> Box<dyn Transform>;
 }
