@@ -10,8 +10,9 @@
 
 mod batch;
 mod bits;
-mod column;
 mod coerce;
+mod column;
+mod fields;
 mod float;
 mod id;
 mod ndjson;
@@ -22,10 +23,11 @@ mod schema;
 mod time;
 mod value;
 
-pub use batch::{Act, Batch, Reject, SetError};
+pub use batch::{Act, Batch, Reject};
 pub use bits::BitSet;
 pub use coerce::{to_f, to_i};
 pub use column::{ABSENT_FLOAT_BITS, ABSENT_INT, Cell, Column, StrRef};
+pub use fields::SetError;
 pub use float::{format_java_f64, java_f64};
 pub use id::RowId;
 pub use ndjson::{EncodeOptions, write_json_str, write_json_value};
