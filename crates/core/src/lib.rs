@@ -63,11 +63,11 @@ pub use flowstone_event as event;
 pub use json::parse_json;
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
-    ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span, Table, nearest,
-    show_duration,
+    ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
+    Table, nearest, show_duration,
 };
 pub use registry::{Build, Built, Plugin, find, plugins};
-pub use sink::{Body, Request, RowSpan, Segment, Sink, SinkLimits};
+pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
 pub use state::StateDir;
 pub use template::Template;
@@ -85,9 +85,9 @@ pub mod private {
 pub mod prelude {
     pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
     pub use crate::{
-        Body, BuildCx, BuildError, ByteSize, Condition, Next, Position, Rejection, Request, Secret, Sink, SinkLimits, Source,
-        SourceBatch, SourceCx, SourceError, Template, Transform, TransformCx, Verdict, Verdicts, choices, options, register_sink,
-        register_source, register_transform,
+        Body, BuildCx, BuildError, ByteSize, Condition, Next, Position, Rejection, Request, Rows, Secret,
+        Sink, SinkLimits, Source, SourceBatch, SourceCx, SourceError, Template, Transform, TransformCx,
+        Verdict, Verdicts, choices, options, register_sink, register_source, register_transform,
     };
     pub use async_trait::async_trait;
 }

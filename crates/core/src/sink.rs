@@ -119,7 +119,12 @@ impl Body {
         let start = self.buffer.len();
         let document = write(&mut self.buffer);
         debug_assert!((start..=self.buffer.len()).contains(&document), "the document begins within the row");
-        self.spans.push(RowSpan { start: start as u32, document: document as u32, end: self.buffer.len() as u32, key });
+        self.spans.push(RowSpan {
+            start: start as u32,
+            document: document as u32,
+            end: self.buffer.len() as u32,
+            key,
+        });
         self.ids.push(id);
     }
 
@@ -140,7 +145,12 @@ impl Body {
 
     /// The finished body; the engine's.
     pub fn finish(self, wrap: impl FnOnce(Vec<u8>) -> Bytes) -> Segment {
-        Segment { bytes: wrap(self.buffer), spans: self.spans, ids: self.ids, keys: self.keys.into_iter().collect() }
+        Segment {
+            bytes: wrap(self.buffer),
+            spans: self.spans,
+            ids: self.ids,
+            keys: self.keys.into_iter().collect(),
+        }
     }
 }
 
@@ -162,6 +172,21 @@ impl Segment {
     /// All bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// How many bytes these rows take.
+    pub fn byte_len(&self, rows: &Rows) -> usize {
+        match rows {
+            Rows::Range(start, end) if start < end => {
+                (self.spans[*end as usize - 1].end - self.spans[*start as usize].start) as usize
+            }
+            rows => rows.iter().map(|row| (self.spans[row].end - self.spans[row].start) as usize).sum(),
+        }
+    }
+
+    /// All keys of its rows.
+    pub fn keys(&self) -> &[Arc<str>] {
+        &self.keys
     }
 
     /// Where row `row` lies.
@@ -186,16 +211,59 @@ impl Segment {
     }
 }
 
+/// Which rows of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// From the first to before the last: all of a segment, or a stretch of it.
+    Range(u32, u32),
+    /// These, ascending: what is left after some were settled.
+    List(Vec<u32>),
+}
+
 /// Rows to send in one request: slices of encoded batches. A retry of some rows slices bytes and encodes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    parts: Vec<(Arc<Segment>, Vec<u32>)>,
+    parts: Vec<(Arc<Segment>, Rows)>,
 }
+
+// === impl Rows ===
+
+impl Rows {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Range(start, end) => (end - start) as usize,
+            Self::List(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row numbers.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let (range, list) = match self {
+            Self::Range(start, end) => (*start..*end, &[][..]),
+            Self::List(rows) => (0..0, rows.as_slice()),
+        };
+        range.chain(list.iter().copied()).map(|row| row as usize)
+    }
+}
+
+// === impl Request ===
 
 impl Request {
     /// A request of these rows of these segments.
-    pub fn new(parts: Vec<(Arc<Segment>, Vec<u32>)>) -> Self {
+    pub fn new(parts: Vec<(Arc<Segment>, Rows)>) -> Self {
         Self { parts }
+    }
+
+    /// A request of all rows of one segment.
+    pub fn of(segment: Segment) -> Self {
+        let rows = Rows::Range(0, segment.rows() as u32);
+        Self { parts: vec![(Arc::new(segment), rows)] }
     }
 
     /// How many rows.
@@ -205,12 +273,12 @@ impl Request {
 
     /// How many bytes.
     pub fn byte_len(&self) -> usize {
-        self.each_row().map(|(segment, row)| segment.span(row)).map(|span| (span.end - span.start) as usize).sum()
+        self.parts.iter().map(|(segment, rows)| segment.byte_len(rows)).sum()
     }
 
     /// Segment and row number of each row, in order. The verdicts answer in the same order.
     pub fn each_row(&self) -> impl Iterator<Item = (&Arc<Segment>, usize)> {
-        self.parts.iter().flat_map(|(segment, rows)| rows.iter().map(move |&row| (segment, row as usize)))
+        self.parts.iter().flat_map(|(segment, rows)| rows.iter().map(move |row| (segment, row)))
     }
 
     /// The bytes of all rows, neighbouring rows joined, without a copy.
@@ -218,13 +286,20 @@ impl Request {
         let mut chunks = Vec::new();
         for (segment, rows) in &self.parts {
             let mut open: Option<(usize, usize)> = None;
-            for &row in rows {
-                let span = segment.span(row as usize);
-                let (start, end) = (span.start as usize, span.end as usize);
-                match &mut open {
-                    Some((_, last)) if *last == start => *last = end,
-                    _ => {
-                        chunks.extend(open.replace((start, end)).map(|(start, end)| segment.bytes.slice(start..end)));
+            let mut add = |start: usize, end: usize| match &mut open {
+                Some((_, last)) if *last == start => *last = end,
+                _ => chunks
+                    .extend(open.replace((start, end)).map(|(start, end)| segment.bytes.slice(start..end))),
+            };
+            match rows {
+                Rows::Range(start, end) if start < end => {
+                    let first = segment.spans[*start as usize];
+                    let last = segment.spans[*end as usize - 1];
+                    add(first.start as usize, last.end as usize);
+                }
+                rows => {
+                    for row in rows.iter() {
+                        add(segment.spans[row].start as usize, segment.spans[row].end as usize);
                     }
                 }
             }

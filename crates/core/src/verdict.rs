@@ -66,6 +66,12 @@ pub enum Verdicts {
     Rows(Vec<Verdict>),
 }
 
+impl From<crate::event::Reject> for Rejection {
+    fn from(reject: crate::event::Reject) -> Self {
+        Self { reason: reject.reason, detail: reject.detail, ..Self::default() }
+    }
+}
+
 impl Verdict {
     /// Not now, for a reason.
     pub fn busy(reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
@@ -88,6 +94,10 @@ impl Verdict {
 
     /// Never.
     pub fn reject(reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self::Reject(Box::new(Rejection { reason: reason.into(), detail: detail.into(), ..Rejection::default() }))
+        Self::Reject(Box::new(Rejection {
+            reason: reason.into(),
+            detail: detail.into(),
+            ..Rejection::default()
+        }))
     }
 }

@@ -349,7 +349,13 @@ impl Batch {
     /// The cell of `row` in the column at `index`.
     #[inline]
     pub fn cell(&self, index: usize, row: usize) -> Cell<'_> {
-        match &*self.columns[index] {
+        self.cell_in(&self.columns[index], row)
+    }
+
+    /// The cell of `row` in a column made for this batch, in it or not.
+    #[inline]
+    pub(crate) fn cell_in<'a>(&'a self, column: &'a Column, row: usize) -> Cell<'a> {
+        match column {
             column if !column.is_present(row) => Cell::Absent,
             Column::Absent => Cell::Absent,
             Column::Const(value) => Cell::of(value),

@@ -64,6 +64,13 @@ impl BitSet {
         }
     }
 
+    /// Puts in every row that is in `other`.
+    pub fn unite(&mut self, other: &Self) {
+        for (word, theirs) in self.words.iter_mut().zip(&other.words) {
+            *word |= theirs;
+        }
+    }
+
     /// Takes out every row that is in `other`.
     pub fn subtract(&mut self, other: &Self) {
         for (word, theirs) in self.words.iter_mut().zip(&other.words) {
@@ -105,6 +112,8 @@ mod tests {
         let mut all = BitSet::all(130);
         all.subtract(&set);
         assert_eq!(all.count(), 127);
+        all.unite(&set);
+        assert_eq!(all.count(), 130);
         assert!(!all.contains(500));
     }
 }

@@ -178,12 +178,48 @@ impl Column {
     pub(crate) fn store(&mut self, row: usize, value: Value) -> Result<(), Value> {
         match (self, value) {
             (Self::Bool(cells), Value::Bool(v)) => cells[row] = u8::from(v),
-            (Self::Int(cells), Value::Int(v)) | (Self::Time(cells), Value::Time(v)) if v != ABSENT_INT => cells[row] = v,
+            (Self::Int(cells), Value::Int(v)) | (Self::Time(cells), Value::Time(v)) if v != ABSENT_INT => {
+                cells[row] = v
+            }
             (Self::Float(cells), Value::Float(v)) => cells[row] = if v.is_nan() { f64::NAN } else { v },
             (Self::Any(cells), value) => cells[row] = Some(value),
             (_, value) => return Err(value),
         }
         Ok(())
+    }
+
+    /// This column with the cells of `below` where its own are absent; itself when the two are of different kinds.
+    pub(crate) fn over(mut self, below: &Self) -> Result<Self, Self> {
+        fn fill<T: Copy>(cells: &mut [T], is_absent: impl Fn(&T) -> bool, below: impl Fn(usize) -> T) {
+            for (row, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| is_absent(cell)) {
+                *cell = below(row);
+            }
+        }
+        match (&mut self, below) {
+            (_, Self::Absent) | (Self::Const(_), _) => {}
+            (Self::Absent, _) => return Ok(below.clone()),
+            (Self::Bool(cells), Self::Bool(below)) => {
+                fill(cells, |cell| *cell == ABSENT_BOOL, |row| below[row])
+            }
+            (Self::Int(cells), Self::Int(below)) | (Self::Time(cells), Self::Time(below)) => {
+                fill(cells, |cell| *cell == ABSENT_INT, |row| below[row]);
+            }
+            (Self::Int(cells), Self::Const(Value::Int(below)))
+            | (Self::Time(cells), Self::Const(Value::Time(below)))
+                if *below != ABSENT_INT =>
+            {
+                fill(cells, |cell| *cell == ABSENT_INT, |_| *below);
+            }
+            (Self::Float(cells), Self::Float(below)) => {
+                fill(cells, |cell| cell.to_bits() == ABSENT_FLOAT_BITS, |row| below[row]);
+            }
+            (Self::Str(cells), Self::Str(below)) => fill(cells, |cell| cell.is_absent(), |row| below[row]),
+            (Self::Tags(cells), Self::Tags(below)) => {
+                fill(cells, |cell| *cell == ABSENT_TAGS, |row| below[row])
+            }
+            _ => return Err(self),
+        }
+        Ok(self)
     }
 
     /// The rows of `pick`, in its order.
@@ -215,7 +251,8 @@ impl Column {
             Self::Str(cells) => cells.capacity() * 12,
             Self::Tags(cells) => cells.capacity() * 4,
             Self::Any(cells) => {
-                cells.capacity() * size_of::<Option<Value>>() + cells.iter().flatten().map(Value::heap_bytes).sum::<usize>()
+                cells.capacity() * size_of::<Option<Value>>()
+                    + cells.iter().flatten().map(Value::heap_bytes).sum::<usize>()
             }
         }
     }

@@ -16,6 +16,7 @@ mod fields;
 mod float;
 mod id;
 mod ndjson;
+mod overlay;
 mod page;
 mod path;
 mod row;
