@@ -48,7 +48,8 @@ pub(crate) const MONTHS: [&str; 12] = [
     "December",
 ];
 /// English day names, Monday first as in ISO 8601.
-pub(crate) const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+pub(crate) const DAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 // === impl DateFormat ===
 
@@ -57,7 +58,12 @@ impl DateFormat {
     /// not closed quotes to the end, as in Joda.
     pub fn parse(pattern: &str) -> Result<Self, ExprError> {
         if pattern.is_empty() {
-            return Err(ExprError::new("an empty date pattern", "expected letters such as `YYYY.MM.dd`", 0, 0));
+            return Err(ExprError::new(
+                "an empty date pattern",
+                "expected letters such as `YYYY.MM.dd`",
+                0,
+                0,
+            ));
         }
         let mut tokens = Vec::new();
         let mut rest = pattern.char_indices().peekable();
@@ -235,7 +241,8 @@ pub(crate) fn is_leap(year: i64) -> bool {
 /// 52, or 53 where the year begins or ends with a Thursday.
 fn weeks_in(year: i64) -> u8 {
     // The weekday of the last of December, Sunday being 0.
-    let last = |year: i64| (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7);
+    let last =
+        |year: i64| (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7);
     52 + u8::from(last(year) == 4 || last(year - 1) == 3)
 }
 
@@ -352,7 +359,7 @@ mod tests {
 
         #[test]
         fn weeks_and_days_agree_with_jiff(millis in -60_000_000_000_000i64..60_000_000_000_000) {
-            let date = jiff::Timestamp::from_millisecond(millis).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date();
+            let date = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::from_millisecond(millis).unwrap()).date();
             let week = date.iso_week_date();
             let time = Civil::from_millis(millis);
             prop_assert_eq!(week_of(&time), (i64::from(week.year()), week.week() as u8));

@@ -44,10 +44,13 @@ mod ack;
 mod component;
 mod condition;
 mod decorate;
+mod expr;
+mod joda;
 mod json;
 mod metrics;
 mod options;
 mod registry;
+mod ruby_regex;
 mod sink;
 mod source;
 mod state;
@@ -57,9 +60,11 @@ mod verdict;
 
 pub use ack::{Ack, AckOutcome, AckSlot};
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
-pub use condition::{Condition, ExprError, Selection};
+pub use condition::{Condition, Selection};
 pub use decorate::Decorations;
+pub use expr::ExprError;
 pub use flowstone_event as event;
+pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
@@ -67,6 +72,7 @@ pub use options::{
     Table, nearest, show_duration,
 };
 pub use registry::{Build, Built, Plugin, find, plugins};
+pub use ruby_regex::{RubyRegex, RustPattern, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
 pub use state::StateDir;

@@ -401,16 +401,6 @@ impl Batch {
         StrRef { page: self.push_page(page), offset, len }
     }
 
-    /// A number for a list of tags, for columns made by hand.
-    pub fn tag_list(&mut self, tags: &[Arc<str>]) -> u32 {
-        if let Some(known) = self.tag_lists.iter().position(|list| **list == *tags) {
-            return known as u32;
-        }
-        let lists = Arc::make_mut(&mut self.tag_lists);
-        lists.push(tags.into());
-        (lists.len() - 1) as u32
-    }
-
     /// Sharing copy for fan-out: columns and pages are shared until one side writes.
     #[must_use]
     pub fn share(&mut self) -> Self {

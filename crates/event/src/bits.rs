@@ -16,7 +16,7 @@ impl BitSet {
     /// A set over `len` rows with every one in it.
     pub fn all(len: usize) -> Self {
         let mut words = vec![u64::MAX; len.div_ceil(64)];
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = words.last_mut()
         {
             *last = (1 << (len % 64)) - 1;
@@ -78,6 +78,30 @@ impl BitSet {
         }
     }
 
+    /// The rows of this set for which `keep` says yes; asked in ascending order.
+    #[must_use]
+    pub fn filter(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
+        let mut words = Vec::with_capacity(self.words.len());
+        for (index, &word) in self.words.iter().enumerate() {
+            let base = index * 64;
+            let mut kept = 0;
+            if word == u64::MAX {
+                for bit in 0..64 {
+                    kept |= u64::from(keep(base + bit)) << bit;
+                }
+            } else {
+                let mut rest = word;
+                while rest != 0 {
+                    let bit = rest.trailing_zeros() as usize;
+                    rest &= rest - 1;
+                    kept |= u64::from(keep(base + bit)) << bit;
+                }
+            }
+            words.push(kept);
+        }
+        Self { words, len: self.len }
+    }
+
     /// The rows in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(index, &word)| {
@@ -115,5 +139,7 @@ mod tests {
         all.unite(&set);
         assert_eq!(all.count(), 130);
         assert!(!all.contains(500));
+        assert_eq!(all.filter(|row| set.contains(row)), set);
+        assert_eq!(set.filter(|row| row > 62).iter().collect::<Vec<_>>(), [63, 129]);
     }
 }

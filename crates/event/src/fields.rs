@@ -1,4 +1,4 @@
-//! Single fields of single rows: how a batch gets, sets, removes and tags along a path, whether the path is a column of
+//! Single fields of single rows: how a batch gets, sets and removes along a path, whether the path is a column of
 //! its own, lies inside a value or is spread over several columns.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::column::ABSENT_TAGS;
 use crate::value::index_of;
-use crate::{Batch, Cell, Column, Path, StrRef, Value};
+use crate::{Batch, BitSet, Cell, Column, Path, StrRef, Value};
 
 /// A field cannot be set there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Batch {
         self.schema.fields().iter().position(|field| field.names() == names)
     }
 
-    fn assemble(&self, row: usize, path: &Path) -> Option<Value> {
+    pub(crate) fn assemble(&self, row: usize, path: &Path) -> Option<Value> {
         let mut found = None;
         for (index, field) in self.schema.fields().iter().enumerate() {
             if field.names().len() > path.names().len() && field.is_within(path) {
@@ -125,7 +125,7 @@ impl Batch {
         Ok(())
     }
 
-    fn column_for(&mut self, path: &Path) -> usize {
+    pub(crate) fn column_for(&mut self, path: &Path) -> usize {
         if let Some(index) = self.schema.position(path) {
             return index;
         }
@@ -134,7 +134,7 @@ impl Batch {
         self.columns.len() - 1
     }
 
-    fn store(&mut self, index: usize, row: usize, value: Value) {
+    pub(crate) fn store(&mut self, index: usize, row: usize, value: Value) {
         let rows = self.rows;
         if let Value::Str(text) = &value
             && matches!(*self.columns[index], Column::Absent | Column::Str(_))
@@ -186,7 +186,7 @@ impl Batch {
         }
     }
 
-    fn clear_below(&mut self, row: usize, path: &Path) {
+    pub(crate) fn clear_below(&mut self, row: usize, path: &Path) {
         let below = |field: &Path| field.names().len() > path.names().len() && field.is_within(path);
         for index in 0..self.columns.len() {
             if below(&self.schema.fields()[index]) {
@@ -220,43 +220,22 @@ impl Batch {
         Some(removed)
     }
 
-    /// Adds a tag to `row` as Logstash's `event.tag` does: `tags` becomes a list if it is a single value, and a tag
-    /// that is there is not added twice.
-    pub fn tag(&mut self, row: usize, tag: &Arc<str>) {
-        let path = Path::tags();
-        let index = self.column_for(&path);
-        let list = match self.cell(index, row) {
-            Cell::Absent => match self.assemble(row, &path) {
-                Some(object) => vec![object, Value::Str(Arc::clone(tag))],
-                None => return self.store_tags(index, row, std::slice::from_ref(tag)),
-            },
-            Cell::Tags(tags) => {
-                if tags.contains(tag) {
-                    return;
-                }
-                let tags: Vec<Arc<str>> = tags.iter().chain([tag]).cloned().collect();
-                return self.store_tags(index, row, &tags);
+    /// Removes `path` and everything below it from each of `rows`, as [`Batch::remove`] does, without putting together
+    /// what was there.
+    pub fn remove_from(&mut self, rows: &BitSet, path: &Path) {
+        if path.names().len() > 1 {
+            for row in rows.iter() {
+                self.remove(row, path);
             }
-            cell => {
-                let mut list = match cell.to_value() {
-                    Some(Value::Array(items)) => items,
-                    Some(single) if single == Value::Str(Arc::clone(tag)) => return,
-                    Some(single) => vec![single],
-                    None => Vec::new(),
-                };
-                if list.contains(&Value::Str(Arc::clone(tag))) {
-                    return;
+        } else if rows.count() == self.rows {
+            self.drop_columns(path);
+        } else {
+            for index in 0..self.columns.len() {
+                if self.schema.fields()[index].is_within(path) {
+                    rows.iter().for_each(|row| self.clear_cell(index, row));
                 }
-                list.push(Value::Str(Arc::clone(tag)));
-                list
             }
-        };
-        self.clear_below(row, &path);
-        self.store(index, row, Value::Array(list));
-    }
-
-    fn store_tags(&mut self, index: usize, row: usize, tags: &[Arc<str>]) {
-        self.store(index, row, Value::Array(tags.iter().map(|tag| Value::Str(Arc::clone(tag))).collect()));
+        }
     }
 
     /// The whole row as an object, `[@metadata]` included: for tests, the row face's `to_value` and dead letters.

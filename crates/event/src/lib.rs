@@ -21,6 +21,7 @@ mod page;
 mod path;
 mod row;
 mod schema;
+mod tags;
 mod time;
 mod value;
 

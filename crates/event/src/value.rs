@@ -58,6 +58,20 @@ impl Value {
         }
     }
 
+    /// The value as a list, as Ruby's `Array()` makes one: null is empty, an object is a list of pairs, anything else
+    /// a list of one.
+    #[must_use]
+    pub fn into_list(self) -> Vec<Self> {
+        match self {
+            Self::Null => Vec::new(),
+            Self::Array(items) => items,
+            Self::Object(map) => {
+                map.into_iter().map(|(key, value)| Self::Array(vec![Self::Str(key), value])).collect()
+            }
+            scalar => vec![scalar],
+        }
+    }
+
     /// What lies at `names` below this value; list elements by index, negative from the end.
     pub fn descend(&self, names: &[Arc<str>]) -> Option<&Value> {
         let mut here = self;

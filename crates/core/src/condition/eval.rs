@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use memchr::memmem::Finder;
 
 use crate::RubyRegex;
-use crate::event::{Batch, BitSet, Cell, Column, METADATA, Path, RowView, VERSION, Value, format_iso_millis, java_f64};
+use crate::event::{
+    Batch, BitSet, Cell, Column, METADATA, Path, RowView, VERSION, Value, format_iso_millis, java_f64,
+};
 
 /// A condition ready to be asked. Chains of `and` and `or` are flat, so that depth is bounded by the parentheses.
 #[derive(Clone, Debug)]
@@ -18,25 +20,50 @@ pub(super) enum Expr {
     /// `[a]`: there, and neither null, false, `""` nor `"false"`.
     Truthy(Path),
     /// `[a] == 1`.
-    Equal { path: Path, value: Value },
+    Equal {
+        path: Path,
+        value: Value,
+    },
     /// `[a] == [b]`.
     FieldsEqual(Box<[Path; 2]>),
     /// `[a] < 1`.
-    Ordered { path: Path, order: Order, value: Value },
+    Ordered {
+        path: Path,
+        order: Order,
+        value: Value,
+    },
     /// `[a] < [b]`.
-    FieldsOrdered { fields: Box<[Path; 2]>, order: Order },
+    FieldsOrdered {
+        fields: Box<[Path; 2]>,
+        order: Order,
+    },
     /// `"x" in [a]`: part of a text, or an element of a list.
-    TextInField { path: Path, finder: Finder<'static> },
+    TextInField {
+        path: Path,
+        finder: Box<Finder<'static>>,
+    },
     /// `1 in [a]`: an element of a list.
-    NumberInField { path: Path, value: Value },
+    NumberInField {
+        path: Path,
+        value: Value,
+    },
     /// `[a] in "text"`.
-    FieldInText { path: Path, text: Box<str> },
+    FieldInText {
+        path: Path,
+        text: Box<str>,
+    },
     /// `[a] in ["x", "y"]`: equal by text.
-    FieldInList { path: Path, texts: Box<[Box<str>]> },
+    FieldInList {
+        path: Path,
+        texts: Box<[Box<str>]>,
+    },
     /// `[a] in [b]`.
     FieldInField(Box<[Path; 2]>),
     /// `[a] =~ /x/`.
-    Matches { path: Path, regex: RubyRegex },
+    Matches {
+        path: Path,
+        regex: RubyRegex,
+    },
 }
 
 /// The four ways to order two values.
@@ -246,7 +273,8 @@ impl Expr {
             (Column::Str(cells), Self::Equal { value: Value::Str(text), .. }) if path.as_str() != VERSION => {
                 collect(rows, incomparable, |row| {
                     let place = cells[row];
-                    (place.len as usize == text.len() && !place.is_absent() && *batch.text(place) == **text).into()
+                    (place.len as usize == text.len() && !place.is_absent() && *batch.text(place) == **text)
+                        .into()
                 })
             }
             (Column::Str(cells), Self::FieldInList { texts, .. }) if path.as_str() != VERSION => {
@@ -262,7 +290,9 @@ impl Expr {
                 })
             }
             (Column::Int(cells), Self::Equal { value: Value::Int(number), .. }) => {
-                collect(rows, incomparable, |row| (cells[row] == *number && *number != crate::event::ABSENT_INT).into())
+                collect(rows, incomparable, |row| {
+                    (cells[row] == *number && *number != crate::event::ABSENT_INT).into()
+                })
             }
             _ => collect(rows, incomparable, |row| self.test(access.held(batch, row).cell())),
         }
@@ -281,7 +311,8 @@ impl Expr {
                 Cell::Str(text) => finder.find(text.as_bytes()).is_some().into(),
                 Cell::Tags(tags) => tags.iter().any(|tag| tag.as_bytes() == finder.needle()).into(),
                 Cell::Any(Value::Array(items)) => {
-                    let found = |item: &Value| item.as_str().is_some_and(|text| text.as_bytes() == finder.needle());
+                    let found =
+                        |item: &Value| item.as_str().is_some_and(|text| text.as_bytes() == finder.needle());
                     items.iter().any(found).into()
                 }
                 _ => Answer::No,
@@ -408,8 +439,10 @@ fn is_truthy(cell: Cell<'_>) -> bool {
 /// Equality of the Java engine: by type, so that `1`, `1.0` and `"1"` all differ; two missing fields are equal.
 fn are_equal(left: Cell<'_>, right: Cell<'_>) -> bool {
     match (left, right) {
-        (Cell::Tags(tags), Cell::Any(Value::Array(items))) | (Cell::Any(Value::Array(items)), Cell::Tags(tags)) => {
-            tags.len() == items.len() && tags.iter().zip(items).all(|(tag, item)| item.as_str() == Some(&**tag))
+        (Cell::Tags(tags), Cell::Any(Value::Array(items)))
+        | (Cell::Any(Value::Array(items)), Cell::Tags(tags)) => {
+            tags.len() == items.len()
+                && tags.iter().zip(items).all(|(tag, item)| item.as_str() == Some(&**tag))
         }
         _ => left == right,
     }
@@ -421,7 +454,21 @@ fn compare(left: Cell<'_>, right: Cell<'_>) -> Option<Ordering> {
     match (left, right) {
         (Cell::Int(left), Cell::Int(right)) | (Cell::Time(left), Cell::Time(right)) => Some(left.cmp(&right)),
         (Cell::Str(left), Cell::Str(right)) => Some(left.cmp(right)),
+        (Cell::Any(Value::BigInt(left)), Cell::Any(Value::BigInt(right))) => {
+            Some(compare_digits(left, right))
+        }
         _ => number(left)?.partial_cmp(&number(right)?),
+    }
+}
+
+/// Integers beyond 64 bits: no leading zeros, an optional minus.
+fn compare_digits(left: &str, right: &str) -> Ordering {
+    let magnitude = |left: &str, right: &str| left.len().cmp(&right.len()).then_with(|| left.cmp(right));
+    match (left.strip_prefix('-'), right.strip_prefix('-')) {
+        (None, None) => magnitude(left, right),
+        (Some(left), Some(right)) => magnitude(right, left),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
     }
 }
 
@@ -436,7 +483,8 @@ fn number(cell: Cell<'_>) -> Option<f64> {
 
 /// How two constants compare; Java compares only equal types.
 pub(super) fn compare_constants(left: &Value, right: &Value) -> Option<Ordering> {
-    (std::mem::discriminant(left) == std::mem::discriminant(right)).then(|| compare(Cell::of(left), Cell::of(right)))?
+    (std::mem::discriminant(left) == std::mem::discriminant(right))
+        .then(|| compare(Cell::of(left), Cell::of(right)))?
 }
 
 /// `[left] in [right]`.

@@ -103,7 +103,9 @@ impl<'a> Cursor<'a> {
         let kind = match self.rest().bytes().next() {
             Some(b'"' | b'\'') => OperandKind::Scalar(Value::from(self.string()?)),
             Some(b'-' | b'0'..=b'9') => OperandKind::Scalar(self.number()?),
-            Some(b'/') => OperandKind::Regex(self.quoted('/', "the regular expression is not closed")?.to_owned()),
+            Some(b'/') => {
+                OperandKind::Regex(self.quoted('/', "the regular expression is not closed")?.to_owned())
+            }
             Some(b'[') => match self.field() {
                 Some(path) => OperandKind::Field(path),
                 None => OperandKind::List(self.list(0)?),
@@ -164,7 +166,9 @@ impl<'a> Cursor<'a> {
         let mut end = 0;
         loop {
             match bytes.get(end) {
-                None => return Err(self.error_from(start, unclosed, &format!("expected `{quote}` at the end"))),
+                None => {
+                    return Err(self.error_from(start, unclosed, &format!("expected `{quote}` at the end")));
+                }
                 Some(b'\\') if bytes.get(end + 1) == Some(&(quote as u8)) => end += 2,
                 Some(&byte) if byte == quote as u8 => break,
                 Some(_) => end += 1,
@@ -204,7 +208,12 @@ impl<'a> Cursor<'a> {
     fn list(&mut self, depth: usize) -> Result<Vec<Value>, ExprError> {
         let start = self.at;
         if depth >= MAX_DEPTH {
-            return Err(ExprError::new("lists nest too deep", format!("at most {MAX_DEPTH} levels"), start, start + 1));
+            return Err(ExprError::new(
+                "lists nest too deep",
+                format!("at most {MAX_DEPTH} levels"),
+                start,
+                start + 1,
+            ));
         }
         self.eat("[");
         self.skip_blanks();

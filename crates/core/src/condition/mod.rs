@@ -78,7 +78,8 @@ impl OptionType for Condition {
 
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let text = String::read(node, diagnostics)?;
-        let condition = Self::parse(&text).map_err(|error| error.report("condition", node, diagnostics)).ok()?;
+        let condition =
+            Self::parse(&text).map_err(|error| error.report("condition", node, diagnostics)).ok()?;
         for warning in &condition.warnings {
             let span = node.span_within(warning.start, warning.end);
             diagnostics.push(Diagnostic::warning("condition", &warning.message, span).label(&warning.label));

@@ -216,10 +216,10 @@ impl Parser<'_> {
             "write `and`".to_owned()
         } else if rest.starts_with("||") {
             "write `or`".to_owned()
+        } else if ["==", "!=", "<", ">", "=~", "!~"].iter().any(|operator| rest.starts_with(operator)) {
+            "expected `and`, `or` or the end; a negated comparison is `!([field] == ...)`".to_owned()
         } else if rest.starts_with('=') {
             "write `==` to compare, `=~` to match a regular expression".to_owned()
-        } else if rest.starts_with('!') {
-            "expected `!=`, `!~`, `and` or `or`; a negated comparison is `!(... == ...)`".to_owned()
         } else if rest.starts_with('#') {
             "a comment ends with its line: add a line break or take it out".to_owned()
         } else {
@@ -235,16 +235,20 @@ impl Parser<'_> {
 
 fn contained(left: Operand, right: Operand, at: usize, end: usize) -> Result<Expr, ExprError> {
     Ok(match (left.kind, right.kind) {
-        (OperandKind::Field(path), OperandKind::Scalar(value)) => Expr::FieldInText { path, text: text_of(&value).unwrap_or_default() },
+        (OperandKind::Field(path), OperandKind::Scalar(value)) => {
+            Expr::FieldInText { path, text: text_of(&value).unwrap_or_default() }
+        }
         (OperandKind::Scalar(Value::Str(text)), OperandKind::Field(path)) => {
-            Expr::TextInField { path, finder: Finder::new(text.as_bytes()).into_owned() }
+            Expr::TextInField { path, finder: Box::new(Finder::new(text.as_bytes()).into_owned()) }
         }
         (OperandKind::Scalar(value), OperandKind::Field(path)) => Expr::NumberInField { path, value },
         (OperandKind::Field(path), OperandKind::List(items)) => {
             Expr::FieldInList { path, texts: items.iter().filter_map(text_of).collect() }
         }
         (OperandKind::Field(left), OperandKind::Field(right)) => Expr::FieldInField(Box::new([left, right])),
-        (OperandKind::Regex(_), _) | (_, OperandKind::Regex(_)) | (OperandKind::List(_), OperandKind::Field(_)) => {
+        (OperandKind::Regex(_), _)
+        | (_, OperandKind::Regex(_))
+        | (OperandKind::List(_), OperandKind::Field(_)) => {
             return Err(ExprError::new(
                 "`in` cannot look for that there",
                 "expected a field, a string or a number in a field, a string or a list",
@@ -263,7 +267,9 @@ fn contained(left: Operand, right: Operand, at: usize, end: usize) -> Result<Exp
 
 fn equal(left: Operand, right: Operand) -> Result<Expr, ExprError> {
     Ok(match (comparable(left, false)?, comparable(right, true)?) {
-        (Side::Field(path), Side::Value(value)) | (Side::Value(value), Side::Field(path)) => Expr::Equal { path, value },
+        (Side::Field(path), Side::Value(value)) | (Side::Value(value), Side::Field(path)) => {
+            Expr::Equal { path, value }
+        }
         (Side::Field(left), Side::Field(right)) => Expr::FieldsEqual(Box::new([left, right])),
         (Side::Value(left), Side::Value(right)) => Expr::Constant(left == right),
     })
@@ -274,7 +280,9 @@ fn ordered(order: Order, left: Operand, right: Operand) -> Result<Expr, ExprErro
     Ok(match (comparable(left, false)?, comparable(right, true)?) {
         (Side::Field(path), Side::Value(value)) => Expr::Ordered { path, order, value },
         (Side::Value(value), Side::Field(path)) => Expr::Ordered { path, order: order.flipped(), value },
-        (Side::Field(left), Side::Field(right)) => Expr::FieldsOrdered { fields: Box::new([left, right]), order },
+        (Side::Field(left), Side::Field(right)) => {
+            Expr::FieldsOrdered { fields: Box::new([left, right]), order }
+        }
         (Side::Value(left), Side::Value(right)) => match super::eval::compare_constants(&left, &right) {
             Some(ordering) => Expr::Constant(order.holds(ordering)),
             None => {
