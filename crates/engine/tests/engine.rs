@@ -188,10 +188,10 @@ fn an_ordered_sink_gets_a_sources_records_in_its_order() {
     // Workers finish out of order: some batches take longer, and some have nothing left.
     let transform = Each(|row| {
         let number: u64 = row.str("message").and_then(|text| text[5..].parse().ok()).unwrap();
-        if number % 7 == 0 && number % 3 == 0 {
+        if number.is_multiple_of(21) {
             std::thread::sleep(Duration::from_micros(200));
         }
-        if (number / 7) % 5 == 0 {
+        if (number / 7).is_multiple_of(5) {
             row.discard("some batches are empty");
         }
     });
