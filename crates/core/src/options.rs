@@ -195,13 +195,22 @@ impl Node {
     /// Says that this value is not of the expected type.
     pub fn expected(&self, expected: &str, diagnostics: &mut Diagnostics) {
         diagnostics.push(
-            Diagnostic::error("wrong-type", format!("expected {expected}, found {}", self.kind_name()), self.span)
-                .label(format!("expected {expected}")),
+            Diagnostic::error(
+                "wrong-type",
+                format!("expected {expected}, found {}", self.kind_name()),
+                self.span,
+            )
+            .label(format!("expected {expected}")),
         );
     }
 
     /// Says that this value is of the right type but means nothing.
-    pub fn invalid(&self, message: impl Into<String>, expected: impl Into<String>, diagnostics: &mut Diagnostics) {
+    pub fn invalid(
+        &self,
+        message: impl Into<String>,
+        expected: impl Into<String>,
+        diagnostics: &mut Diagnostics,
+    ) {
         diagnostics.push(Diagnostic::error("invalid-value", message, self.span).label(expected));
     }
 }
@@ -213,13 +222,23 @@ impl Table {
     }
 
     /// Says which keys are neither in `known` nor in `more`.
-    pub fn refuse_unknown(&self, component: &str, known: &[OptionSpec], more: &[&str], diagnostics: &mut Diagnostics) {
+    pub fn refuse_unknown(
+        &self,
+        component: &str,
+        known: &[OptionSpec],
+        more: &[&str],
+        diagnostics: &mut Diagnostics,
+    ) {
         for (key, entry) in &self.entries {
             let names = || known.iter().map(|spec| spec.name).chain(more.iter().copied());
             if names().any(|name| name == key) {
                 continue;
             }
-            let error = Diagnostic::error("unknown-option", format!("unknown option `{key}` in {component}"), entry.key_span);
+            let error = Diagnostic::error(
+                "unknown-option",
+                format!("unknown option `{key}` in {component}"),
+                entry.key_span,
+            );
             diagnostics.push(match nearest(key, names()) {
                 Some(name) => error.label(format!("did you mean `{name}`?")),
                 None => error.label(format!("expected one of {}", names().collect::<Vec<_>>().join(", "))),
@@ -349,8 +368,12 @@ impl OptionType for Path {
         Self::parse(&text)
             .map_err(|error| {
                 diagnostics.push(
-                    Diagnostic::error("field-reference", format!("`{text}` is no field reference"), node.span_within(error.offset, error.offset + 1))
-                        .label(error.message),
+                    Diagnostic::error(
+                        "field-reference",
+                        format!("`{text}` is no field reference"),
+                        node.span_within(error.offset, error.offset + 1),
+                    )
+                    .label(error.message),
                 );
             })
             .ok()
@@ -484,7 +507,7 @@ impl OptionType for Duration {
 pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if millis >= size && millis % size == 0 {
+        if millis >= size && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }
     }
@@ -525,7 +548,7 @@ impl OptionType for ByteSize {
 
     fn show(&self) -> String {
         for (unit, size) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if self.0 >= size && self.0 % size == 0 {
+            if self.0 >= size && self.0.is_multiple_of(size) {
                 return quote(&format!("{}{unit}", self.0 / size));
             }
         }
@@ -589,8 +612,11 @@ impl<T: OptionType> OptionType for IndexMap<String, T> {
             node.expected("a table such as { name = \"value\" }", diagnostics);
             return None;
         };
-        let read: Vec<(String, Option<T>)> =
-            table.entries.iter().map(|(key, entry)| (key.clone(), T::read(&entry.value, diagnostics))).collect();
+        let read: Vec<(String, Option<T>)> = table
+            .entries
+            .iter()
+            .map(|(key, entry)| (key.clone(), T::read(&entry.value, diagnostics)))
+            .collect();
         read.into_iter().map(|(key, value)| Some((key, value?))).collect()
     }
 
@@ -598,7 +624,8 @@ impl<T: OptionType> OptionType for IndexMap<String, T> {
         if self.is_empty() {
             return "{}".to_owned();
         }
-        let entries: Vec<String> = self.iter().map(|(key, value)| format!("{} = {}", quote(key), value.show())).collect();
+        let entries: Vec<String> =
+            self.iter().map(|(key, value)| format!("{} = {}", quote(key), value.show())).collect();
         format!("{{ {} }}", entries.join(", "))
     }
 }

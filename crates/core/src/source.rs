@@ -56,6 +56,8 @@ pub trait Source: Send {
 }
 
 /// What [`Source::next`] gives.
+// One per batch, moved a few times: a box would only be one more allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Next {
     /// Records.
     Batch(SourceBatch),

@@ -1,1 +1,26 @@
-//! flowstone's engine: graph, workers, delivery, drain, reload.
+//! flowstone's engine: it runs a topology. Sources are read when there is memory for what they give; CPU threads run
+//! batches through transforms and encoding; one delivery loop per sink sends, retries and settles.
+//!
+//! Bounded channels join the stages: a full sink stops the workers, full workers stop the sources. A batch is
+//! acknowledged when its last row is delivered, rejected into a delivered dead letter, or discarded on purpose; a
+//! handle that is lost on the way makes the source read the stretch again.
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod budget;
+mod dead_letters;
+mod delivery;
+mod graph;
+mod health;
+mod http;
+mod intake;
+mod pool;
+mod run;
+mod runner;
+mod settle;
+mod signals;
+mod testing;
+mod worker;
+
+pub use run::{Outcome, RunOptions, run, supervise};
+pub use testing::{TestReport, run_tests};

@@ -2,9 +2,11 @@
 //!
 //! - [`servers`]: real Elasticsearch and OpenSearch nodes, to start, kill and restart.
 //! - [`chaos`]: a proxy in front of such a node, for what a real node will not do when asked.
+//! - [`cloudwatch`]: a simulated CloudWatch Logs on a virtual clock.
 //! - [`http`]: a scriptable HTTP server with recorded requests, and a small blocking client.
 #![forbid(unsafe_code)]
 
 pub mod chaos;
+pub mod cloudwatch;
 pub mod http;
 pub mod servers;

@@ -1,0 +1,195 @@
+//! What became of a source's batches: positions commit in order within a partition, and only over settled ones.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flowstone_core::{Ack, AckOutcome, Position};
+use tokio::sync::Notify;
+
+use crate::budget::Permit;
+
+/// Where the acks of one source report; read by its task. Never longer than the batches in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    outcomes: Mutex<Vec<(u64, AckOutcome)>>,
+    arrived: Notify,
+}
+
+/// The batches of one source that are in flight, partition by partition.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    inbox: Arc<Inbox>,
+    next_token: u64,
+    partition_of: HashMap<u64, Arc<str>>,
+    partitions: HashMap<Arc<str>, VecDeque<InFlight>>,
+    due: HashMap<Arc<str>, u64>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    token: u64,
+    value: u64,
+    settled: bool,
+}
+
+// === impl Tracker ===
+
+impl Tracker {
+    pub(crate) fn new() -> Self {
+        Self {
+            inbox: Arc::default(),
+            next_token: 0,
+            partition_of: HashMap::new(),
+            partitions: HashMap::new(),
+            due: HashMap::new(),
+        }
+    }
+
+    /// A batch up to `position` sets out; the handle says what became of it.
+    pub(crate) fn depart(&mut self, position: Position, permit: Arc<Permit>) -> Ack {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.partition_of.insert(token, Arc::clone(&position.partition));
+        let flight = InFlight { token, value: position.value, settled: false };
+        self.partitions.entry(position.partition).or_default().push_back(flight);
+        let inbox = Arc::clone(&self.inbox);
+        Ack::new(move |outcome| inbox.push(token, outcome), permit)
+    }
+
+    /// Waits until some batch has ended.
+    pub(crate) async fn arrival(&self) {
+        self.inbox.arrived.notified().await;
+    }
+
+    /// Takes note of all that has ended and gives the stretches that must be read again, first first.
+    #[must_use = "a stretch that is not read again is lost"]
+    pub(crate) fn note_arrivals(&mut self) -> Vec<Position> {
+        let mut again = Vec::new();
+        for (token, outcome) in self.inbox.take() {
+            // Unknown tokens are those of a stretch that is being read again already.
+            let Some(partition) = self.partition_of.get(&token).cloned() else { continue };
+            let Some(flights) = self.partitions.get_mut(&partition) else { continue };
+            let Some(at) = flights.iter().position(|flight| flight.token == token) else { continue };
+            match outcome {
+                AckOutcome::Settled => {
+                    flights[at].settled = true;
+                    while flights.front().is_some_and(|first| first.settled) {
+                        if let Some(first) = flights.pop_front() {
+                            self.partition_of.remove(&first.token);
+                            self.due.insert(Arc::clone(&partition), first.value);
+                        }
+                    }
+                }
+                AckOutcome::Unresolved => {
+                    let value = flights[at].value;
+                    for flight in flights.drain(at..) {
+                        self.partition_of.remove(&flight.token);
+                    }
+                    again.push(Position { partition: Arc::clone(&partition), value });
+                }
+            }
+            if flights.is_empty() {
+                self.partitions.remove(&partition);
+            }
+        }
+        again
+    }
+
+    /// Whether there is something to commit.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// The positions up to which all is delivered, one per partition, and forgets them.
+    pub(crate) fn take_due(&mut self) -> Vec<Position> {
+        let due = self.due.drain().map(|(partition, value)| Position { partition, value });
+        let mut due: Vec<Position> = due.collect();
+        due.sort_by(|a, b| a.partition.cmp(&b.partition));
+        due
+    }
+
+    /// A commit failed: its positions are due again, unless a later one is by now.
+    pub(crate) fn put_back(&mut self, positions: Vec<Position>) {
+        for position in positions {
+            self.due.entry(position.partition).or_insert(position.value);
+        }
+    }
+
+    /// How many batches are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.partition_of.len()
+    }
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    fn push(&self, token: u64, outcome: AckOutcome) {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((token, outcome));
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Vec<(u64, AckOutcome)> {
+        std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowstone_core::Metrics;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    async fn permit() -> Arc<Permit> {
+        Arc::new(Budget::new(1, Metrics::new()).acquire(1).await)
+    }
+
+    fn at(partition: &str, value: u64) -> Position {
+        Position { partition: partition.into(), value }
+    }
+
+    #[tokio::test]
+    async fn a_position_commits_only_when_everything_before_it_is_settled() {
+        let mut tracker = Tracker::new();
+        let first = tracker.depart(at("a", 10), permit().await);
+        let second = tracker.depart(at("a", 20), permit().await);
+        let other = tracker.depart(at("b", 5), permit().await);
+        second.resolve();
+        other.resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        assert_eq!(tracker.take_due(), [at("b", 5)]);
+        first.resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        assert_eq!(tracker.take_due(), [at("a", 20)]);
+        assert_eq!(tracker.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_unresolved_stretch_is_read_again_with_all_that_follows_it() {
+        let mut tracker = Tracker::new();
+        let first = tracker.depart(at("a", 10), permit().await);
+        let second = tracker.depart(at("a", 20), permit().await);
+        let third = tracker.depart(at("a", 30), permit().await);
+        drop(second);
+        assert_eq!(tracker.note_arrivals(), [at("a", 20)]);
+        // The third was read after the second: it is given out again, and what becomes of it now does not count.
+        third.resolve();
+        first.resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        assert_eq!(tracker.take_due(), [at("a", 10)]);
+        assert_eq!(tracker.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_never_moves_a_position_back() {
+        let mut tracker = Tracker::new();
+        tracker.depart(at("a", 10), permit().await).resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        let failed = tracker.take_due();
+        tracker.depart(at("a", 20), permit().await).resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        tracker.put_back(failed);
+        assert_eq!(tracker.take_due(), [at("a", 20)]);
+    }
+}

@@ -1,0 +1,87 @@
+//! CPU threads: each takes a batch, runs it through transforms and encoding, and hands what came out to the sinks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use flowstone_core::Ack;
+use flowstone_core::event::Batch;
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use crate::budget::Permit;
+use crate::graph::Graph;
+use crate::run::Failure;
+use crate::runner::{Outgoing, Runner};
+
+/// A batch from a source.
+pub(crate) struct Job {
+    pub(crate) source: usize,
+    /// The how-many-th batch of its source this is.
+    pub(crate) number: u64,
+    pub(crate) batch: Batch,
+    pub(crate) ack: Ack,
+    pub(crate) permit: Arc<Permit>,
+}
+
+/// What a sink's delivery loop receives.
+pub(crate) enum Message {
+    /// Encoded rows, in no particular order.
+    Rows(Vec<Outgoing>),
+    /// What became of the `number`-th batch of `source`, perhaps nothing: for sinks that keep the order.
+    InOrder { source: usize, number: u64, rows: Vec<Outgoing> },
+}
+
+/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked.
+pub(crate) fn spawn(
+    index: usize,
+    graph: Arc<Graph>,
+    runner: Runner,
+    jobs: Arc<Mutex<Receiver<Job>>>,
+    sinks: Vec<Sender<Message>>,
+    failed: Sender<Failure>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || work(&graph, runner, &jobs, &sinks, &failed))
+}
+
+fn work(
+    graph: &Graph,
+    mut runner: Runner,
+    jobs: &Mutex<Receiver<Job>>,
+    sinks: &[Sender<Message>],
+    failed: &Sender<Failure>,
+) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(Job { source, number, batch, ack, permit }) = job else { return };
+        let run = catch_unwind(AssertUnwindSafe(|| runner.run_source(source, batch, ack)));
+        if run.is_err() {
+            failed.blocking_send(Failure::Bug(runner.component().clone())).ok();
+            return;
+        }
+        let mut by_sink: Vec<Vec<Outgoing>> = Vec::new();
+        let mut bytes = 0;
+        for outgoing in runner.take_outgoing() {
+            if by_sink.is_empty() {
+                by_sink.resize_with(sinks.len(), Vec::new);
+            }
+            bytes += outgoing.segment.bytes().len();
+            by_sink[outgoing.sink].push(outgoing);
+        }
+        // The events themselves are gone; what is held from here on is their encoded form.
+        permit.resize(bytes);
+        drop(permit);
+        let ordered = &graph.sources[source].ordered_sinks;
+        for &sink in ordered {
+            let rows = by_sink.get_mut(sink).map(std::mem::take).unwrap_or_default();
+            // A closed channel means that the run is being ended: what is dropped here is read again at the next start.
+            sinks[sink].blocking_send(Message::InOrder { source, number, rows }).ok();
+        }
+        for (sink, rows) in by_sink.into_iter().enumerate() {
+            if !rows.is_empty() {
+                sinks[sink].blocking_send(Message::Rows(rows)).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! A simulated CloudWatch Logs, for what moto does not do: pages of 1 MB or 10,000 events, empty pages with tokens,
+//! events that become visible late, tokens that expire, throttling by requests a second, ids in AWS's real layout.
+//!
+//! [`SimulatedLogs`] is plain synchronous Rust over a time that the caller says, so a million events pass in seconds;
+//! [`SimulatedApi`] is the same as flowstone's [`LogsApi`](flowstone_aws::LogsApi). [`FlowTraffic`] makes events as
+//! late as VPC Flow Logs are.
+
+mod api;
+mod events;
+mod service;
+mod traffic;
+
+pub use api::SimulatedApi;
+pub use events::SimulatedEvent;
+pub use service::{Behaviour, Calls, SimulatedLogs};
+pub use traffic::{FlowTraffic, flow_line};
