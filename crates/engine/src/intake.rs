@@ -46,6 +46,8 @@ pub(crate) struct Intake {
     /// Dropped when nothing more will be read, so that the stages behind end one after the other and flush.
     pub(crate) jobs: Option<mpsc::Sender<Job>>,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// See [`RunOptions`](crate::RunOptions).
+    pub(crate) commit_before_delivery: bool,
 }
 
 struct State {
@@ -155,6 +157,9 @@ impl Intake {
                 self.cx.metrics.component.received_bytes.inc_by(read.bytes as u64);
                 permit.resize(read.batch.memory_bytes().max(read.bytes) * EXPANSION);
                 let permit = Arc::new(permit);
+                if self.commit_before_delivery {
+                    state.tracker.put_back(vec![read.position.clone()]);
+                }
                 let ack = state.tracker.depart(read.position, Arc::clone(&permit));
                 let number = state.number;
                 state.number += 1;

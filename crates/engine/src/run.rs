@@ -70,6 +70,10 @@ pub struct RunOptions {
     pub signals: bool,
     /// Drains the run when it turns true, as SIGTERM does.
     pub stop: Option<watch::Receiver<bool>>,
+    /// Commits positions when they are read instead of when they are delivered: wrong on purpose, so that the crash
+    /// test can show that it would notice.
+    #[doc(hidden)]
+    pub commit_before_delivery: bool,
 }
 
 /// Threads of the I/O runtime: sources and deliveries. Parsing and encoding have threads of their own.
@@ -79,7 +83,14 @@ const IO_THREADS: usize = 2;
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { metrics: Metrics::new(), reload: None, listening: None, signals: true, stop: None }
+        Self {
+            metrics: Metrics::new(),
+            reload: None,
+            listening: None,
+            signals: true,
+            stop: None,
+            commit_before_delivery: false,
+        }
     }
 }
 
@@ -134,7 +145,7 @@ pub async fn supervise(mut topology: Topology, mut options: RunOptions) -> Outco
         }
         health.clear();
         let timeout = topology.settings.shutdown_timeout;
-        let mut running = match Running::start(topology, &options.metrics, &health) {
+        let mut running = match Running::start(topology, &options, &health) {
             Ok(running) => running,
             Err(error) => return Outcome::Failed(format!("cannot start: {error}")),
         };
@@ -180,7 +191,8 @@ struct Ids(Vec<(tokio::task::Id, ComponentId)>);
 // === impl Running ===
 
 impl Running {
-    fn start(topology: Topology, metrics: &Metrics, health: &Health) -> std::io::Result<Self> {
+    fn start(topology: Topology, options: &RunOptions, health: &Health) -> std::io::Result<Self> {
+        let metrics = &options.metrics;
         let settings = topology.settings.clone();
         let Settings { workers, .. } = settings;
         let workers = workers.max(1);
@@ -249,6 +261,7 @@ impl Running {
                 budget: Arc::clone(&budget),
                 jobs: Some(jobs.clone()),
                 phase: phase_seen.clone(),
+                commit_before_delivery: options.commit_before_delivery,
             };
             ids.note(sources.spawn(intake.run()).id(), &id);
         }
