@@ -1,0 +1,229 @@
+//! `gsub`: every match of a regular expression replaced, as Ruby's `String#gsub` does it.
+
+use fancy_regex::{Captures, Regex};
+use flowstone_core::{ExprError, Template};
+use flowstone_event::RowView;
+
+use crate::{Failure, ruby_regex};
+
+/// One substitution.
+#[derive(Clone, Debug)]
+pub(crate) struct Substitution {
+    needle: Needle,
+    replacement: Replacement,
+}
+
+#[derive(Clone, Debug)]
+enum Needle {
+    Fixed(Regex),
+    /// Holds `%{...}`: compiled for each event.
+    Template(Template),
+}
+
+#[derive(Clone, Debug)]
+enum Replacement {
+    Fixed(Vec<Piece>),
+    /// Holds `%{...}`: what the fields hold is read like the rest, backslashes included.
+    Template(Template),
+}
+
+/// A piece of a replacement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    /// `\0` to `\9`, `\&`.
+    Group(usize),
+    /// `\k<name>`.
+    Named(String),
+    /// `` \` ``: what stands before the match.
+    Before,
+    /// `\'`: what stands behind it.
+    Behind,
+}
+
+// === impl Substitution ===
+
+impl Substitution {
+    /// Reads both texts. The error says which of the three elements it is about: 1 the needle, 2 the replacement.
+    pub(crate) fn new(needle: &str, replacement: &str) -> Result<Self, (usize, ExprError)> {
+        let template = |text: &str, element| {
+            let template = Template::parse(text).map_err(|error| (element, error))?;
+            Ok(template.literal().is_none().then_some(template))
+        };
+        let needle = match template(needle, 1)? {
+            Some(template) => Needle::Template(template),
+            None => Needle::Fixed(ruby_regex::compile(needle).map_err(|error| (1, error))?),
+        };
+        let replacement = match template(replacement, 2)? {
+            Some(template) => Replacement::Template(template),
+            None => Replacement::Fixed(pieces(replacement)),
+        };
+        Ok(Self { needle, replacement })
+    }
+
+    /// Whether it is the same in every event.
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!((&self.needle, &self.replacement), (Needle::Fixed(_), Replacement::Fixed(_)))
+    }
+
+    /// Writes the changed text; `false` where nothing matches.
+    pub(crate) fn apply(&self, text: &str, row: RowView<'_>, out: &mut String) -> Result<bool, Failure> {
+        let compiled;
+        let regex = match &self.needle {
+            Needle::Fixed(regex) => regex,
+            Needle::Template(template) => {
+                let needle = rendered(template, row);
+                compiled = ruby_regex::compile(&needle)
+                    .map_err(|error| Failure::new(format!("{}: {}", error.message, error.label)))?;
+                &compiled
+            }
+        };
+        let read;
+        let replacement = match &self.replacement {
+            Replacement::Fixed(pieces) => pieces,
+            Replacement::Template(template) => {
+                read = pieces(&rendered(template, row));
+                &read
+            }
+        };
+        replace_all(regex, text, replacement, out)
+    }
+}
+
+fn rendered(template: &Template, row: RowView<'_>) -> String {
+    let mut text = String::new();
+    template.render(row, &mut text);
+    text
+}
+
+/// Ruby finds an empty match right behind another match: `"baac".gsub(/a*/, "-")` is `-b--c-`.
+fn replace_all(regex: &Regex, text: &str, replacement: &[Piece], out: &mut String) -> Result<bool, Failure> {
+    let failed = |error: fancy_regex::Error| Failure::new(format!("a regular expression gave up: {error}"));
+    let mut from = 0;
+    let mut copied = 0;
+    let mut changed = false;
+    while from <= text.len() {
+        let range = if let [Piece::Text(new)] = replacement {
+            let Some(found) = regex.find_from_pos(text, from).map_err(failed)? else { break };
+            out.push_str(&text[copied..found.start()]);
+            out.push_str(new);
+            found.range()
+        } else {
+            let Some(captures) = regex.captures_from_pos(text, from).map_err(failed)? else { break };
+            let Some(found) = captures.get(0) else { break };
+            out.push_str(&text[copied..found.start()]);
+            expand(replacement, &captures, text, out);
+            found.range()
+        };
+        changed = true;
+        copied = range.end;
+        from = if range.is_empty() {
+            range.end + text[range.end..].chars().next().map_or(1, char::len_utf8)
+        } else {
+            range.end
+        };
+    }
+    out.push_str(&text[copied..]);
+    Ok(changed)
+}
+
+fn expand(replacement: &[Piece], captures: &Captures<'_, str>, text: &str, out: &mut String) {
+    let whole = captures.get(0).map_or(0..0, |found| found.range());
+    for piece in replacement {
+        out.push_str(match piece {
+            Piece::Text(text) => text,
+            Piece::Group(group) => captures.get(*group).map_or("", |found| found.as_str()),
+            Piece::Named(name) => captures.name(name).map_or("", |found| found.as_str()),
+            Piece::Before => &text[..whole.start],
+            Piece::Behind => &text[whole.end..],
+        });
+    }
+}
+
+/// Reads a replacement. A backslash before anything else than the letters of [`Piece`] stands for itself.
+fn pieces(replacement: &str) -> Vec<Piece> {
+    let mut read: Vec<Piece> = Vec::new();
+    let mut literal = String::new();
+    let mut rest = replacement;
+    while let Some(at) = rest.find('\\') {
+        literal.push_str(&rest[..at]);
+        let escaped = &rest[at + 1..];
+        let (piece, len) = match escaped.chars().next() {
+            Some(digit @ '0'..='9') => (Some(Piece::Group(digit as usize - '0' as usize)), 1),
+            Some('&') => (Some(Piece::Group(0)), 1),
+            Some('`') => (Some(Piece::Before), 1),
+            Some('\'') => (Some(Piece::Behind), 1),
+            Some('k') if escaped[1..].starts_with('<') && escaped.contains('>') => {
+                let end = escaped.find('>').unwrap_or_default();
+                let name = &escaped[2..end];
+                let piece = name.parse().map_or_else(|_| Piece::Named(name.to_owned()), Piece::Group);
+                (Some(piece), end + 1)
+            }
+            Some('\\') => {
+                literal.push('\\');
+                (None, 1)
+            }
+            _ => {
+                literal.push('\\');
+                (None, 0)
+            }
+        };
+        if let Some(piece) = piece {
+            if !literal.is_empty() {
+                read.push(Piece::Text(std::mem::take(&mut literal)));
+            }
+            read.push(piece);
+        }
+        rest = &escaped[len..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || read.is_empty() {
+        read.push(Piece::Text(literal));
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use flowstone_event::{Batch, RowId};
+
+    use super::*;
+
+    fn check(needle: &str, replacement: &str, text: &str, expect: &str) {
+        let batch = Batch::new(vec![RowId::of(b"row")]);
+        let mut out = String::new();
+        let substitution = Substitution::new(needle, replacement).unwrap();
+        let changed = substitution.apply(text, batch.row(0), &mut out).unwrap();
+        assert_eq!(out, expect, "{text:?}.gsub(/{needle}/, {replacement:?})");
+        assert_eq!(changed, text != expect || needle == "same", "{text:?} {needle}");
+    }
+
+    #[test]
+    fn matches_are_replaced_as_ruby_does() {
+        for (needle, replacement, text, expect) in [
+            ("a", "b", "banana", "bbnbnb"),
+            ("a*", "-", "baac", "-b--c-"),
+            ("x*", "-", "é", "-é-"),
+            ("^", "> ", "a\nb", "> a\n> b"),
+            ("b", r"\0\0", "abc", "abbc"),
+            ("(b)(c)?", r"[\1\2\3]", "abab", "a[b]a[b]"),
+            ("(?<n>b)", r"[\k<n>]", "abc", "a[b]c"),
+            ("(b)", r"[\k<1>]", "abc", "a[b]c"),
+            ("b", r"\`|\'|\&", "abc", "aa|c|bc"),
+            ("b", r"\\0", "abc", r"a\0c"),
+            ("b", r"\n\", "abc", r"a\n\c"),
+            ("b", r"\k<", "abc", r"a\k<c"),
+            ("b", "", "abc", "ac"),
+            ("z", "y", "abc", "abc"),
+        ] {
+            check(needle, replacement, text, expect);
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_at_its_place() {
+        let (element, error) = Substitution::new("a(b", "").unwrap_err();
+        assert_eq!(element, 1);
+        assert!(error.start <= 3, "{error:?}");
+    }
+}
