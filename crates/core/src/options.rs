@@ -264,6 +264,17 @@ pub struct OptionSpec {
     pub fields: &'static [OptionSpec],
 }
 
+impl OptionSpec {
+    /// The key of a field whose name is a word of Rust's: `r#match` is `match`.
+    #[doc(hidden)]
+    pub const fn plain_name(field: &'static str) -> &'static str {
+        match field.as_bytes() {
+            [b'r', b'#', ..] => field.split_at(2).1,
+            _ => field,
+        }
+    }
+}
+
 /// A type that an option can have.
 pub trait OptionType: Sized {
     /// The type as the reference says it.
@@ -657,7 +668,7 @@ macro_rules! options {
             #[allow(unused_variables, dead_code)]
             $vis const SPECS: &'static [$crate::OptionSpec] = &[
                 $($crate::OptionSpec {
-                    name: stringify!($field),
+                    name: $crate::OptionSpec::plain_name(stringify!($field)),
                     type_name: <$type as $crate::OptionType>::TYPE,
                     doc: concat!($($doc, "\n"),+),
                     default: $crate::options!(@default_text $type $(, $default)?),
@@ -679,7 +690,7 @@ macro_rules! options {
             #[allow(unused_variables, dead_code, unused_mut)]
             $vis fn read(table: &$crate::Table, diagnostics: &mut $crate::Diagnostics) -> Option<Self> {
                 $(
-                    let $field: Option<$type> = match table.get(stringify!($field)) {
+                    let $field: Option<$type> = match table.get($crate::OptionSpec::plain_name(stringify!($field))) {
                         Some(node) => <$type as $crate::OptionType>::read(node, diagnostics),
                         None => $crate::options!(@default_value table, diagnostics, $field, $type $(, $default)?),
                     };
@@ -702,7 +713,7 @@ macro_rules! options {
             }
 
             fn show(&self) -> String {
-                let shown = [$((stringify!($field), $crate::OptionType::show(&self.$field)),)*];
+                let shown = [$(($crate::OptionSpec::plain_name(stringify!($field)), $crate::OptionType::show(&self.$field)),)*];
                 let set = shown.iter().filter(|(_, value)| !value.is_empty());
                 let set: Vec<String> = set.map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("{{ {} }}", set.join(", "))
@@ -721,10 +732,14 @@ macro_rules! options {
         $diagnostics.push(
             $crate::Diagnostic::error(
                 "missing-option",
-                format!("option `{}` is missing", stringify!($field)),
+                format!("option `{}` is missing", $crate::OptionSpec::plain_name(stringify!($field))),
                 $table.span,
             )
-            .label(format!("expected `{} = ` ({})", stringify!($field), <$type as $crate::OptionType>::TYPE)),
+            .label(format!(
+                "expected `{} = ` ({})",
+                $crate::OptionSpec::plain_name(stringify!($field)),
+                <$type as $crate::OptionType>::TYPE
+            )),
         );
         None
     }};
