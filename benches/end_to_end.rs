@@ -1,0 +1,316 @@
+//! The whole program, measured from outside, beside the hand-written floor: `cargo bench --bench end_to_end`.
+//!
+//! The unit is CPU-seconds (user + system of the whole process) per million input lines, for wall time on a shared
+//! machine says little. 2,000,000 generated lines go through file, filter, `vpcflow` and the Elasticsearch sink into a
+//! server that answers and counts; `floor` does the same work by hand on one thread without validation, retry or
+//! acknowledgements, in the same minutes. Three runs each, the median is printed; of each run 10,000 documents are
+//! compared with a slow rendering by serde_json that shares nothing with flowstone.
+//!
+//! The tools (`gen`, `nullbulk`, `floor`) come from `../shared/bench`, or ready-built from `FLOWSTONE_BENCH_TOOLS`.
+//! `FLOWSTONE_CITY_DB=FILE` adds the rows with GeoIP. `FLOWSTONE_BENCH_LINES` and `FLOWSTONE_BENCH_RUNS` change the size.
+#![allow(clippy::print_stdout)] // a table for people is what this is for
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flowstone_testkit::http::Client;
+use serde_json::Value;
+use support::{binary, expected_document, free_port};
+
+/// What one run of a program cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    cpu_seconds: f64,
+    peak_mb: f64,
+}
+
+struct Bench {
+    tools: PathBuf,
+    folder: tempfile::TempDir,
+    lines: usize,
+    runs: usize,
+}
+
+fn main() {
+    let Some(tools) = tools() else {
+        println!("left out: the bench tools are neither in FLOWSTONE_BENCH_TOOLS nor in ../shared/bench");
+        return;
+    };
+    let number = |name: &str, default: usize| {
+        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    };
+    let bench = Bench {
+        tools,
+        folder: tempfile::tempdir().expect("a folder for temporary files"),
+        lines: number("FLOWSTONE_BENCH_LINES", 2_000_000),
+        runs: number("FLOWSTONE_BENCH_RUNS", 3),
+    };
+    let clean = bench.generate("clean.log", false);
+    let dirty = bench.generate("malformed.log", true);
+    println!("{} lines, median of {} runs, CPU-seconds per million lines\n", bench.lines, bench.runs);
+    println!("| what | CPU-s/M | x floor | peak MB |");
+    println!("|---|---|---|---|");
+    let floor = bench.row("floor", None, || bench.floor(&clean, None));
+    bench.row("flowstone: file, filter, vpcflow, elasticsearch", Some(floor), || bench.flowstone(&clean, Kind::Plain));
+    bench.row("the same, 1 % malformed lines", Some(floor), || bench.flowstone(&dirty, Kind::Plain));
+    match std::env::var_os("FLOWSTONE_CITY_DB").map(PathBuf::from) {
+        Some(database) => {
+            let floor = bench.row("floor with GeoIP, cached", None, || bench.floor(&clean, Some(&database)));
+            let kind = || Kind::GeoIp(fs::canonicalize(&database).expect("the database is there"));
+            bench.row("flowstone with geoip on both addresses", Some(floor), || bench.flowstone(&clean, kind()));
+        }
+        None => println!("\nleft out: the rows with GeoIP (FLOWSTONE_CITY_DB is not set)"),
+    }
+}
+
+enum Kind {
+    Plain,
+    GeoIp(PathBuf),
+}
+
+impl Bench {
+    fn row(&self, what: &str, floor: Option<f64>, run: impl Fn() -> Cost) -> f64 {
+        let mut costs: Vec<Cost> = (0..self.runs).map(|_| run()).collect();
+        costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
+        let median = costs[costs.len() / 2].cpu_seconds * 1e6 / self.lines as f64;
+        let peak = costs.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max);
+        let ratio = floor.map_or_else(|| "1.00".to_owned(), |floor| format!("{:.2}", median / floor));
+        println!("| {what} | {median:.3} | {ratio} | {peak:.0} |");
+        median
+    }
+
+    /// `gen`'s lines; every hundredth spoilt if `malformed`.
+    fn generate(&self, name: &str, malformed: bool) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let made = self.folder.path().join("generated");
+        run(Command::new(self.tools.join("gen")).args([&self.lines.to_string(), "42"]).arg(&made));
+        if !malformed {
+            fs::rename(&made, &path).expect("a file can be renamed");
+            return path;
+        }
+        let mut out = BufWriter::new(fs::File::create(&path).expect("a file can be made"));
+        for (number, line) in BufReader::new(fs::File::open(&made).expect("just made")).lines().enumerate() {
+            let line = line.expect("text");
+            let spoilt = match number % 300 {
+                0 => line.replacen(' ', " x ", 3),
+                100 => line.replace("OK", "OK OK"),
+                200 => format!("{} OK", &line[..line.len() / 2]),
+                _ => line,
+            };
+            writeln!(out, "{spoilt}").expect("room on the disk");
+        }
+        out.flush().expect("room on the disk");
+        fs::remove_file(made).expect("just made");
+        path
+    }
+
+    fn floor(&self, lines: &Path, database: Option<&Path>) -> Cost {
+        let server = NullBulk::start(&self.tools, None);
+        let mut command = Command::new(self.tools.join("floor"));
+        command.arg(lines).args(["bulk", &server.address]);
+        if let Some(database) = database {
+            command.arg(database).args(["5000", "cache"]);
+        }
+        measure(command.stdout(Stdio::null()))
+    }
+
+    fn flowstone(&self, lines: &Path, kind: Kind) -> Cost {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let sample = folder.path().join("sample");
+        let server = NullBulk::start(&self.tools, Some(&sample));
+        let (geoip, last) = match &kind {
+            Kind::Plain => (String::new(), "flow"),
+            Kind::GeoIp(database) => {
+                let transform = |name: &str, input: &str, source: &str, target: &str| {
+                    format!(
+                        "[transforms.{name}]\ntype = \"geoip\"\ninputs = [\"{input}\"]\ndatabase = \"{}\"\n\
+                         source = \"{source}\"\ntarget = \"{target}\"\ntag_on_failure = [\"{target}_lookup_failure\"]\n\n",
+                        database.display()
+                    )
+                };
+                let both = transform("src", "flow", "srcaddr", "src_geoip")
+                    + &transform("dst", "src", "dstaddr", "dst_geoip");
+                (both, "dst")
+            }
+        };
+        let config = format!(
+            r#"
+data_dir = "state"
+
+[sources.in]
+type = "file"
+paths = ["{lines}"]
+follow = false
+
+[transforms.ok]
+type = "filter"
+inputs = ["in"]
+condition = '"OK" in [message]'
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["ok"]
+
+{geoip}
+[sinks.es]
+type = "elasticsearch"
+inputs = ["{last}"]
+hosts = ["http://{address}"]
+index = "vpcflowlogs-%{{+YYYY.MM.dd}}"
+
+[sinks.dead]
+type = "file"
+inputs = ["in.rejected", "ok.rejected", "flow.rejected", "es.rejected"]
+path = "dead-%{{+YYYY-MM-dd}}.ndjson"
+"#,
+            lines = lines.display(),
+            address = server.address
+        );
+        fs::write(folder.path().join("flowstone.toml"), config).expect("room on the disk");
+        let mut command = Command::new(binary());
+        command.args(["run", "-c", "flowstone.toml"]).current_dir(folder.path()).stdin(Stdio::null());
+        let cost = measure(&mut command);
+        server.check(lines, &sample, &kind);
+        cost
+    }
+}
+
+/// The counting server.
+struct NullBulk {
+    child: Child,
+    address: String,
+}
+
+impl NullBulk {
+    fn start(tools: &Path, sample: Option<&Path>) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(tools.join("nullbulk"));
+        command.arg(&address).stdout(Stdio::null());
+        if let Some(sample) = sample {
+            command.env("NULLBULK_SAMPLE", sample).env("NULLBULK_SAMPLE_N", "4");
+        }
+        let child = command.spawn().expect("nullbulk starts");
+        let client = Client::new(&format!("http://{address}")).expect("an address");
+        let end = Instant::now() + Duration::from_secs(10);
+        while client.request("GET", "/__stats", &[], b"").is_err() {
+            assert!(Instant::now() < end, "nullbulk does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { child, address }
+    }
+
+    /// Every line that must be a document is one, in its daily index, and the first ones are right field by field.
+    fn check(&self, lines: &Path, sample: &Path, kind: &Kind) {
+        let mut per_index: BTreeMap<String, u64> = BTreeMap::new();
+        let mut by_text: BTreeMap<String, Value> = BTreeMap::new();
+        for line in BufReader::new(fs::File::open(lines).expect("the lines")).lines().map_while(Result::ok) {
+            if !line.contains("OK") || line.split_whitespace().count() != 14 || line.split_whitespace().any(|word| word == "x") {
+                continue;
+            }
+            let start: i64 = line.split_whitespace().nth(10).and_then(|word| word.parse().ok()).expect("a start");
+            *per_index.entry(format!("vpcflowlogs-{}", support::iso(start)[..10].replace('-', "."))).or_default() += 1;
+            if by_text.len() < 40_000 {
+                let document = expected_document(&line);
+                by_text.insert(identity(&document), document);
+            }
+        }
+        let client = Client::new(&format!("http://{}", self.address)).expect("an address");
+        let stats = client.get("/__stats").ok().json();
+        let found: BTreeMap<String, u64> = stats["indices"]
+            .as_object()
+            .expect("indices")
+            .iter()
+            .map(|(index, count)| (index.clone(), count.as_u64().expect("a count")))
+            .collect();
+        assert_eq!(found, per_index, "documents per index");
+
+        let text = fs::read_to_string(sample).expect("the first bodies");
+        let mut compared = 0;
+        for line in text.lines().filter(|line| line.starts_with('{') && !line.starts_with("{\"create\"")) {
+            let mut document: Value = serde_json::from_str(line).expect("a document is JSON");
+            if matches!(kind, Kind::GeoIp(_)) {
+                let fields = document.as_object_mut().expect("an object");
+                let located = ["src_geoip", "dst_geoip"].map(|name| fields.remove(name).is_some_and(|value| value.is_object()));
+                assert_eq!(located, [true, true], "both objects are there");
+                fields.remove("tags");
+            }
+            if let Some(wanted) = by_text.get(&identity(&document)) {
+                assert_eq!(document, *wanted);
+                compared += 1;
+            }
+        }
+        assert!(compared >= 10_000.min(by_text.len() / 2), "only {compared} documents were compared");
+    }
+}
+
+/// What tells a line from the others: interface, addresses, ports, counters, times.
+fn identity(document: &Value) -> String {
+    ["interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "packets", "bytes", "start", "end"]
+        .map(|name| document[name].to_string())
+        .join(" ")
+}
+
+impl Drop for NullBulk {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Runs a command to its end: user + system time of the process, and its peak memory.
+fn measure(command: &mut Command) -> Cost {
+    let before = children_cpu();
+    let mut child = command.spawn().expect("the program starts");
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak_kb: f64 = 0.0;
+    let status = loop {
+        // The high-water mark only rises: what is seen last is the peak but for the final milliseconds.
+        if let Ok(text) = fs::read_to_string(&status_file)
+            && let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:"))
+            && let Some(kb) = line.split_whitespace().nth(1).and_then(|word| word.parse().ok())
+        {
+            peak_kb = peak_kb.max(kb);
+        }
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success(), "{status}");
+    Cost { cpu_seconds: children_cpu() - before, peak_mb: peak_kb / 1024.0 }
+}
+
+/// User + system seconds of all children that have been waited for (`man 5 proc`: `cutime` and `cstime`, in clock
+/// ticks of a hundredth of a second on Linux).
+fn children_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a command").split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+    (ticks(13) + ticks(14)) / 100.0
+}
+
+fn tools() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("FLOWSTONE_BENCH_TOOLS") {
+        return Some(folder.into());
+    }
+    let manifest = support::shared("bench/Cargo.toml")?;
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-tools");
+    run(Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target));
+    Some(target.join("release"))
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().expect("the tool starts");
+    assert!(status.success(), "{command:?}: {status}");
+}

@@ -1,0 +1,316 @@
+//! The program as a user meets it: pipes, exit codes, signals, reload, the metrics endpoint, one process per folder.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flowstone_testkit::http::{Client, FakeServer, Reply};
+use serde_json::Value;
+use support::{
+    Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+const STDIN_TO_CONSOLE: &str = r#"
+[sources.in]
+type = "stdin"
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["in"]
+
+[sinks.out]
+type = "console"
+inputs = ["flow"]
+encoding = "json"
+"#;
+
+fn write(folder: &Path, config: &str) {
+    fs::write(folder.join("flowstone.toml"), config).unwrap();
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn lines_on_standard_input_become_documents_on_standard_output_and_nothing_else() {
+    let folder = folder();
+    write(folder.path(), STDIN_TO_CONSOLE);
+    let lines = flow_lines(10_000);
+    let (code, output, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), (lines.join("\n") + "\n").as_bytes());
+    assert_eq!(code, 0, "{log}");
+    let documents: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(documents.len(), lines.len());
+    for (document, line) in documents.iter().zip(&lines) {
+        assert_eq!(*document, expected_document(line), "in the order of the input");
+    }
+}
+
+#[test]
+fn a_configuration_on_standard_input_is_read_too() {
+    let folder = folder();
+    fs::write(folder.path().join("in.log"), flow_lines(10).join("\n") + "\n").unwrap();
+    let config = STDIN_TO_CONSOLE
+        .replace("type = \"stdin\"", "type = \"file\"\npaths = [\"in.log\"]\nfollow = false");
+    let (code, output, log) = pipe(&["run", "-c", "-"], folder.path(), config.as_bytes());
+    assert_eq!((code, output.lines().count()), (0, 10), "{log}");
+}
+
+#[test]
+fn a_configuration_with_mistakes_ends_with_78_and_names_them_all() {
+    let folder = folder();
+    write(
+        folder.path(),
+        r#"
+[sources.in]
+type = "fil"
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["inn"]
+keep_messages = true
+
+[sinks.out]
+type = "elasticsearch"
+inputs = ["flow"]
+hosts = 5
+flush_secs = 5
+"#,
+    );
+    let (code, output, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), b"");
+    assert_eq!(code, 78);
+    assert_eq!(output, "");
+    for part in ["fil", "did you mean", "inn", "keep_messages", "flush_secs", "hosts", "flowstone.toml:3:"] {
+        assert!(log.contains(part), "{part} in\n{log}");
+    }
+    let (code, ..) = pipe(&["validate", "-c", "flowstone.toml"], folder.path(), b"");
+    assert_eq!(code, 78);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_with_0() {
+    let folder = folder();
+    write(folder.path(), &STDIN_TO_CONSOLE.replace("type = \"stdin\"", "type = \"demo\""));
+    let mut child = Command::new(binary())
+        .args(["run", "-c", "flowstone.toml"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..10 {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap();
+    }
+    drop(lines);
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0));
+            break;
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("still running");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server that takes everything, or nothing while `busy` says so.
+fn bulk_server(busy: impl Fn() -> bool + Send + 'static) -> FakeServer {
+    FakeServer::start(move |request| match request.path_only() {
+        "/" => Reply::json(200, r#"{"version":{"number":"7.17.0"}}"#),
+        _ if request.is_bulk() && busy() => Reply::busy(),
+        _ if request.is_bulk() => Reply::json(200, r#"{"took":1,"errors":false}"#),
+        _ => Reply::json(200, r#"{"acknowledged":true}"#),
+    })
+}
+
+fn to_server(url: &str, port: u16) -> String {
+    format!(
+        r#"
+data_dir = "state"
+shutdown_timeout = "1s"
+
+[metrics]
+listen = "127.0.0.1:{port}"
+
+[sources.in]
+type = "file"
+paths = ["*.log"]
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["in"]
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["flow"]
+hosts = ["{url}"]
+index = "vpcflowlogs-%{{+YYYY.MM.dd}}"
+flush_interval = "20ms"
+"#
+    )
+}
+
+fn bulk_documents(server: &FakeServer) -> Vec<(String, Value)> {
+    let mut documents = Vec::new();
+    for request in server.bulks() {
+        let lines = request.ndjson();
+        for pair in lines.chunks(2) {
+            documents.push((pair[0]["create"]["_id"].as_str().unwrap().to_owned(), pair[1].clone()));
+        }
+    }
+    documents
+}
+
+#[track_caller]
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_stop_delivers_commits_and_a_new_start_goes_on_behind_it() {
+    let folder = folder();
+    let server = bulk_server(|| false);
+    let lines = flow_lines(3000);
+    fs::write(folder.path().join("a.log"), lines[..2000].join("\n") + "\n").unwrap();
+    let port = free_port();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("2000 documents", || bulk_documents(&server).len() == 2000);
+    assert_conserved(port);
+    running.signal("TERM");
+    running.finish(SOON);
+    fs::write(folder.path().join("a.log"), lines.join("\n") + "\n").unwrap();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("3000 documents", || bulk_documents(&server).len() >= 3000);
+    running.signal("INT");
+    running.finish(SOON);
+    let documents = bulk_documents(&server);
+    assert_eq!(documents.len(), 3000, "nothing is sent again");
+}
+
+#[test]
+fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_ids() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = folder();
+    let busy = Arc::new(AtomicBool::new(true));
+    let is_busy = Arc::clone(&busy);
+    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    let lines = flow_lines(100);
+    fs::write(folder.path().join("a.log"), lines.join("\n") + "\n").unwrap();
+    let port = free_port();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("a refused request", || !server.bulks().is_empty());
+    running.signal("TERM");
+    assert_eq!(running.wait(SOON).code(), Some(1), "{}", running.log());
+    let refused: Vec<String> = bulk_documents(&server).into_iter().take(100).map(|(id, _)| id).collect();
+    busy.store(false, Ordering::SeqCst);
+    let before = server.bulks().len();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("the documents", || server.bulks().len() > before);
+    running.signal("TERM");
+    running.finish(SOON);
+    let delivered: Vec<String> = bulk_documents(&server).split_off(before * 100).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(delivered, refused);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let folder = folder();
+    let server = bulk_server(|| true);
+    fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
+    let config = to_server(&server.url(), free_port()).replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"1h\"");
+    let mut running = Flowstone::run(folder.path(), &config);
+    wait_for("a refused request", || !server.bulks().is_empty());
+    running.signal("TERM");
+    running.wait_for_log("a second signal stops at once", SOON);
+    running.signal("TERM");
+    let asked = Instant::now();
+    assert_eq!(running.wait(SOON).code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
+    let folder = folder();
+    let (first, second) = (bulk_server(|| false), bulk_server(|| false));
+    let lines = flow_lines(300);
+    let append = |range: std::ops::Range<usize>| {
+        use std::io::Write;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("a.log")).unwrap();
+        file.write_all((lines[range].join("\n") + "\n").as_bytes()).unwrap();
+    };
+    append(0..100);
+    let port = free_port();
+    let mut running = Flowstone::run(folder.path(), &to_server(&first.url(), port));
+    wait_for("100 documents at the first", || bulk_documents(&first).len() == 100);
+
+    fs::write(folder.path().join("flowstone.toml"), "[sources.in]\ntype = \"nothing\"\n").unwrap();
+    running.signal("HUP");
+    running.wait_for_log("the old one goes on", SOON);
+    append(100..200);
+    wait_for("200 documents at the first", || bulk_documents(&first).len() == 200);
+
+    fs::write(folder.path().join("flowstone.toml"), to_server(&second.url(), port)).unwrap();
+    running.signal("HUP");
+    running.wait_for_log("takes over", SOON);
+    append(200..300);
+    wait_for("100 documents at the second", || bulk_documents(&second).len() == 100);
+    assert_eq!(bulk_documents(&first).len(), 200, "nothing is delivered twice");
+    running.signal("TERM");
+    running.finish(SOON);
+}
+
+#[test]
+fn the_endpoint_serves_metrics_health_and_readiness() {
+    let folder = folder();
+    let server = bulk_server(|| false);
+    fs::write(folder.path().join("a.log"), flow_lines(500).join("\n") + "\nnot a record\n").unwrap();
+    let port = free_port();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("500 documents", || metric(port, "flowstone_component_sent_events_total") >= 1501.0);
+    let client = Client::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    assert_eq!(client.get("/healthz").ok().body, "ok\n");
+    assert_eq!(client.get("/readyz").ok().body, "ready\n");
+    assert_eq!(client.get("/nothing").status, 404);
+    let text = client.get("/metrics").ok().body;
+    assert!(text.contains("# HELP flowstone_component_received_events_total "), "{text}");
+    assert!(text.contains("flowstone_component_rejected_events_total{component_id=\"flow\""), "{text}");
+    assert_conserved(port);
+    running.signal("TERM");
+    running.finish(SOON);
+    let letters = fs::read_to_string(folder.path().join("state/rejected/flow.ndjson")).unwrap();
+    let letter: Value = serde_json::from_str(letters.lines().next().unwrap()).unwrap();
+    assert_eq!(letter["message"], "not a record");
+    assert_eq!(letter["rejected"]["component"], "flow");
+}
+
+#[test]
+fn one_data_folder_belongs_to_one_process() {
+    let folder = folder();
+    let server = bulk_server(|| false);
+    let config = to_server(&server.url(), free_port());
+    fs::write(folder.path().join("a.log"), flow_lines(1).join("\n") + "\n").unwrap();
+    let _running = Flowstone::run(folder.path(), &config);
+    wait_for("a document", || bulk_documents(&server).len() == 1);
+    fs::write(folder.path().join("flowstone.toml"), to_server(&server.url(), free_port())).unwrap();
+    let (code, _, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), b"");
+    assert_ne!(code, 0);
+    assert!(log.contains("state"), "{log}");
+}
