@@ -258,3 +258,180 @@ fn change_tags(batch: &mut Batch, rows: &BitSet, templates: &[Template], adds: b
         batch.set(row, &path, Value::Array(list)).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RowId;
+    use crate::{Entry, Node, NodeKind, Span, parse_json};
+
+    fn node(value: &Value) -> Node {
+        let kind = match value {
+            Value::Str(text) => NodeKind::String(text.to_string()),
+            Value::Array(items) => NodeKind::Array(items.iter().map(node).collect()),
+            Value::Object(map) => NodeKind::Table(table(map.iter().map(|(key, value)| (&**key, value)))),
+            Value::Int(number) => NodeKind::Integer(*number),
+            other => panic!("{other:?}"),
+        };
+        Node { span: Span { file: 0, start: 10, end: 20 }, text_start: Some(100), from_variable: false, kind }
+    }
+
+    fn table<'a>(entries: impl Iterator<Item = (&'a str, &'a Value)>) -> Table {
+        let key_span = Span { file: 0, start: 1, end: 2 };
+        let entries =
+            entries.map(|(key, value)| (key.to_owned(), Entry { key_span, value: node(value) })).collect();
+        Table { span: Span::default(), entries }
+    }
+
+    fn read(options: &str) -> (Option<Decorations>, Diagnostics) {
+        let Ok(Value::Object(map)) = parse_json(&mut options.as_bytes().to_vec()) else {
+            panic!("{options}")
+        };
+        let mut diagnostics = Diagnostics::new();
+        let read =
+            Decorations::read(&table(map.iter().map(|(key, value)| (&**key, value))), &mut diagnostics);
+        (read, diagnostics)
+    }
+
+    fn batch(events: &[&str]) -> Batch {
+        let mut batch = Batch::new((0..events.len()).map(|row| RowId::of(&row.to_be_bytes())).collect());
+        for (row, event) in events.iter().enumerate() {
+            let Ok(Value::Object(fields)) = parse_json(&mut event.as_bytes().to_vec()) else {
+                panic!("{event}")
+            };
+            for (name, value) in fields {
+                let value = if name.starts_with('@') { Value::Time(0) } else { value };
+                batch.set(row, &Path::top(&name), value).unwrap();
+            }
+        }
+        batch
+    }
+
+    fn document(batch: &Batch, row: usize) -> serde_json::Value {
+        let mut out = Vec::new();
+        batch.write_json(row, Default::default(), &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    /// Decorates an event alone, among others, and as the one row of three that is given.
+    fn check(options: &str, event: &str, expect: &str) {
+        let (decorations, diagnostics) = read(options);
+        assert_eq!(diagnostics, [], "{options}");
+        let decorations = decorations.unwrap();
+        for others in [&[][..], &[r#"{"other":1}"#, event], &[r#"{"tags":"t","a":[1],"n":{"x":{}}}"#]] {
+            let mut events = vec![event];
+            events.extend(others);
+            let mut all = batch(&events);
+            decorations.apply(&mut all, &BitSet::all(events.len()));
+            let expect: serde_json::Value = serde_json::from_str(expect).unwrap();
+            assert_eq!(document(&all, 0), expect, "{options} on {event}, all rows");
+            let mut one = batch(&events);
+            let before: Vec<_> = (1..events.len()).map(|row| document(&one, row)).collect();
+            let mut rows = BitSet::none(events.len());
+            rows.insert(0);
+            decorations.apply(&mut one, &rows);
+            assert_eq!(document(&one, 0), expect, "{options} on {event}, one row");
+            let after: Vec<_> = (1..events.len()).map(|row| document(&one, row)).collect();
+            assert_eq!(before, after, "{options}: rows that are not given stay as they are");
+        }
+    }
+
+    #[test]
+    fn added_fields_are_texts_and_append_to_what_is_there() {
+        for (options, event, expect) in [
+            (r#"{"add_field":{"a":"x"}}"#, "{}", r#"{"a":"x"}"#),
+            (r#"{"add_field":{"a":"x"}}"#, r#"{"a":1}"#, r#"{"a":[1,"x"]}"#),
+            (r#"{"add_field":{"a":"x"}}"#, r#"{"a":null}"#, r#"{"a":["x"]}"#),
+            (r#"{"add_field":{"a":"x"}}"#, r#"{"a":{"k":1}}"#, r#"{"a":[["k",1],"x"]}"#),
+            (r#"{"add_field":{"a":["x","y"]}}"#, "{}", r#"{"a":["x","y"]}"#),
+            (r#"{"add_field":{"a":["x","y","z"]}}"#, r#"{"b":1}"#, r#"{"b":1,"a":["x","y","z"]}"#),
+            (r#"{"add_field":{"[n][m]":"x"}}"#, "{}", r#"{"n":{"m":"x"}}"#),
+            (r#"{"add_field":{"[n][m]":"x"}}"#, r#"{"n":{"k":1}}"#, r#"{"n":{"k":1,"m":"x"}}"#),
+            (r#"{"add_field":{"a":"%{b}-%{nope}"}}"#, r#"{"b":2.0}"#, r#"{"b":2.0,"a":"2.0-%{nope}"}"#),
+            (r#"{"add_field":{"%{b}":"x","c":"%{k}"}}"#, r#"{"b":"k"}"#, r#"{"b":"k","k":"x","c":"x"}"#),
+            (r#"{"add_field":{"%{b}":"x"}}"#, r#"{"b":"[n][m]"}"#, r#"{"b":"[n][m]","n":{"m":"x"}}"#),
+        ] {
+            check(options, event, expect);
+        }
+    }
+
+    #[test]
+    fn fields_that_cannot_be_added_tag_the_event() {
+        for (options, event, expect) in [
+            (
+                r#"{"add_field":{"[s][x]":"y"}}"#,
+                r#"{"s":"text"}"#,
+                r#"{"s":"text","tags":["_add_field_error"]}"#,
+            ),
+            (
+                r#"{"add_field":{"@timestamp":"y"}}"#,
+                r#"{"@timestamp":0}"#,
+                r#"{"@timestamp":"1970-01-01T00:00:00.000Z","tags":["_add_field_error"]}"#,
+            ),
+        ] {
+            check(options, event, expect);
+        }
+    }
+
+    #[test]
+    fn removed_fields_go_with_everything_below_them() {
+        for (options, event, expect) in [
+            (r#"{"remove_field":["a","nope"]}"#, r#"{"a":{"b":1},"c":2}"#, r#"{"c":2}"#),
+            (r#"{"remove_field":"[n][m]"}"#, r#"{"n":{"m":1,"k":2}}"#, r#"{"n":{"k":2}}"#),
+            (r#"{"remove_field":"[n][m]"}"#, r#"{"n":{"m":1}}"#, r#"{"n":{}}"#),
+            (r#"{"remove_field":"%{b}"}"#, r#"{"b":"c","c":1}"#, r#"{"b":"c"}"#),
+            (r#"{"remove_field":"@timestamp"}"#, r#"{"@timestamp":0}"#, "{}"),
+        ] {
+            check(options, event, expect);
+        }
+    }
+
+    #[test]
+    fn tags_are_added_again_and_removed_in_every_copy() {
+        for (options, event, expect) in [
+            (r#"{"add_tag":"x"}"#, "{}", r#"{"tags":["x"]}"#),
+            (r#"{"add_tag":["x","y"]}"#, r#"{"tags":["x"]}"#, r#"{"tags":["x","x","y"]}"#),
+            (r#"{"add_tag":"x"}"#, r#"{"tags":"t"}"#, r#"{"tags":["t","x"]}"#),
+            (r#"{"add_tag":["x","%{b}"]}"#, r#"{"b":1}"#, r#"{"b":1,"tags":["x","1"]}"#),
+            (r#"{"remove_tag":"x"}"#, r#"{"tags":["x","y","x"]}"#, r#"{"tags":["y"]}"#),
+            (r#"{"remove_tag":"x"}"#, r#"{"tags":["x"]}"#, r#"{"tags":[]}"#),
+            (r#"{"remove_tag":"x"}"#, r#"{"tags":"t"}"#, r#"{"tags":["t"]}"#),
+            (r#"{"remove_tag":"x"}"#, "{}", "{}"),
+            (r#"{"remove_tag":["%{b}"]}"#, r#"{"b":"x","tags":["x","z"]}"#, r#"{"b":"x","tags":["z"]}"#),
+            (r#"{"remove_tag":["%{b}"]}"#, r#"{"b":"x"}"#, r#"{"b":"x"}"#),
+        ] {
+            check(options, event, expect);
+        }
+    }
+
+    #[test]
+    fn the_four_happen_in_logstashs_order() {
+        check(
+            r#"{"remove_tag":"t","add_tag":["t","%{a}"],"remove_field":"b","add_field":{"a":"%{b}"}}"#,
+            r#"{"b":"x"}"#,
+            r#"{"a":"x","tags":["x"]}"#,
+        );
+    }
+
+    #[test]
+    fn mistakes_are_all_told_at_their_places() {
+        for (options, code, start) in [
+            (r#"{"add_field":{"a[b":"x"}}"#, "field-reference", 1),
+            (r#"{"add_field":{"%{+Q}":"x"}}"#, "template", 1),
+            (r#"{"add_field":{"a":"%{+Q}"}}"#, "template", 103),
+            (r#"{"remove_field":["[a]b"]}"#, "field-reference", 103),
+            (r#"{"add_tag":[7]}"#, "wrong-type", 10),
+            (r#"{"remove_tag":"%{+T}"}"#, "template", 103),
+        ] {
+            let (read, diagnostics) = read(options);
+            assert!(read.is_none(), "{options}");
+            let [diagnostic] = &diagnostics[..] else { panic!("{options}: {diagnostics:?}") };
+            assert_eq!((diagnostic.code, diagnostic.span.unwrap().start), (code, start), "{options}");
+        }
+        assert_eq!(
+            read(r#"{"add_field":{"a[b":"%{+Q}"},"remove_field":["[a"],"add_tag":"%{+T}"}"#).1.len(),
+            4
+        );
+        assert!(read("{}").0.unwrap().is_empty());
+    }
+}

@@ -222,3 +222,146 @@ fn push_java(value: &Value, out: &mut String) {
         scalar => push_cell(Cell::of(scalar), "", out),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Batch, RowId};
+    use crate::parse_json;
+
+    /// 2019-02-24T09:58:29.007Z.
+    const T: i64 = 1_551_002_309_007;
+
+    fn batch(event: &str, timestamp: Option<i64>) -> Batch {
+        let mut batch = Batch::new(vec![RowId::default()]);
+        let Ok(Value::Object(fields)) = parse_json(&mut event.as_bytes().to_vec()) else { panic!("{event}") };
+        for (name, value) in fields {
+            batch.set(0, &Path::top(&name), value).unwrap();
+        }
+        if let Some(millis) = timestamp {
+            batch.set(0, &Path::timestamp(), Value::Time(millis)).unwrap();
+        }
+        batch
+    }
+
+    fn render(template: &str, event: &str, timestamp: Option<i64>) -> String {
+        let mut out = String::from("<");
+        Template::parse(template).unwrap().render(batch(event, timestamp).row(0), &mut out);
+        out.split_off(1)
+    }
+
+    #[test]
+    fn fields_are_inserted_as_logstash_spells_them() {
+        for (value, expect) in [
+            (r#""x""#, "x"),
+            (r#""%{b}""#, "%{b}"),
+            ("1", "1"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("1.0", "1.0"),
+            ("12345678.0", "1.2345678E7"),
+            ("-0.0", "-0.0"),
+            ("true", "true"),
+            ("false", "false"),
+            ("null", "%{a}"),
+            (r#"["x","y"]"#, "x,y"),
+            (r#"[["x",null],[],56]"#, "x,,,56"),
+            ("[]", ""),
+            (r#"{"k":[1,{"m":null}]}"#, r#"{"k":[1,{"m":null}]}"#),
+            ("{}", "{}"),
+            (r#"[{"k":"v","l":[1,null]},2.5]"#, "{k=v, l=[1, null]},2.5"),
+        ] {
+            assert_eq!(render("%{a}", &format!(r#"{{"a":{value}}}"#), Some(T)), expect);
+        }
+    }
+
+    #[test]
+    fn references_reach_into_objects_and_lists() {
+        for (template, expect) in [
+            ("%{[a][b]}", "x"),
+            ("%{a[b]}", "x"),
+            ("%{[l][0]}-%{[l][-1]}", "1-2"),
+            ("%{a.b}", "dot"),
+            ("%{ a }", "blanks"),
+            ("%{nope}", "%{nope}"),
+            ("%{[a][nope]}", "%{[a][nope]}"),
+            ("%{[@metadata][k]}", "v"),
+            ("%{@metadata}", r#"{"k":"v"}"#),
+            ("%{@timestamp}", "2019-02-24T09:58:29.007Z"),
+            ("%{@version}", "1"),
+            ("a%{l}b%{a.b}", "a1,2bdot"),
+        ] {
+            let event = r#"{"a":{"b":"x"},"l":[1,2],"a.b":"dot"," a ":"blanks","@metadata":{"k":"v"}}"#;
+            assert_eq!(render(template, event, Some(T)), expect, "{template}");
+        }
+        assert_eq!(render("%{@metadata}", "{}", None), "{}");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_timestamp() {
+        for (template, millis, expect) in [
+            ("vpc-%{+YYYY.MM.dd}", Some(T), "vpc-2019.02.24"),
+            ("%{+YYYY.MM.dd}}", Some(T), "2019.02.24}"),
+            ("%{}%{+}%{+%}%{+%s}", Some(1000), "1111"),
+            ("%{+%s}", Some(-1), "0"),
+            ("%{+%ss}", Some(T), "%29"),
+            ("%{+'week'ww}", Some(T), "week08"),
+            ("a%{+YYYY}b%{+%s}c", None, "abc"),
+        ] {
+            assert_eq!(render(template, "{}", millis), expect, "{template}");
+        }
+        // A string is no timestamp.
+        assert_eq!(render("a%{+YYYY}b", r#"{"@timestamp":"2019"}"#, None), "ab");
+    }
+
+    #[test]
+    fn what_is_no_reference_is_text() {
+        for text in ["", "plain", "x%{", "x%{a", "%", "}{", r"\%", "%{+YYY/web", "% {a}"] {
+            let template = Template::parse(text).unwrap();
+            assert_eq!(template.literal(), Some(text));
+            assert_eq!(render(text, r#"{"a":"x"}"#, Some(T)), text);
+        }
+        assert_eq!(Template::parse("%{a}").unwrap().literal(), None);
+    }
+
+    #[test]
+    fn an_illegal_date_letter_is_refused_at_its_place() {
+        for (template, start, end) in [("x%{+Q}", 4, 5), ("%{a}-%{+YYYY.TT}", 13, 15)] {
+            let error = Template::parse(template).unwrap_err();
+            assert_eq!((error.start, error.end), (start, end), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_window_is_known_where_only_the_time_counts() {
+        for (template, expect) in [
+            ("vpc-%{+YYYY.MM.dd}", Some(86_400_000)),
+            ("%{+YYYY}-%{+HH}", Some(3_600_000)),
+            ("plain", Some(i64::MAX)),
+            ("%{+%s}", Some(1)),
+            ("%{a}-%{+YYYY}", None),
+        ] {
+            assert_eq!(Template::parse(template).unwrap().window_ms(), expect, "{template}");
+        }
+        assert!(Template::parse("%{a}-%{+YYYY}").unwrap().reads_timestamp());
+        assert!(!Template::parse("%{a}").unwrap().reads_timestamp());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[%{}+a-z'.\\[\\]YMds é]{0,30}", millis in any::<i64>()) {
+            match Template::parse(&text) {
+                Ok(template) => {
+                    let batch = batch(r#"{"a":{"b":["x",{"y":1.5}]}}"#, Some(millis.max(-i64::MAX)));
+                    let mut out = String::new();
+                    template.render(batch.row(0), &mut out);
+                    if template.literal().is_some() {
+                        prop_assert_eq!(out, text);
+                    }
+                }
+                Err(error) => prop_assert!(error.start <= error.end && error.end <= text.len(), "{:?}", error),
+            }
+        }
+    }
+}
