@@ -40,6 +40,7 @@
 //! }
 //! ```
 
+mod access;
 mod ack;
 mod component;
 mod condition;

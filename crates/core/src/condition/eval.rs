@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use memchr::memmem::Finder;
 
 use crate::RubyRegex;
+use crate::access::{Access, Held};
 use crate::event::{
     Batch, BitSet, Cell, Column, METADATA, Path, RowView, VERSION, Value, format_iso_millis, java_f64,
 };
@@ -343,73 +344,6 @@ impl Expr {
             },
             Self::FieldInField(_) => is_in(left, right).into(),
             _ => Answer::No,
-        }
-    }
-}
-
-/// Where a batch holds a field.
-enum Access<'a> {
-    /// No row has it.
-    Nowhere { path: &'a Path },
-    /// In a column of its own and nowhere else.
-    Column { index: usize, path: &'a Path },
-    /// Inside a value, spread over several columns, or here so and there so.
-    Scattered { index: Option<usize>, path: &'a Path },
-}
-
-impl<'a> Access<'a> {
-    fn of(batch: &Batch, path: &'a Path) -> Self {
-        let index = batch.schema().position(path);
-        let names = path.names();
-        // Columns above or below the path may hold the field in some rows.
-        let elsewhere = batch.schema().fields().iter().any(|field| {
-            let shared = field.names().len().min(names.len());
-            field.names().len() != names.len() && field.names()[..shared] == names[..shared]
-        });
-        match index {
-            Some(index) if !elsewhere => Self::Column { index, path },
-            None if !elsewhere => Self::Nowhere { path },
-            index => Self::Scattered { index, path },
-        }
-    }
-
-    fn held<'b>(&self, batch: &'b Batch, row: usize) -> Held<'b> {
-        match *self {
-            Self::Nowhere { path } => Held::of(Cell::Absent, || None, path),
-            Self::Column { index, path } => Held::of(batch.cell(index, row), || None, path),
-            Self::Scattered { index, path } => {
-                let cell = index.map_or(Cell::Absent, |index| batch.cell(index, row));
-                Held::of(cell, || batch.get(row, path), path)
-            }
-        }
-    }
-}
-
-/// A field of one row: a cell of the batch, or a value put together for the question.
-enum Held<'a> {
-    Cell(Cell<'a>),
-    Value(Value),
-}
-
-impl<'a> Held<'a> {
-    /// `cell`, or where it is absent `otherwise`. Two fields every event has: `[@metadata]`, an object if only an
-    /// empty one, and `[@version]`, which is `1`.
-    fn of(cell: Cell<'a>, otherwise: impl FnOnce() -> Option<Value>, path: &Path) -> Self {
-        if !cell.is_absent() {
-            return Self::Cell(cell);
-        }
-        match otherwise() {
-            Some(value) => Self::Value(value),
-            None if path.as_str() == VERSION => Self::Cell(Cell::Str("1")),
-            None if path.as_str() == METADATA => Self::Value(Value::object()),
-            None => Self::Cell(Cell::Absent),
-        }
-    }
-
-    fn cell(&self) -> Cell<'_> {
-        match self {
-            Self::Cell(cell) => *cell,
-            Self::Value(value) => Cell::of(value),
         }
     }
 }
