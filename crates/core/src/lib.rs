@@ -43,11 +43,13 @@
 mod ack;
 mod component;
 mod condition;
+mod decode;
 mod decorate;
 mod destinations;
 mod expr;
 mod joda;
 mod json;
+mod lines;
 mod metrics;
 mod options;
 mod registry;
@@ -62,12 +64,14 @@ mod verdict;
 pub use ack::{Ack, AckOutcome, AckSlot};
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
 pub use condition::{Condition, Selection};
+pub use decode::INVALID_UTF8_TAG;
 pub use decorate::Decorations;
 pub use destinations::Destinations;
 pub use expr::ExprError;
 pub use flowstone_event as event;
 pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
+pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
