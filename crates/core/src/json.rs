@@ -12,10 +12,11 @@ use crate::event::{Map, Value};
 pub fn parse_json(text: &mut [u8]) -> Result<Value, String> {
     let tape = simd_json::to_tape(text).map_err(|error| error.to_string())?;
     let mut nodes = tape.0.iter();
-    build(&mut nodes).ok_or_else(|| "the text ends too early".to_owned())
+    value_of(&mut nodes).ok_or_else(|| "the text ends too early".to_owned())
 }
 
-fn build<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -> Option<Value> {
+/// The value that begins at the next node.
+pub(crate) fn value_of<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -> Option<Value> {
     Some(match nodes.next()? {
         TapeNode::Static(StaticNode::Null) => Value::Null,
         TapeNode::Static(StaticNode::Bool(value)) => Value::Bool(*value),
@@ -29,7 +30,7 @@ fn build<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -
         TapeNode::Array { len, .. } => {
             let mut items = Vec::with_capacity(*len);
             for _ in 0..*len {
-                items.push(build(nodes)?);
+                items.push(value_of(nodes)?);
             }
             Value::Array(items)
         }
@@ -37,7 +38,7 @@ fn build<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -
             let mut map = Map::default();
             for _ in 0..*len {
                 let Some(TapeNode::String(key)) = nodes.next() else { return None };
-                map.insert(Arc::from(*key), build(nodes)?);
+                map.insert(Arc::from(*key), value_of(nodes)?);
             }
             Value::Object(map)
         }

@@ -44,10 +44,13 @@ mod access;
 mod ack;
 mod component;
 mod condition;
+mod decode;
 mod decorate;
+mod destinations;
 mod expr;
 mod joda;
 mod json;
+mod lines;
 mod metrics;
 mod options;
 mod registry;
@@ -62,18 +65,21 @@ mod verdict;
 pub use ack::{Ack, AckOutcome, AckSlot};
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
 pub use condition::{Condition, Selection};
+pub use decode::INVALID_UTF8_TAG;
 pub use decorate::Decorations;
+pub use destinations::Destinations;
 pub use expr::ExprError;
 pub use flowstone_event as event;
 pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
+pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
     Table, nearest, show_duration,
 };
 pub use registry::{Build, Built, Plugin, find, plugins};
-pub use ruby_regex::{RubyRegex, RustPattern, translate as translate_ruby_regex};
+pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
 pub use state::StateDir;

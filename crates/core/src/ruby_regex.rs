@@ -7,6 +7,9 @@
 //! What differs in the rewriting: `^` and `$` are per line, `(?m)` lets the dot match a newline, `\d`, `\s`, `\w` and
 //! `\h` are ASCII while `\b` and POSIX brackets know Unicode, `{` that begins no quantifier is text.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::ExprError;
 
 /// How often `fancy-regex` may step back in one match before it gives up.
@@ -18,7 +21,22 @@ const MAX_DEPTH: usize = 200;
 #[derive(Clone, Debug)]
 pub struct RubyRegex {
     engine: Engine,
+    /// The engine's numbers of the groups that Ruby counts: the whole match, then all or, where some have names,
+    /// those.
+    groups: Arc<[usize]>,
 }
+
+/// A search that took too many steps and was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManySteps;
+
+impl std::fmt::Display for TooManySteps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a regular expression took more than {BACKTRACK_LIMIT} steps")
+    }
+}
+
+impl std::error::Error for TooManySteps {}
 
 #[derive(Clone, Debug)]
 enum Engine {
@@ -51,7 +69,8 @@ impl RubyRegex {
                 .build()
                 .map_err(|error| refuse(last_line(&error.to_string())))?;
             if !(rust.has_line_start && linear.is_match_at("\n", 1)) {
-                return Ok(Self { engine: Engine::Linear(linear) });
+                let groups = counted(linear.capture_names());
+                return Ok(Self { engine: Engine::Linear(linear), groups });
             }
         }
         let exact = translate(pattern, true)?;
@@ -60,7 +79,8 @@ impl RubyRegex {
             .backtrack_limit(BACKTRACK_LIMIT)
             .build()
             .map_err(|error| refuse(last_line(&error.to_string())))?;
-        Ok(Self { engine: Engine::Backtracking(Box::new(backtracking)) })
+        let groups = counted(backtracking.capture_names());
+        Ok(Self { engine: Engine::Backtracking(Box::new(backtracking)), groups })
     }
 
     /// Whether it matches anywhere in `text`; `None` when that took too many steps to find out.
@@ -70,6 +90,60 @@ impl RubyRegex {
             Engine::Backtracking(regex) => regex.is_match(text).ok(),
         }
     }
+
+    /// Where the first match lies that begins at byte `from` of `text` or behind it.
+    pub fn find_at(&self, text: &str, from: usize) -> Result<Option<Range<usize>>, TooManySteps> {
+        match &self.engine {
+            Engine::Linear(regex) => Ok(regex.find_at(text, from).map(|found| found.range())),
+            Engine::Backtracking(regex) => {
+                let found = regex.find_from_pos(text, from).map_err(|_| TooManySteps)?;
+                Ok(found.map(|found| found.range()))
+            }
+        }
+    }
+
+    /// [`RubyRegex::find_at`] with the groups, the whole match being group 0; nothing for a group that took no part.
+    /// Beside groups with names, those without do not count, as in Ruby.
+    pub fn groups_at(
+        &self,
+        text: &str,
+        from: usize,
+    ) -> Result<Option<Vec<Option<Range<usize>>>>, TooManySteps> {
+        let groups = self.groups.iter();
+        match &self.engine {
+            Engine::Linear(regex) => Ok(regex
+                .captures_at(text, from)
+                .map(|found| groups.map(|&group| found.get(group).map(|part| part.range())).collect())),
+            Engine::Backtracking(regex) => {
+                let found = regex.captures_from_pos(text, from).map_err(|_| TooManySteps)?;
+                Ok(found
+                    .map(|found| groups.map(|&group| found.get(group).map(|part| part.range())).collect()))
+            }
+        }
+    }
+
+    /// The number of the group with this name in [`RubyRegex::groups_at`]; of several, the last.
+    pub fn group_number(&self, name: &str) -> Option<usize> {
+        let name = group_name(name);
+        let is_named = |found: Option<&str>| found == Some(name.as_str());
+        let in_engine = match &self.engine {
+            Engine::Linear(regex) => {
+                regex.capture_names().enumerate().filter(|(_, found)| is_named(*found)).last()
+            }
+            Engine::Backtracking(regex) => {
+                regex.capture_names().enumerate().filter(|(_, found)| is_named(*found)).last()
+            }
+        };
+        let (in_engine, _) = in_engine?;
+        self.groups.iter().position(|&group| group == in_engine)
+    }
+}
+
+/// Which of the engine's groups Ruby counts.
+fn counted<'a>(names: impl Iterator<Item = Option<&'a str>>) -> Arc<[usize]> {
+    let names: Vec<Option<&str>> = names.collect();
+    let some_named = names.iter().any(Option::is_some);
+    (0..names.len()).filter(|&group| group == 0 || !some_named || names[group].is_some()).collect()
 }
 
 /// The message of an error that shows the pattern first.
@@ -758,6 +832,20 @@ mod tests {
     fn a_match_that_takes_too_long_is_given_up() {
         let regex = RubyRegex::new(r"^(a|a|aa)+\1[b-d]$").unwrap();
         assert_eq!(regex.is_match(&"a".repeat(60)), None);
+        assert_eq!(regex.find_at(&"a".repeat(60), 0), Err(TooManySteps));
+    }
+
+    #[test]
+    fn matches_and_groups_are_found_from_a_place_on() {
+        for look_behind in ["", "(?<=.|^)"] {
+            let regex = RubyRegex::new(&format!("{look_behind}(a)(x)?(b)")).unwrap();
+            assert_eq!(regex.find_at("ab ab", 1), Ok(Some(3..5)));
+            assert_eq!(regex.find_at("ab ab", 4), Ok(None));
+            assert_eq!(regex.groups_at("ab ab", 1), Ok(Some(vec![Some(3..5), Some(3..4), None, Some(4..5)])));
+            let named = RubyRegex::new(&format!("{look_behind}(a)(?<n-1>b)")).unwrap();
+            assert_eq!(named.groups_at("ab", 0), Ok(Some(vec![Some(0..2), Some(1..2)])));
+            assert_eq!((named.group_number("n-1"), named.group_number("m")), (Some(1), None));
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub trait Source: Send {
     }
 
     /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.
-    async fn probe(&self) -> Result<(), String> {
+    async fn probe(&mut self) -> Result<(), String> {
         Ok(())
     }
 }

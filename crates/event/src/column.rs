@@ -33,8 +33,8 @@ pub const ABSENT_INT: i64 = i64::MIN;
 pub const ABSENT_FLOAT_BITS: u64 = 0xfff8_dead_dead_dead;
 /// Marks an absent cell of [`Column::Bool`].
 const ABSENT_BOOL: u8 = 2;
-/// Marks an absent cell of [`Column::Tags`].
-pub(crate) const ABSENT_TAGS: u32 = u32::MAX;
+/// The number that marks an absent cell of [`Column::Tags`].
+pub const ABSENT_TAGS: u32 = u32::MAX;
 
 /// One field's values, row by row. The typed kinds cost 1 to 12 bytes a row and no allocation; [`Column::Any`] holds
 /// whatever does not fit them.

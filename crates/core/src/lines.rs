@@ -1,0 +1,312 @@
+//! Lines: a stream of bytes cut at its newlines into batches, without a copy and without an allocation per line.
+//!
+//! A source reads into [`Lines::fill`] and takes [`Lines::batch`]es out. The bytes that it read become the batch's
+//! page; a row is a place in it. What one reading leaves of an unfinished line is put in front of the next one.
+
+use std::io;
+
+use bytes::{Buf, Bytes};
+use memchr::{memchr, memchr_iter};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::decode::{Decoder, LinesCut, LongLine};
+use crate::event::{Batch, RowId, StrRef};
+use crate::{BuildError, ByteSize, SourceCx};
+
+/// Of a line over `max_line_bytes` this much is kept: its first 64 KiB.
+pub const LONG_LINE_HEAD: usize = 64 << 10;
+
+/// A line may not be allowed to be longer than this; the text of a batch is addressed with 32 bits.
+const MAX_LINE_LIMIT: u64 = 256 << 20;
+
+/// A reading asks for at least this much, so that a line longer than all before it costs few system calls.
+const MIN_READ: usize = 64 << 10;
+
+/// A reading asks for this much beyond the expected size of a batch: lines vary in length.
+const READ_SLACK: usize = 8 << 10;
+
+crate::choices! {
+    /// What a line is.
+    pub enum Decoding {
+        /// The event's `message`.
+        Text = "text",
+        /// A JSON object that becomes the event's fields.
+        Json = "json",
+    }
+}
+
+/// How lines are cut and what becomes of them.
+#[derive(Clone, Copy, Debug)]
+pub struct LineOptions {
+    /// A longer line, newline not counted, is rejected.
+    pub max_line_bytes: usize,
+    /// What a line is.
+    pub decoding: Decoding,
+}
+
+/// Row ids for the lines of one stream.
+///
+/// An id is the 128-bit xxh3 of the line's bytes, combined with the stream's seed and the line's offset in the
+/// stream. It depends on nothing else: not on how the stream was cut into batches, nor on when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineIds {
+    seed: u128,
+}
+
+/// Cuts a stream of bytes into batches of lines.
+#[derive(Debug)]
+pub struct Lines {
+    options: LineOptions,
+    decoder: Decoder,
+    /// What was read and not handed out. Begins at the start of a line.
+    rest: Bytes,
+    /// Where in the stream the first line that was not handed out begins: that of `long` if there is one, else `rest`.
+    offset: u64,
+    /// A line that is too long to hold: its head, while the remainder is skipped. With it, unless it is complete,
+    /// `rest` is empty.
+    long: Option<Skipped>,
+    /// Bytes per line of the last batch, to read about as much as a batch takes.
+    line_bytes: usize,
+}
+
+/// Some lines as a batch, and where they stand in the stream.
+#[derive(Debug)]
+pub struct LineBatch {
+    /// One row per line. Lines that are refused are rejected in it.
+    pub batch: Batch,
+    /// Where the first line begins.
+    pub start: u64,
+    /// The byte behind the last line and its newline.
+    pub end: u64,
+}
+
+#[derive(Debug)]
+struct Skipped {
+    head: Vec<u8>,
+    /// Bytes in the stream so far, the newline included once it is found.
+    span: u64,
+    /// Bytes that belong to the line.
+    length: u64,
+    last: u8,
+    complete: bool,
+}
+
+// === impl LineOptions ===
+
+impl LineOptions {
+    /// Options out of a component's configuration; the error points at `max_line_bytes`.
+    pub fn new(max_line_bytes: ByteSize, decoding: Decoding) -> Result<Self, BuildError> {
+        if (1..=MAX_LINE_LIMIT).contains(&max_line_bytes.0) {
+            return Ok(Self { max_line_bytes: max_line_bytes.as_usize(), decoding });
+        }
+        Err(BuildError::option("max_line_bytes", format!("a line of at most {} bytes", max_line_bytes.0))
+            .label("expected 1 byte to 256MiB"))
+    }
+}
+
+// === impl LineIds ===
+
+impl LineIds {
+    /// Ids for the stream that `seed` names.
+    pub fn new(seed: u128) -> Self {
+        Self { seed }
+    }
+
+    /// The id of the line with these bytes (without its line end) that begins at `offset`.
+    ///
+    /// For one stream and one text, different offsets give different ids: each half is mixed by a bijection.
+    #[inline]
+    pub fn id(&self, offset: u64, line: &[u8]) -> RowId {
+        let low = mix(self.seed as u64 ^ offset);
+        let high = mix((self.seed >> 64) as u64 ^ offset.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        RowId::from_u128(xxh3_128(line) ^ (u128::from(high) << 64 | u128::from(low)))
+    }
+}
+
+/// The finaliser of splitmix64: a bijection in which every bit of the input moves every bit of the output.
+#[inline]
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// Lines of a stream of which the next byte, the first of a line, stands at `offset`.
+    pub fn new(options: LineOptions, offset: u64) -> Self {
+        let decoder = Decoder::new(options.decoding);
+        Self { options, decoder, rest: Bytes::new(), offset, long: None, line_bytes: 128 }
+    }
+
+    /// Where the first line that was not handed out begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where the next byte that is read stands in the stream.
+    pub fn end(&self) -> u64 {
+        self.offset + self.long.as_ref().map_or(0, |long| long.span) + self.rest.len() as u64
+    }
+
+    /// How many bytes to read so that the next batch is full; 0 if enough is here.
+    pub fn room(&self, cx: &SourceCx) -> usize {
+        let batch = cx.max_rows.saturating_mul(self.line_bytes).min(cx.max_bytes);
+        if self.rest.len() >= batch { 0 } else { (batch - self.rest.len() + READ_SLACK).max(MIN_READ) }
+    }
+
+    /// Reads on: `read` appends up to `room` bytes of the stream to the buffer it is given. Gives how many it
+    /// appended, none at the end of the stream. What it appended before an error is kept.
+    pub fn fill(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<usize> {
+        let carried = self.rest.len();
+        let mut buffer = Vec::with_capacity(carried + room);
+        buffer.extend_from_slice(&self.rest);
+        let outcome = read(&mut buffer);
+        let count = buffer.len() - carried;
+        if count > 0 {
+            // A few new lines must not hold a buffer for thousands.
+            if buffer.len() < buffer.capacity() / 2 {
+                buffer.shrink_to_fit();
+            }
+            self.rest = Bytes::from(buffer);
+            self.skip_long_line();
+        }
+        outcome.map(|()| count)
+    }
+
+    /// The next lines, at most `cx.max_rows` and about `cx.max_bytes`. With `ends` the stream ends where reading
+    /// stands, and an unfinished last line is a line. `id` gives a row's id from the line's offset and bytes, and
+    /// `origin` says where the lines come from if one must be rejected.
+    pub fn batch(
+        &mut self,
+        cx: &SourceCx,
+        origin: &str,
+        ends: bool,
+        id: impl Fn(u64, &[u8]) -> RowId,
+    ) -> Option<LineBatch> {
+        let mut cut = self.cut(cx.max_rows, cx.max_bytes, ends)?;
+        let start = self.offset;
+        let (batch, rows) = self.decoder.batch(&mut cut, start, cx.clock.now_ms(), origin, id);
+        let end = cut.end(start);
+        self.line_bytes = ((end - start) as usize / rows.max(1)).max(1);
+        self.advance(end);
+        Some(LineBatch { batch, start, end })
+    }
+
+    /// Passes lines without making events of them, up to the offset `until`: `each` sees what [`Lines::batch`] would
+    /// have given `id`.
+    pub fn skim(&mut self, until: u64, ends: bool, mut each: impl FnMut(u64, &[u8])) {
+        while self.offset < until
+            && let Some(mut cut) = self.cut(usize::MAX, usize::MAX, ends)
+        {
+            let start = self.offset;
+            cut.truncate((0..cut.rows()).take_while(|&row| cut.start_of(row, start) < until).count());
+            for row in 0..cut.rows() {
+                each(cut.start_of(row, start), cut.bytes_of(row));
+            }
+            self.advance(cut.end(start));
+        }
+    }
+
+    fn cut(&self, max_rows: usize, max_bytes: usize, ends: bool) -> Option<LinesCut> {
+        let text = &self.rest[..];
+        let window = &text[..text.len().min(max_bytes)];
+        let expected = memchr_iter(b'\n', window).count().min(max_rows) + 2;
+        let mut cut = LinesCut { places: Vec::with_capacity(expected), ..LinesCut::default() };
+        match &self.long {
+            Some(long) if long.complete || ends => {
+                cut.places.push(StrRef { page: 1, offset: 0, len: long.head.len() as u32 });
+                cut.long.push(LongLine { row: 0, length: long.length });
+                cut.head = Bytes::from(long.head.clone());
+                cut.head_span = long.span;
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        let max_line = self.options.max_line_bytes;
+        let push = |cut: &mut LinesCut, start: usize, end: usize| {
+            let mut len = end - start;
+            if len > max_line {
+                cut.long.push(LongLine { row: cut.places.len(), length: len as u64 });
+                len = max_line.min(LONG_LINE_HEAD);
+            }
+            cut.places.push(StrRef { page: 0, offset: start as u32, len: len as u32 });
+        };
+        let mut start = 0;
+        let mut full = false;
+        for newline in memchr_iter(b'\n', text) {
+            full = cut.places.len() == max_rows || (newline >= max_bytes && !cut.places.is_empty());
+            if full {
+                break;
+            }
+            let return_before = newline > start && text[newline - 1] == b'\r';
+            push(&mut cut, start, newline - usize::from(return_before));
+            start = newline + 1;
+        }
+        if ends && !full && start < text.len() && cut.places.len() < max_rows {
+            push(&mut cut, start, text.len());
+            start = text.len();
+        }
+        cut.text = self.rest.slice(..start);
+        (!cut.places.is_empty()).then_some(cut)
+    }
+
+    /// Forgets what lies before the offset `to`, the start of a line.
+    fn advance(&mut self, to: u64) {
+        let mut forward = to - self.offset;
+        if forward > 0
+            && let Some(long) = self.long.take()
+        {
+            forward -= long.span;
+        }
+        self.rest.advance(forward as usize);
+        self.offset = to;
+        self.skip_long_line();
+    }
+
+    /// Begins or goes on to skip a line that is too long to hold.
+    fn skip_long_line(&mut self) {
+        if self.long.as_ref().is_some_and(|long| long.complete) {
+            return;
+        }
+        // One byte over the limit may be the carriage return of a line end that is still to come.
+        let too_long = self.rest.len() > self.options.max_line_bytes + 1;
+        if self.long.is_none() && (!too_long || memchr(b'\n', &self.rest).is_some()) {
+            return;
+        }
+        let keep = self.options.max_line_bytes.min(LONG_LINE_HEAD);
+        let long = self.long.get_or_insert_with(|| Skipped {
+            head: self.rest[..keep].to_vec(),
+            span: 0,
+            length: 0,
+            last: 0,
+            complete: false,
+        });
+        let newline = memchr(b'\n', &self.rest);
+        let part = &self.rest[..newline.unwrap_or(self.rest.len())];
+        long.last = part.last().copied().unwrap_or(long.last);
+        long.length += part.len() as u64;
+        long.span += part.len() as u64;
+        let mut passed = part.len();
+        if newline.is_some() {
+            long.complete = true;
+            long.span += 1;
+            long.length -= u64::from(long.last == b'\r');
+            passed += 1;
+        }
+        self.rest.advance(passed);
+        if self.rest.is_empty() {
+            // An empty view would keep the whole buffer alive.
+            self.rest = Bytes::new();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lines_tests.rs"]
+mod tests;
