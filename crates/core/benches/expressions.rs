@@ -105,7 +105,11 @@ fn decorations(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decorations");
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("add_field and add_tag, literal", |bencher| {
-        bencher.iter_batched(|| batch.share(), |mut batch| decorations.apply(&mut batch, &rows), criterion::BatchSize::SmallInput);
+        bencher.iter_batched(
+            || batch.share(),
+            |mut batch| decorations.apply(&mut batch, &rows),
+            criterion::BatchSize::SmallInput,
+        );
     });
     group.finish();
 }

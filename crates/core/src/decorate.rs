@@ -221,10 +221,16 @@ fn rendered_column(batch: &mut Batch, template: &Template, rows: &BitSet) -> Col
         return Column::Str(places);
     }
     let mut text = String::new();
+    let mut ends = Vec::with_capacity(rows.count());
+    let bound = template.bind(batch);
     for row in rows.iter() {
-        text.clear();
-        template.render(batch.row(row), &mut text);
-        places[row] = batch.push_text(&text);
+        bound.render(row, &mut text);
+        ends.push((row, text.len()));
+    }
+    let mut start = 0;
+    for (row, end) in ends {
+        places[row] = batch.push_text(&text[start..end]);
+        start = end;
     }
     Column::Str(places)
 }

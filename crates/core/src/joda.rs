@@ -187,6 +187,13 @@ fn push_field(letter: char, count: usize, time: &Civil, out: &mut String) {
 
 /// A number with at least `width` digits; a minus stands before the zeros.
 pub(crate) fn push_padded(value: i64, width: usize, out: &mut String) {
+    // Months, days, hours: nearly every number of a date.
+    if width == 2 && (0..100).contains(&value) {
+        let digit = |digit: i64| char::from(b'0' + digit as u8);
+        out.push(digit(value / 10));
+        out.push(digit(value % 10));
+        return;
+    }
     if value < 0 {
         out.push('-');
     }

@@ -83,7 +83,7 @@ pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translat
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
 pub use state::StateDir;
-pub use template::Template;
+pub use template::{BoundTemplate, Template};
 pub use transform::{Transform, TransformCx};
 pub use verdict::{Rejection, Verdict, Verdicts};
 

@@ -1,8 +1,7 @@
 //! Templates: Logstash's `sprintf`, `vpcflowlogs-%{+YYYY.MM.dd}`, `%{[src_geoip][country_code2]}`.
 
-use crate::event::{
-    Cell, METADATA, Path, RowView, VERSION, Value, format_java_f64, push_iso_millis, write_json_value,
-};
+use crate::access::{Access, Held};
+use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_value};
 use crate::joda::DateFormat;
 use crate::{Diagnostics, ExprError, Node, OptionType};
 
@@ -24,9 +23,18 @@ enum Part {
         path: Path,
         source: String,
     },
-    Date(DateFormat),
-    /// Whole seconds since the epoch, cut towards zero.
-    EpochSeconds,
+    /// `@timestamp` in a pattern.
+    Date(Path, DateFormat),
+    /// `@timestamp` in whole seconds since the epoch, cut towards zero.
+    EpochSeconds(Path),
+}
+
+/// A [`Template`] whose fields are looked up in one batch.
+pub struct BoundTemplate<'a> {
+    template: &'a Template,
+    batch: &'a Batch,
+    /// In the order of the parts that read one.
+    fields: Vec<Access<'a>>,
 }
 
 // === impl Template ===
@@ -52,17 +60,27 @@ impl Template {
 
     /// Appends the text for one event.
     pub fn render(&self, row: RowView<'_>, out: &mut String) {
+        self.render_with(out, |path| Held::of(row.cell_at(path), || row.get_path(path), path));
+    }
+
+    /// The template with its fields looked up in a batch, to render many rows.
+    pub fn bind<'a>(&'a self, batch: &'a Batch) -> BoundTemplate<'a> {
+        let fields = self.parts.iter().filter_map(Part::path).map(|path| Access::of(batch, path)).collect();
+        BoundTemplate { template: self, batch, fields }
+    }
+
+    fn render_with<'a>(&'a self, out: &mut String, mut held: impl FnMut(&'a Path) -> Held<'a>) {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Field { path, source } => push_field(row, path, source, out),
-                Part::Date(format) => {
-                    if let Cell::Time(millis) = row.cell_at(&Path::timestamp()) {
+                Part::Field { path, source } => push_cell(held(path).cell(), source, out),
+                Part::Date(timestamp, format) => {
+                    if let Cell::Time(millis) = held(timestamp).cell() {
                         format.format(millis, out);
                     }
                 }
-                Part::EpochSeconds => {
-                    if let Cell::Time(millis) = row.cell_at(&Path::timestamp()) {
+                Part::EpochSeconds(timestamp) => {
+                    if let Cell::Time(millis) = held(timestamp).cell() {
                         out.push_str(itoa::Buffer::new().format(millis / 1000));
                     }
                 }
@@ -82,9 +100,9 @@ impl Template {
         let window = |part: &Part| match part {
             Part::Literal(_) => Some(i64::MAX),
             Part::Field { .. } => None,
-            Part::Date(format) => Some(format.window_ms()),
+            Part::Date(_, format) => Some(format.window_ms()),
             // Cut towards zero, so the second before 1970 is no aligned window.
-            Part::EpochSeconds => Some(1),
+            Part::EpochSeconds(_) => Some(1),
         };
         self.parts.iter().try_fold(i64::MAX, |shortest, part| Some(shortest.min(window(part)?)))
     }
@@ -92,7 +110,7 @@ impl Template {
     /// Whether a date of `@timestamp` stands in it.
     pub fn reads_timestamp(&self) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Date(_) | Part::EpochSeconds => true,
+            Part::Date(..) | Part::EpochSeconds(_) => true,
             Part::Field { path, .. } => *path == Path::timestamp(),
             Part::Literal(_) => false,
         })
@@ -125,32 +143,42 @@ impl OptionType for Template {
     }
 }
 
+// === impl BoundTemplate ===
+
+impl BoundTemplate<'_> {
+    /// Appends the text for one row of the batch.
+    pub fn render(&self, row: usize, out: &mut String) {
+        let mut fields = self.fields.iter();
+        self.template.render_with(out, |path| match fields.next() {
+            Some(access) => access.held(self.batch, row),
+            None => Held::of(Cell::Absent, || None, path),
+        });
+    }
+}
+
+impl Part {
+    /// The field it reads.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Field { path, .. } | Self::Date(path, _) | Self::EpochSeconds(path) => Some(path),
+        }
+    }
+}
+
 /// What stands between `%{` at `open` and `}` at `close`.
 fn reference(text: &str, open: usize, close: usize) -> Result<Part, ExprError> {
     let inner = &text[open + 2..close];
     // Logstash compares with the beginning of `+%s` only as far as there is text.
     if "+%s".starts_with(inner) {
-        return Ok(Part::EpochSeconds);
+        return Ok(Part::EpochSeconds(Path::timestamp()));
     }
     if let Some(pattern) = inner.strip_prefix('+') {
-        return DateFormat::parse(pattern).map(Part::Date).map_err(|error| error.shifted(open + 3));
+        let format = DateFormat::parse(pattern).map_err(|error| error.shifted(open + 3))?;
+        return Ok(Part::Date(Path::timestamp(), format));
     }
     let path = Path::parse(inner).unwrap_or_else(|_| Path::parse_lenient(inner));
     Ok(Part::Field { path, source: text[open..=close].to_owned() })
-}
-
-fn push_field(row: RowView<'_>, path: &Path, source: &str, out: &mut String) {
-    let cell = row.cell_at(path);
-    if !cell.is_absent() {
-        return push_cell(cell, source, out);
-    }
-    match row.get_path(path) {
-        Some(value) => push_cell(Cell::of(&value), source, out),
-        // Every event of Logstash has these two.
-        None if path.as_str() == VERSION => out.push('1'),
-        None if path.as_str() == METADATA => out.push_str("{}"),
-        None => out.push_str(source),
-    }
 }
 
 fn push_cell(cell: Cell<'_>, source: &str, out: &mut String) {
@@ -228,7 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Batch, RowId};
+    use crate::event::RowId;
     use crate::parse_json;
 
     /// 2019-02-24T09:58:29.007Z.

@@ -7,7 +7,8 @@ use memchr::memmem::Finder;
 use crate::RubyRegex;
 use crate::access::{Access, Held};
 use crate::event::{
-    Batch, BitSet, Cell, Column, METADATA, Path, RowView, VERSION, Value, format_iso_millis, java_f64,
+    ABSENT_INT, Batch, BitSet, Cell, Column, Path, RowView, StrRef, VERSION, Value, format_iso_millis,
+    java_f64,
 };
 
 /// A condition ready to be asked. Chains of `and` and `or` are flat, so that depth is bounded by the parentheses.
@@ -267,33 +268,38 @@ impl Expr {
         match (batch.column(index), self) {
             (Column::Absent, _) => same(absent(), incomparable),
             (Column::Const(value), _) => same(self.test(Cell::of(value)), incomparable),
-            (Column::Str(cells), Self::TextInField { finder, .. }) => collect(rows, incomparable, |row| {
-                let place = cells[row];
-                (!place.is_absent() && finder.find(batch.text(place).as_bytes()).is_some()).into()
-            }),
-            (Column::Str(cells), Self::Equal { value: Value::Str(text), .. }) if path.as_str() != VERSION => {
+            (Column::Str(cells), Self::TextInField { finder, .. }) => {
+                let texts = Texts::of(batch);
+                let needle = finder.needle();
                 collect(rows, incomparable, |row| {
-                    let place = cells[row];
-                    (place.len as usize == text.len() && !place.is_absent() && *batch.text(place) == **text)
+                    // `OK` is the last word of a flow log line: looking there first saves most searches.
+                    texts
+                        .get(cells[row])
+                        .is_some_and(|text| text.ends_with(needle) || finder.find(text).is_some())
                         .into()
                 })
             }
-            (Column::Str(cells), Self::FieldInList { texts, .. }) if path.as_str() != VERSION => {
+            (Column::Str(cells), Self::Equal { value: Value::Str(word), .. }) if path.as_str() != VERSION => {
+                let texts = Texts::of(batch);
+                collect(rows, incomparable, |row| (texts.get(cells[row]) == Some(word.as_bytes())).into())
+            }
+            (Column::Str(cells), Self::FieldInList { texts: words, .. }) if path.as_str() != VERSION => {
+                let texts = Texts::of(batch);
                 collect(rows, incomparable, |row| {
-                    let place = cells[row];
-                    (!place.is_absent() && texts.iter().any(|text| **text == *batch.text(place))).into()
+                    texts
+                        .get(cells[row])
+                        .is_some_and(|text| words.iter().any(|word| word.as_bytes() == text))
+                        .into()
                 })
             }
             (Column::Int(cells), Self::Ordered { order, value: Value::Int(number), .. }) => {
                 collect(rows, incomparable, |row| match cells[row] {
-                    crate::event::ABSENT_INT => Answer::Incomparable,
+                    ABSENT_INT => Answer::Incomparable,
                     cell => order.holds(cell.cmp(number)).into(),
                 })
             }
             (Column::Int(cells), Self::Equal { value: Value::Int(number), .. }) => {
-                collect(rows, incomparable, |row| {
-                    (cells[row] == *number && *number != crate::event::ABSENT_INT).into()
-                })
+                collect(rows, incomparable, |row| (cells[row] == *number && *number != ABSENT_INT).into())
             }
             _ => collect(rows, incomparable, |row| self.test(access.held(batch, row).cell())),
         }
@@ -345,6 +351,22 @@ impl Expr {
             Self::FieldInField(_) => is_in(left, right).into(),
             _ => Answer::No,
         }
+    }
+}
+
+/// The texts of a batch's string cells, the pages looked up once.
+struct Texts<'a>(Vec<&'a [u8]>);
+
+impl<'a> Texts<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        Self(batch.pages().iter().map(|page| page.as_str().as_bytes()).collect())
+    }
+
+    /// The text of a cell; none if it is absent.
+    #[inline]
+    fn get(&self, place: StrRef) -> Option<&'a [u8]> {
+        let page = *self.0.get(place.page as usize)?;
+        page.get(place.offset as usize..place.offset as usize + place.len as usize)
     }
 }
 
