@@ -91,7 +91,7 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
         for (index, text) in texts.iter().enumerate() {
             match Pattern::new(text, &library, options.named_captures_only) {
                 Ok(pattern) => {
-                    tracing::info!(component = %cx.id, field, pattern = text, engine = pattern.engine(), "grok pattern compiled");
+                    tracing::info!(component = %cx.id, field, pattern = text, engine = %pattern.engine(), "grok pattern compiled");
                     for name in pattern.half_converted() {
                         tracing::warn!(component = %cx.id, field, name, "a capture with a type occurs several times in one pattern; only the first is converted");
                     }
@@ -100,7 +100,8 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
                 Err(error) => errors.push(build_error(error, &option, index)),
             }
         }
-        sources.push(Matched { path, patterns });
+        let first = sources.iter().map(|source: &Matched| source.patterns.len()).sum();
+        sources.push(Matched { path, patterns, first });
     }
     if options.r#match.values().all(Vec::is_empty) {
         errors.push(BuildError::option("match", "there is nothing to match").label("expected `match = { field = \"pattern\" }`"));

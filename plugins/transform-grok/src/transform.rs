@@ -27,12 +27,15 @@ pub(crate) struct Plan {
 pub(crate) struct Source {
     pub(crate) path: Path,
     pub(crate) patterns: Vec<Pattern>,
+    /// The number of the first of them among all.
+    pub(crate) first: usize,
 }
 
 /// The transform.
 pub(crate) struct Grok {
     plan: Arc<Plan>,
-    scratch: Scratch,
+    /// One for each pattern, in their order.
+    scratch: Vec<Scratch>,
     budget: Budget,
 }
 
@@ -44,11 +47,19 @@ enum Stop {
     NoPlace,
 }
 
+// === impl Plan ===
+
+impl Plan {
+    fn scratch(&self) -> Vec<Scratch> {
+        self.sources.iter().flat_map(|source| &source.patterns).map(|_| Scratch::default()).collect()
+    }
+}
+
 // === impl Grok ===
 
 impl Grok {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { budget: Budget::new(plan.limit), scratch: Scratch::default(), plan: Arc::new(plan) }
+        Self { budget: Budget::new(plan.limit), scratch: plan.scratch(), plan: Arc::new(plan) }
     }
 
     fn row(&mut self, batch: &mut Batch, row: usize) {
@@ -94,14 +105,15 @@ impl Grok {
 
     fn text(&mut self, plan: &Plan, source: &Source, text: &str, batch: &mut Batch, row: usize) -> Result<bool, Stop> {
         let mut matched = false;
-        for pattern in &source.patterns {
+        for (number, pattern) in source.patterns.iter().enumerate() {
+            let scratch = &mut self.scratch[source.first + number];
             if !plan.limit_is_per_event {
                 self.budget.reset();
             }
-            matched = pattern.search(text, &mut self.scratch, &mut self.budget).map_err(|TimedOut| Stop::TimedOut)?;
+            matched = pattern.search(text, scratch, &mut self.budget).map_err(|TimedOut| Stop::TimedOut)?;
             if matched {
                 for capture in pattern.captures() {
-                    let value = match self.scratch.group(capture) {
+                    let value = match scratch.group(capture) {
                         Some((start, end)) => capture.convert.value(&text[start as usize..end as usize]),
                         None => Value::Null,
                     };
@@ -118,13 +130,14 @@ impl Grok {
 
 impl Transform for Grok {
     fn apply(&mut self, batch: &mut Batch, _cx: &mut TransformCx<'_>) {
+        self.scratch.iter_mut().for_each(Scratch::forget);
         for row in batch.active_set().iter() {
             self.row(batch, row);
         }
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), scratch: Scratch::default(), budget: self.budget.clone() })
+        Box::new(Self { plan: Arc::clone(&self.plan), scratch: self.plan.scratch(), budget: self.budget.clone() })
     }
 }
 

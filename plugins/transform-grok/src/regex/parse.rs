@@ -10,7 +10,7 @@ use regex_syntax::hir::ClassUnicode;
 use super::ast::{Assert, Expression, Look, Node, Repeat};
 use super::charset::{self, CharSet};
 use super::error::{PatternError, Source};
-use crate::library::{Definition, Library, Origin};
+use crate::library::{Definition, Library};
 use crate::names::GroupName;
 
 /// Oniguruma's own limit for `{n,m}`.
@@ -638,10 +638,3 @@ fn renumber(node: Node, numbers: &[Option<usize>]) -> Node {
     }
 }
 
-/// Says which line of a file an origin is, for messages.
-pub(crate) fn place(origin: &Origin, start: usize) -> String {
-    match origin {
-        Origin::File { path, line, column } => format!("{path}:{line}:{}", column + start + 1),
-        Origin::Option => "pattern_definitions".to_owned(),
-    }
-}
