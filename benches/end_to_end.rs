@@ -58,13 +58,17 @@ fn main() {
     println!("| what | CPU-s/M | x floor | peak MB |");
     println!("|---|---|---|---|");
     let floor = bench.row("floor", None, || bench.floor(&clean, None));
-    bench.row("flowstone: file, filter, vpcflow, elasticsearch", Some(floor), || bench.flowstone(&clean, Kind::Plain));
+    bench.row("flowstone: file, filter, vpcflow, elasticsearch", Some(floor), || {
+        bench.flowstone(&clean, Kind::Plain)
+    });
     bench.row("the same, 1 % malformed lines", Some(floor), || bench.flowstone(&dirty, Kind::Plain));
     match std::env::var_os("FLOWSTONE_CITY_DB").map(PathBuf::from) {
         Some(database) => {
             let floor = bench.row("floor with GeoIP, cached", None, || bench.floor(&clean, Some(&database)));
             let kind = || Kind::GeoIp(fs::canonicalize(&database).expect("the database is there"));
-            bench.row("flowstone with geoip on both addresses", Some(floor), || bench.flowstone(&clean, kind()));
+            bench.row("flowstone with geoip on both addresses", Some(floor), || {
+                bench.flowstone(&clean, kind())
+            });
         }
         None => println!("\nleft out: the rows with GeoIP (FLOWSTONE_CITY_DB is not set)"),
     }
@@ -211,11 +215,17 @@ impl NullBulk {
         let mut per_index: BTreeMap<String, u64> = BTreeMap::new();
         let mut by_text: BTreeMap<String, Value> = BTreeMap::new();
         for line in BufReader::new(fs::File::open(lines).expect("the lines")).lines().map_while(Result::ok) {
-            if !line.contains("OK") || line.split_whitespace().count() != 14 || line.split_whitespace().any(|word| word == "x") {
+            if !line.contains("OK")
+                || line.split_whitespace().count() != 14
+                || line.split_whitespace().any(|word| word == "x")
+            {
                 continue;
             }
-            let start: i64 = line.split_whitespace().nth(10).and_then(|word| word.parse().ok()).expect("a start");
-            *per_index.entry(format!("vpcflowlogs-{}", support::iso(start)[..10].replace('-', "."))).or_default() += 1;
+            let start: i64 =
+                line.split_whitespace().nth(10).and_then(|word| word.parse().ok()).expect("a start");
+            *per_index
+                .entry(format!("vpcflowlogs-{}", support::iso(start)[..10].replace('-', ".")))
+                .or_default() += 1;
             if by_text.len() < 40_000 {
                 let document = expected_document(&line);
                 by_text.insert(identity(&document), document);
@@ -237,7 +247,8 @@ impl NullBulk {
             let mut document: Value = serde_json::from_str(line).expect("a document is JSON");
             if matches!(kind, Kind::GeoIp(_)) {
                 let fields = document.as_object_mut().expect("an object");
-                let located = ["src_geoip", "dst_geoip"].map(|name| fields.remove(name).is_some_and(|value| value.is_object()));
+                let located = ["src_geoip", "dst_geoip"]
+                    .map(|name| fields.remove(name).is_some_and(|value| value.is_object()));
                 assert_eq!(located, [true, true], "both objects are there");
                 fields.remove("tags");
             }

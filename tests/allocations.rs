@@ -36,7 +36,9 @@ fn main() {
     let million = allocations(folder.path(), &server.url, 1_000_000, 4096);
     let two_million = allocations(folder.path(), &server.url, 2_000_000, 4096);
     let per_line = (two_million as f64 - million as f64) / 1e6;
-    eprintln!("allocations: {million} for 1,000,000 lines, {two_million} for 2,000,000: {per_line:.4} a line");
+    eprintln!(
+        "allocations: {million} for 1,000,000 lines, {two_million} for 2,000,000: {per_line:.4} a line"
+    );
     assert!(per_line <= 0.05, "{per_line} allocations a line, at most 0.05 expected");
 
     let per_batch = |rows: usize| {
@@ -170,6 +172,10 @@ fn connection(stream: TcpStream) -> std::io::Result<()> {
         }
         std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
         let body = if bulk { r#"{"took":1,"errors":false}"# } else { r#"{"version":{"number":"7.17.0"}}"# };
-        write!(writer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        write!(
+            writer,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
     }
 }

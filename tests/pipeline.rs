@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use flowstone_testkit::http::{Client, FakeServer, Reply};
 use serde_json::Value;
-use support::{
-    Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe,
-};
+use support::{Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,7 +41,8 @@ fn lines_on_standard_input_become_documents_on_standard_output_and_nothing_else(
     let folder = folder();
     write(folder.path(), STDIN_TO_CONSOLE);
     let lines = flow_lines(10_000);
-    let (code, output, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), (lines.join("\n") + "\n").as_bytes());
+    let (code, output, log) =
+        pipe(&["run", "-c", "flowstone.toml"], folder.path(), (lines.join("\n") + "\n").as_bytes());
     assert_eq!(code, 0, "{log}");
     let documents: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(documents.len(), lines.len());
@@ -56,8 +55,8 @@ fn lines_on_standard_input_become_documents_on_standard_output_and_nothing_else(
 fn a_configuration_on_standard_input_is_read_too() {
     let folder = folder();
     fs::write(folder.path().join("in.log"), flow_lines(10).join("\n") + "\n").unwrap();
-    let config = STDIN_TO_CONSOLE
-        .replace("type = \"stdin\"", "type = \"file\"\npaths = [\"in.log\"]\nfollow = false");
+    let config =
+        STDIN_TO_CONSOLE.replace("type = \"stdin\"", "type = \"file\"\npaths = [\"in.log\"]\nfollow = false");
     let (code, output, log) = pipe(&["run", "-c", "-"], folder.path(), config.as_bytes());
     assert_eq!((code, output.lines().count()), (0, 10), "{log}");
 }
@@ -226,7 +225,8 @@ fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_id
     wait_for("the documents", || server.bulks().len() > before);
     running.signal("TERM");
     running.finish(SOON);
-    let delivered: Vec<String> = bulk_documents(&server).split_off(before * 100).into_iter().map(|(id, _)| id).collect();
+    let delivered: Vec<String> =
+        bulk_documents(&server).split_off(before * 100).into_iter().map(|(id, _)| id).collect();
     assert_eq!(delivered, refused);
 }
 
@@ -235,7 +235,8 @@ fn a_second_signal_stops_at_once() {
     let folder = folder();
     let server = bulk_server(|| true);
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
-    let config = to_server(&server.url(), free_port()).replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"1h\"");
+    let config = to_server(&server.url(), free_port())
+        .replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"1h\"");
     let mut running = Flowstone::run(folder.path(), &config);
     wait_for("a refused request", || !server.bulks().is_empty());
     running.signal("TERM");
@@ -253,7 +254,8 @@ fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
     let lines = flow_lines(300);
     let append = |range: std::ops::Range<usize>| {
         use std::io::Write;
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("a.log")).unwrap();
+        let mut file =
+            fs::OpenOptions::new().create(true).append(true).open(folder.path().join("a.log")).unwrap();
         file.write_all((lines[range].join("\n") + "\n").as_bytes()).unwrap();
     };
     append(0..100);

@@ -97,15 +97,20 @@ fn sample_records_arrive(server: &Installed) -> Result<(), Failed> {
         let document = Value::Object(document);
         wanted.entry(index_of(&document)).or_default().push(document);
     }
-    assert!(wanted.values().map(Vec::len).sum::<usize>() >= 10, "there are sample records of the default format");
+    assert!(
+        wanted.values().map(Vec::len).sum::<usize>() >= 10,
+        "there are sample records of the default format"
+    );
 
     let node = server.start(&[])?;
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("samples.log"), &text)?;
     let port = free_port();
-    Flowstone::run(folder.path(), &config(&node.url(), "vpcflowlogs", port, false)).finish(Duration::from_secs(60));
+    Flowstone::run(folder.path(), &config(&node.url(), "vpcflowlogs", port, false))
+        .finish(Duration::from_secs(60));
     for (index, documents) in wanted {
-        let mut found: Vec<Value> = node.documents(&index).into_iter().map(|document| document.source).collect();
+        let mut found: Vec<Value> =
+            node.documents(&index).into_iter().map(|document| document.source).collect();
         assert_eq!(found.len(), documents.len(), "{index}");
         for document in documents {
             let at = found.iter().position(|other| *other == document);
@@ -181,7 +186,10 @@ fn trouble_loses_nothing(server: &Installed) -> Result<(), Failed> {
     killed_and_restarted(&mut node, folder.path(), &lines)?;
     for trouble in TROUBLES {
         // Elasticsearch 6 has the setting and only warns when the limit is passed.
-        if trouble.name == "shards" && server.spec().product == Product::Elasticsearch && server.spec().major() == 6 {
+        if trouble.name == "shards"
+            && server.spec().product == Product::Elasticsearch
+            && server.spec().major() == 6
+        {
             continue;
         }
         let index = format!("t-{}", trouble.name);
@@ -193,13 +201,20 @@ fn trouble_loses_nothing(server: &Installed) -> Result<(), Failed> {
         wait_for_status(port, 503);
         // Rows that have somewhere to go go there all the same.
         if matches!(trouble.name, "blocked" | "closed") {
-            let free = lines.iter().filter(|line| !index_of(&expected_document(line)).ends_with(day.as_str())).count();
+            let free = lines
+                .iter()
+                .filter(|line| !index_of(&expected_document(line)).ends_with(day.as_str()))
+                .count();
             wait_for_count(&node, &format!("{index}-*,-{index}{day}"), free as u64);
         }
         (trouble.end)(&node, &format!("{index}{day}"));
         running.finish(Duration::from_secs(120));
         assert_exactly_once(&node, &index, &lines, trouble.name);
-        assert!(!folder.path().join(format!("dead-{index}.ndjson")).exists(), "{}: nothing is rejected", trouble.name);
+        assert!(
+            !folder.path().join(format!("dead-{index}.ndjson")).exists(),
+            "{}: nothing is rejected",
+            trouble.name
+        );
     }
     Ok(())
 }
@@ -272,7 +287,11 @@ fn wait_for_count(node: &Node, index: &str, count: u64) {
         if found == Some(count) {
             return;
         }
-        assert!(Instant::now() < end, "expected {count} documents in {index}, found {found:?}: {}", reply.body);
+        assert!(
+            Instant::now() < end,
+            "expected {count} documents in {index}, found {found:?}: {}",
+            reply.body
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -288,7 +307,8 @@ fn assert_exactly_once(node: &Node, index: &str, lines: &[String], what: &str) {
     assert_eq!(documents.len(), lines.len(), "{what}: documents");
     for document in documents {
         let interface = document.source["interface-id"].as_str().expect("a text");
-        let wanted = expected.remove(interface).unwrap_or_else(|| panic!("{what}: {interface} is there twice"));
+        let wanted =
+            expected.remove(interface).unwrap_or_else(|| panic!("{what}: {interface} is there twice"));
         assert_eq!(document.source, wanted, "{what}");
         assert_eq!(document.index, index_of(&wanted).replace("vpcflowlogs", index), "{what}");
     }

@@ -153,9 +153,10 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) fn metric(port: u16, name: &str) -> f64 {
     let Ok(client) = Client::new(&format!("http://127.0.0.1:{port}")) else { return 0.0 };
     let Ok(reply) = client.request("GET", "/metrics", &[], b"") else { return 0.0 };
-    let lines = reply.body.lines().filter(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-    });
+    let lines = reply
+        .body
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 

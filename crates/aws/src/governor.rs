@@ -100,6 +100,11 @@ impl Governor {
         Err(now_ms + (((1.0 - self.tokens) / self.rate * 1000.0).ceil() as i64).max(1))
     }
 
+    /// When a request may go: now, or later.
+    pub fn free_at(&self, now_ms: i64) -> i64 {
+        self.clone().take(now_ms).err().unwrap_or(now_ms)
+    }
+
     /// A request was answered.
     pub fn succeeded(&mut self, now_ms: i64) {
         self.throttles_in_a_row = 0;
@@ -168,6 +173,18 @@ impl Governors {
                 None => governor.succeeded(now_ms),
             }
         }
+    }
+
+    /// When a budget will have a request: now, or later.
+    pub fn free_at(
+        &self,
+        account: &Arc<str>,
+        region: &Arc<str>,
+        operation: Operation,
+        share: f64,
+        now_ms: i64,
+    ) -> i64 {
+        self.with(account, region, operation, share, |governor| governor.free_at(now_ms))
     }
 
     /// Requests a second that a budget allows now.

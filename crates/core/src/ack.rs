@@ -34,8 +34,15 @@ pub struct Ack {
 
 impl Ack {
     /// The first handle of a batch. `notify` runs once, when the last clone is gone; `held` is dropped with it.
-    pub fn new(notify: impl FnOnce(AckOutcome) + Send + Sync + 'static, held: impl Any + Send + Sync) -> Self {
-        let slot = AckSlot { unresolved: AtomicBool::new(false), notify: Some(Box::new(notify)), _held: Box::new(held) };
+    pub fn new(
+        notify: impl FnOnce(AckOutcome) + Send + Sync + 'static,
+        held: impl Any + Send + Sync,
+    ) -> Self {
+        let slot = AckSlot {
+            unresolved: AtomicBool::new(false),
+            notify: Some(Box::new(notify)),
+            _held: Box::new(held),
+        };
         Self { slot: Some(Arc::new(slot)) }
     }
 
@@ -66,8 +73,7 @@ impl Drop for Ack {
 
 impl Drop for AckSlot {
     fn drop(&mut self) {
-        let outcome =
-            if *self.unresolved.get_mut() { AckOutcome::Unresolved } else { AckOutcome::Settled };
+        let outcome = if *self.unresolved.get_mut() { AckOutcome::Unresolved } else { AckOutcome::Settled };
         if let Some(notify) = self.notify.take() {
             notify(outcome);
         }

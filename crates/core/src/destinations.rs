@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_timestamp_that_all_rows_share_counts_and_a_text_does_not() {
-        for (value, expect) in [(Value::Time(DAY), Some("x-02".to_owned())), (Value::from("1970-01-02"), None)] {
+        for (value, expect) in
+            [(Value::Time(DAY), Some("x-02".to_owned())), (Value::from("1970-01-02"), None)]
+        {
             let mut batch = batch(vec![0]);
             batch.put_columns(vec![(Path::timestamp(), Column::Const(value))]);
             assert_eq!(names("x-%{+dd}", &batch).0, [expect]);

@@ -78,6 +78,8 @@ pub struct LineBatch {
     pub start: u64,
     /// The byte behind the last line and its newline.
     pub end: u64,
+    /// The lines as they were read, line ends included, but for a long line at the start that was not held.
+    pub raw: Bytes,
 }
 
 #[derive(Debug)]
@@ -195,7 +197,7 @@ impl Lines {
         let end = cut.end(start);
         self.line_bytes = ((end - start) as usize / rows.max(1)).max(1);
         self.advance(end);
-        Some(LineBatch { batch, start, end })
+        Some(LineBatch { batch, start, end, raw: cut.text })
     }
 
     /// Passes lines without making events of them, up to the offset `until`: `each` sees what [`Lines::batch`] would

@@ -3,7 +3,8 @@
 //! Names follow Prometheus's conventions (base units, `_total` for counters) and Vector's vocabulary.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use crate::ComponentId;
@@ -128,7 +129,9 @@ impl Metrics {
                 family
             }};
         }
-        let counter = |name: &str, help: &str, more: &[&'static str]| family!(IntCounterVec, Opts::new(name, help), &with(more));
+        let counter = |name: &str, help: &str, more: &[&'static str]| {
+            family!(IntCounterVec, Opts::new(name, help), &with(more))
+        };
         let gauge = |name: &str, help: &str| family!(IntGaugeVec, Opts::new(name, help), &COMPONENT);
         let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
             family!(HistogramVec, HistogramOpts::new(name, help).buckets(buckets), &COMPONENT)
@@ -148,21 +151,53 @@ impl Metrics {
         Self {
             received_events: counter("component_received_events_total", "events that came in", &[]),
             received_bytes: counter("component_received_bytes_total", "bytes that came in", &[]),
-            sent_events: counter("component_sent_events_total", "events that went on, for a sink: were delivered", &[]),
+            sent_events: counter(
+                "component_sent_events_total",
+                "events that went on, for a sink: were delivered",
+                &[],
+            ),
             sent_bytes: counter("component_sent_bytes_total", "bytes that went on", &[]),
-            created_events: counter("component_created_events_total", "events made beyond those received", &[]),
-            discarded_events: counter("component_discarded_events_total", "events dropped on purpose", &["reason"]),
-            rejected_events: counter("component_rejected_events_total", "events sent to the rejected port", &["reason"]),
+            created_events: counter(
+                "component_created_events_total",
+                "events made beyond those received",
+                &[],
+            ),
+            discarded_events: counter(
+                "component_discarded_events_total",
+                "events dropped on purpose",
+                &["reason"],
+            ),
+            rejected_events: counter(
+                "component_rejected_events_total",
+                "events sent to the rejected port",
+                &["reason"],
+            ),
             errors: counter("component_errors_total", "errors", &["error_type"]),
             in_flight: gauge("component_events_in_flight", "events inside the component"),
-            busy_seconds: family!(CounterVec, Opts::new("component_busy_seconds_total", "CPU thread time spent"), &COMPONENT),
-            source_lag: family!(GaugeVec, Opts::new("source_lag_seconds", "how far reading is behind"), &COMPONENT),
-            source_lateness: histogram("source_event_lateness_seconds", "ingestion minus event time", powers(1.0, 2.0, 18)),
+            busy_seconds: family!(
+                CounterVec,
+                Opts::new("component_busy_seconds_total", "CPU thread time spent"),
+                &COMPONENT
+            ),
+            source_lag: family!(
+                GaugeVec,
+                Opts::new("source_lag_seconds", "how far reading is behind"),
+                &COMPONENT
+            ),
+            source_lateness: histogram(
+                "source_event_lateness_seconds",
+                "ingestion minus event time",
+                powers(1.0, 2.0, 18),
+            ),
             source_duplicates: counter("source_duplicates_total", "records recognised as read before", &[]),
             aws_requests: counter("aws_requests_total", "requests to AWS", &["operation", "outcome"]),
             requests_in_flight: gauge("sink_requests_in_flight", "requests sent and not answered"),
             concurrency_limit: gauge("sink_concurrency_limit", "requests allowed at once now"),
-            request_seconds: histogram("sink_request_seconds", "time from sending a request to its answer", seconds()),
+            request_seconds: histogram(
+                "sink_request_seconds",
+                "time from sending a request to its answer",
+                seconds(),
+            ),
             batch_rows: histogram("sink_batch_rows", "rows per request", powers(1.0, 4.0, 10)),
             batch_bytes: histogram("sink_batch_bytes", "bytes per request", powers(1024.0, 4.0, 10)),
             retries: counter("sink_retries_total", "requests tried again", &["reason"]),

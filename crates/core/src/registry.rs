@@ -53,7 +53,9 @@ pub fn plugins() -> Vec<&'static Plugin> {
 
 /// The plugin of this kind and name.
 pub fn find(kind: Kind, type_name: &str) -> Option<&'static Plugin> {
-    inventory::iter::<Plugin>.into_iter().find(|plugin| plugin.kind() == kind && plugin.type_name == type_name)
+    inventory::iter::<Plugin>
+        .into_iter()
+        .find(|plugin| plugin.kind() == kind && plugin.type_name == type_name)
 }
 
 /// Registers a transform: `register_transform! { "name", summary: .., options: .., example: .., build: |options, cx| .. }`.

@@ -66,7 +66,8 @@ fn leading_digits(text: &str) -> (bool, String, &str) {
     let mut digits = String::new();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let separator = byte == b'_' && !digits.is_empty() && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+        let separator =
+            byte == b'_' && !digits.is_empty() && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
         if byte.is_ascii_digit() {
             digits.push(char::from(byte));
         } else if !separator {
@@ -74,7 +75,11 @@ fn leading_digits(text: &str) -> (bool, String, &str) {
         }
         at += 1;
     }
-    if digits.is_empty() && !unsigned.starts_with('.') { (negative, digits, text) } else { (negative, digits, &unsigned[at..]) }
+    if digits.is_empty() && !unsigned.starts_with('.') {
+        (negative, digits, text)
+    } else {
+        (negative, digits, &unsigned[at..])
+    }
 }
 
 #[cfg(test)]
@@ -83,9 +88,17 @@ mod tests {
 
     #[test]
     fn integers_as_ruby_reads_them() {
-        for (text, expect) in
-            [("12abc", 12), ("-", 0), ("1_000", 1000), ("1,000", 1), ("0x1A", 0), ("  +5", 5), ("1__0", 1), ("007", 7), ("abc", 0)]
-        {
+        for (text, expect) in [
+            ("12abc", 12),
+            ("-", 0),
+            ("1_000", 1000),
+            ("1,000", 1),
+            ("0x1A", 0),
+            ("  +5", 5),
+            ("1__0", 1),
+            ("007", 7),
+            ("abc", 0),
+        ] {
             assert_eq!(to_i(text), Value::Int(expect), "{text}");
         }
         assert_eq!(to_i("9223372036854775808"), Value::BigInt("9223372036854775808".into()));

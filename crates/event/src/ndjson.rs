@@ -124,7 +124,10 @@ impl Batch {
 
     fn version_present(&self, plan: &Plan, row: usize) -> bool {
         plan.has_version
-            && self.schema().position_of(crate::VERSION).is_some_and(|index| self.column(index).is_present(row))
+            && self
+                .schema()
+                .position_of(crate::VERSION)
+                .is_some_and(|index| self.column(index).is_present(row))
     }
 
     #[inline]

@@ -83,7 +83,9 @@ impl Path {
         }
         if !text.starts_with('[') {
             return match text.find(['[', ']']) {
-                Some(offset) => error(offset, "expected a bare name or every name in brackets, as in `[a][b]`"),
+                Some(offset) => {
+                    error(offset, "expected a bare name or every name in brackets, as in `[a][b]`")
+                }
                 None => Ok(Self::top(text)),
             };
         }
@@ -199,16 +201,22 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused_at_its_place() {
-        for (text, offset) in [("", 0), ("a[b]", 1), ("[a]b", 3), ("[a][b", 5), ("a]", 1), ("[]", 1), ("[a[b]]", 2)] {
+        for (text, offset) in
+            [("", 0), ("a[b]", 1), ("[a]b", 3), ("[a][b", 5), ("a]", 1), ("[]", 1), ("[a[b]]", 2)]
+        {
             assert_eq!(Path::parse(text).unwrap_err().offset, offset, "{text}");
         }
     }
 
     #[test]
     fn lenient_references_read_as_logstash_6_does() {
-        for (text, expect) in
-            [("a[b]", vec!["a", "b"]), ("[a]b", vec!["a", "b"]), ("[a][b", vec!["a", "b"]), ("a]", vec!["a"]), ("", vec![""])]
-        {
+        for (text, expect) in [
+            ("a[b]", vec!["a", "b"]),
+            ("[a]b", vec!["a", "b"]),
+            ("[a][b", vec!["a", "b"]),
+            ("a]", vec!["a"]),
+            ("", vec![""]),
+        ] {
             assert_eq!(names(&Path::parse_lenient(text)), expect, "{text}");
         }
     }

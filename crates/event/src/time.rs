@@ -118,7 +118,10 @@ pub fn parse_iso_millis(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, len: usize| -> Option<i64> {
         let digits = bytes.get(from..from + len)?;
-        digits.iter().all(u8::is_ascii_digit).then(|| digits.iter().fold(0, |n, b| n * 10 + i64::from(b - b'0')))
+        digits
+            .iter()
+            .all(u8::is_ascii_digit)
+            .then(|| digits.iter().fold(0, |n, b| n * 10 + i64::from(b - b'0')))
     };
     let is = |at: usize, expect: &[u8]| bytes.get(at).is_some_and(|byte| expect.contains(byte));
     if !(is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":")) {
@@ -126,8 +129,24 @@ pub fn parse_iso_millis(text: &str) -> Option<i64> {
     }
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    let month_days = [31, if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let valid_day = usize::try_from(month - 1).ok().and_then(|m| month_days.get(m)).is_some_and(|&days| (1..=days).contains(&day));
+    let month_days = [
+        31,
+        if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let valid_day = usize::try_from(month - 1)
+        .ok()
+        .and_then(|m| month_days.get(m))
+        .is_some_and(|&days| (1..=days).contains(&day));
     if !valid_day || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -155,7 +174,8 @@ pub fn parse_iso_millis(text: &str) -> Option<i64> {
     } else {
         return None;
     };
-    let local = Civil::to_millis(year, month as u8, day as u8, hour as u8, minute as u8, second as u8, millis as u16);
+    let local =
+        Civil::to_millis(year, month as u8, day as u8, hour as u8, minute as u8, second as u8, millis as u16);
     Some(local - offset_minutes * 60_000)
 }
 
@@ -181,7 +201,14 @@ mod tests {
         assert_eq!(parse_iso_millis("2019-02-24T09:58:29.007Z"), Some(1_551_002_309_007));
         assert_eq!(parse_iso_millis("2019-02-24T09:58:29.1239Z"), Some(1_551_002_309_123));
         assert_eq!(parse_iso_millis("2019-02-24T00:58:29-09:00"), Some(1_551_002_309_000));
-        for text in ["", "2019-02-24", "2019-02-30T00:00:00Z", "2019-02-24T09:58:29", "2019-02-24T09:58:29.Z", "2019-13-01T00:00:00Z"] {
+        for text in [
+            "",
+            "2019-02-24",
+            "2019-02-30T00:00:00Z",
+            "2019-02-24T09:58:29",
+            "2019-02-24T09:58:29.Z",
+            "2019-13-01T00:00:00Z",
+        ] {
             assert_eq!(parse_iso_millis(text), None, "{text}");
         }
     }
@@ -190,7 +217,10 @@ mod tests {
     fn civil_and_millis_are_inverse() {
         for millis in (-90_000_000_000_000i64..90_000_000_000_000).step_by(86_399_999_999) {
             let c = Civil::from_millis(millis);
-            assert_eq!(Civil::to_millis(c.year, c.month, c.day, c.hour, c.minute, c.second, c.millis), millis);
+            assert_eq!(
+                Civil::to_millis(c.year, c.month, c.day, c.hour, c.minute, c.second, c.millis),
+                millis
+            );
         }
     }
 }

@@ -1,1 +1,63 @@
-//! flowstone: VPC Flow Logs into Elasticsearch, and a stream processor made of plugins.
+//! flowstone as a program, in the form of a library: the commands, and the plugins that this build carries.
+//!
+//! A custom build is a crate that depends on this one and on plugins of its own, with a `main.rs` of two lines:
+//!
+//! ```ignore
+//! use transform_shout as _;
+//! fn main() -> std::process::ExitCode { flowstone::main() }
+//! ```
+//!
+//! `flowstone new plugin` writes one. With `default-features = false` and a list of features it carries only the
+//! standard plugins it names.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod connect;
+mod diagram;
+mod exit;
+mod loading;
+mod lock;
+mod logging;
+mod output;
+mod plugins;
+mod reference;
+mod run;
+mod scaffold;
+mod unit_tests;
+
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::{ExitCode, Termination};
+
+use crate::exit::Exit;
+
+pub use flowstone_config as config;
+pub use flowstone_core as core;
+pub use flowstone_engine as engine;
+pub use plugins::STANDARD_PLUGINS;
+
+/// Runs the command line: all of flowstone, with whatever plugins are linked.
+pub fn main() -> ExitCode {
+    install_crypto();
+    // The hook that every program has prints the panic's message and place.
+    catch_unwind(cli::run).unwrap_or(Exit::Bug).report()
+}
+
+/// Makes ring the cryptography of every TLS connection. [`main`] does it first thing; a program that uses
+/// [`load_topology`] and the engine by itself does it before either.
+pub fn install_crypto() {
+    // An error means that it was installed before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+}
+
+/// Loads the configuration in `path` with the environment's variables: what `flowstone run` runs.
+///
+/// # Errors
+/// Everything that is wrong with it, as people read it.
+pub fn load_topology(path: &Path) -> Result<config::Topology, String> {
+    let loaded = loading::Configuration::new(&[path.to_owned()], None)
+        .and_then(|configuration| Ok(configuration.load()));
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    let rendered = loaded.render(false);
+    loaded.topology.ok_or(rendered)
+}

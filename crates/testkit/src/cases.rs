@@ -230,7 +230,8 @@ fn at<'a>(document: &'a Json, reference: &str) -> Option<&'a Json> {
     path.names().iter().try_fold(document, |value, name| value.get(&**name))
 }
 
-fn build(type_name: &str, config: &Json) -> Result<(Box<dyn Transform>, Decorations), String> {
+/// Builds a transform and the options common to all from a configuration; the error is what the user would be told.
+pub fn build(type_name: &str, config: &Json) -> Result<(Box<dyn Transform>, Decorations), String> {
     let plugin = flowstone_core::find(Kind::Transform, type_name)
         .ok_or_else(|| format!("no transform {type_name} is linked into this test"))?;
     let NodeKind::Table(table) = node_of(config).kind else {

@@ -4,6 +4,7 @@
 //! - [`cases`]: cases recorded from Logstash's own code, run through a transform.
 //! - [`chaos`]: a proxy in front of such a node, for what a real node will not do when asked.
 //! - [`cloudwatch`]: a simulated CloudWatch Logs on a virtual clock.
+//! - [`sinks`]: a sink, built from its options and driven without the engine.
 //! - [`http`]: a scriptable HTTP server with recorded requests, and a small blocking client.
 #![forbid(unsafe_code)]
 
@@ -12,3 +13,4 @@ pub mod chaos;
 pub mod cloudwatch;
 pub mod http;
 pub mod servers;
+pub mod sinks;

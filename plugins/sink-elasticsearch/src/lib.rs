@@ -1,1 +1,36 @@
-//! flowstone sink that writes events to Elasticsearch and OpenSearch.
+//! flowstone sink that writes events to Elasticsearch 6 to 9 and OpenSearch: bulk requests with deterministic ids, a
+//! built-in index template, and a verdict on every row that tells a full disk from a document that does not fit.
+//!
+//! - [`options`](ElasticsearchOptions): what a user can set.
+//! - `action`: rows become lines of a bulk request, on CPU threads.
+//! - `client`, `hosts`: one request to one of the servers. `server`, `template`, `mapping`: what is said at start.
+//! - `verdict`, `operator`: what a reply means, and what to do about it.
+#![forbid(unsafe_code)]
+
+mod action;
+mod chunks;
+mod client;
+mod hosts;
+mod index_name;
+mod mapping;
+mod operator;
+mod options;
+mod server;
+mod sink;
+mod template;
+mod verdict;
+
+pub use options::{BatchOptions, Compression, ElasticsearchOptions, IdMode, TemplateMode, TlsOptions};
+
+use flowstone_core::{BuildCx, register_sink};
+
+use crate::sink::Elasticsearch;
+
+register_sink! {
+    "elasticsearch",
+    summary: "writes events to Elasticsearch or OpenSearch",
+    options: ElasticsearchOptions,
+    example: r#"hosts = ["http://127.0.0.1:9200"]
+index = "vpcflowlogs-%{+YYYY.MM.dd}""#,
+    build: |options: ElasticsearchOptions, _cx: &BuildCx| Ok(Box::new(Elasticsearch::new(options)?)),
+}

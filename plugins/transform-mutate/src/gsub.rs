@@ -1,10 +1,11 @@
 //! `gsub`: every match of a regular expression replaced, as Ruby's `String#gsub` does it.
 
-use fancy_regex::{Captures, Regex};
-use flowstone_core::{ExprError, Template};
+use std::ops::Range;
+
+use flowstone_core::{ExprError, RubyRegex, Template};
 use flowstone_event::RowView;
 
-use crate::{Failure, ruby_regex};
+use crate::Failure;
 
 /// One substitution.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub(crate) struct Substitution {
 
 #[derive(Clone, Debug)]
 enum Needle {
-    Fixed(Regex),
+    Fixed(RubyRegex),
     /// Holds `%{...}`: compiled for each event.
     Template(Template),
 }
@@ -52,7 +53,7 @@ impl Substitution {
         };
         let needle = match template(needle, 1)? {
             Some(template) => Needle::Template(template),
-            None => Needle::Fixed(ruby_regex::compile(needle).map_err(|error| (1, error))?),
+            None => Needle::Fixed(RubyRegex::new(needle).map_err(|error| (1, error))?),
         };
         let replacement = match template(replacement, 2)? {
             Some(template) => Replacement::Template(template),
@@ -73,8 +74,8 @@ impl Substitution {
             Needle::Fixed(regex) => regex,
             Needle::Template(template) => {
                 let needle = rendered(template, row);
-                compiled = ruby_regex::compile(&needle)
-                    .map_err(|error| Failure::new(format!("{}: {}", error.message, error.label)))?;
+                compiled = RubyRegex::new(&needle)
+                    .map_err(|error| Failure::new(format!("gsub: {} in `{needle}`", error.message)))?;
                 &compiled
             }
         };
@@ -97,45 +98,56 @@ fn rendered(template: &Template, row: RowView<'_>) -> String {
 }
 
 /// Ruby finds an empty match right behind another match: `"baac".gsub(/a*/, "-")` is `-b--c-`.
-fn replace_all(regex: &Regex, text: &str, replacement: &[Piece], out: &mut String) -> Result<bool, Failure> {
-    let failed = |error: fancy_regex::Error| Failure::new(format!("a regular expression gave up: {error}"));
+fn replace_all(
+    regex: &RubyRegex,
+    text: &str,
+    replacement: &[Piece],
+    out: &mut String,
+) -> Result<bool, Failure> {
+    let gave_up = |error: flowstone_core::TooManySteps| Failure::new(format!("gsub: {error}"));
     let mut from = 0;
     let mut copied = 0;
     let mut changed = false;
     while from <= text.len() {
-        let range = if let [Piece::Text(new)] = replacement {
-            let Some(found) = regex.find_from_pos(text, from).map_err(failed)? else { break };
-            out.push_str(&text[copied..found.start()]);
+        let whole = if let [Piece::Text(new)] = replacement {
+            let Some(whole) = regex.find_at(text, from).map_err(gave_up)? else { break };
+            out.push_str(&text[copied..whole.start]);
             out.push_str(new);
-            found.range()
+            whole
         } else {
-            let Some(captures) = regex.captures_from_pos(text, from).map_err(failed)? else { break };
-            let Some(found) = captures.get(0) else { break };
-            out.push_str(&text[copied..found.start()]);
-            expand(replacement, &captures, text, out);
-            found.range()
+            let Some(groups) = regex.groups_at(text, from).map_err(gave_up)? else { break };
+            let Some(Some(whole)) = groups.first().cloned() else { break };
+            out.push_str(&text[copied..whole.start]);
+            expand(replacement, regex, &groups, text, out);
+            whole
         };
         changed = true;
-        copied = range.end;
-        from = if range.is_empty() {
-            range.end + text[range.end..].chars().next().map_or(1, char::len_utf8)
+        copied = whole.end;
+        from = if whole.is_empty() {
+            whole.end + text[whole.end..].chars().next().map_or(1, char::len_utf8)
         } else {
-            range.end
+            whole.end
         };
     }
     out.push_str(&text[copied..]);
     Ok(changed)
 }
 
-fn expand(replacement: &[Piece], captures: &Captures<'_, str>, text: &str, out: &mut String) {
-    let whole = captures.get(0).map_or(0..0, |found| found.range());
+fn expand(
+    replacement: &[Piece],
+    regex: &RubyRegex,
+    groups: &[Option<Range<usize>>],
+    text: &str,
+    out: &mut String,
+) {
+    let group = |number: usize| groups.get(number).cloned().flatten().unwrap_or(0..0);
     for piece in replacement {
         out.push_str(match piece {
             Piece::Text(text) => text,
-            Piece::Group(group) => captures.get(*group).map_or("", |found| found.as_str()),
-            Piece::Named(name) => captures.name(name).map_or("", |found| found.as_str()),
-            Piece::Before => &text[..whole.start],
-            Piece::Behind => &text[whole.end..],
+            Piece::Group(number) => &text[group(*number)],
+            Piece::Named(name) => &text[regex.group_number(name).map_or(0..0, group)],
+            Piece::Before => &text[..group(0).start],
+            Piece::Behind => &text[group(0).end..],
         });
     }
 }
@@ -211,6 +223,7 @@ mod tests {
             ("(b)", r"[\k<1>]", "abc", "a[b]c"),
             ("b", r"\`|\'|\&", "abc", "aa|c|bc"),
             ("b", r"\\0", "abc", r"a\0c"),
+            ("(a)(?<n>b)", r"[\1]", "abc", "[b]c"),
             ("b", r"\n\", "abc", r"a\n\c"),
             ("b", r"\k<", "abc", r"a\k<c"),
             ("b", "", "abc", "ac"),

@@ -9,7 +9,6 @@ mod convert;
 mod gsub;
 mod options;
 mod ruby;
-mod ruby_regex;
 mod step;
 mod text;
 

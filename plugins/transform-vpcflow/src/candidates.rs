@@ -8,8 +8,8 @@ pub(crate) struct Candidates {
     formats: Vec<Format>,
     /// The fields of all formats, each once, in the order in which the formats bring them.
     fields: Vec<FormatField>,
-    /// For each format and each of `fields`: which value of a line holds it.
-    places: Vec<Vec<Option<u16>>>,
+    /// For each format, which of `fields` each value of a line holds.
+    columns: Vec<Vec<usize>>,
     /// A line may have more values than its format has fields.
     extra_fields: bool,
     /// The values of a header line would pass for a record's, because no format has a field of numbers.
@@ -44,17 +44,10 @@ impl Candidates {
                 fields.push(field.clone());
             }
         }
-        let places = kept
-            .iter()
-            .map(|format| {
-                fields
-                    .iter()
-                    .map(|field| format.fields.iter().position(|it| it == field).map(|at| at as u16))
-                    .collect()
-            })
-            .collect();
+        let column = |field: &FormatField| fields.iter().position(|it| it == field);
+        let columns = kept.iter().map(|format| format.fields.iter().filter_map(column).collect()).collect();
         let headers_pass = kept.iter().any(|format| !format.fields.iter().any(FormatField::is_integer));
-        Self { formats: kept, fields, places, extra_fields, headers_pass }
+        Self { formats: kept, fields, columns, extra_fields, headers_pass }
     }
 
     /// The formats.
@@ -77,15 +70,21 @@ impl Candidates {
         self.extra_fields
     }
 
-    /// The most values that a line can use.
-    pub(crate) fn most_values(&self) -> usize {
-        self.formats.iter().map(|format| format.fields.len()).max().unwrap_or(0)
+    /// Which of [`Candidates::fields`] each value of a line of `format` holds.
+    pub(crate) fn columns_of(&self, format: usize) -> &[usize] {
+        &self.columns[format]
     }
 
-    /// Which value of a line of `format` holds `field`.
+    /// The number of fields, where there is but one format and so only the number of a line's values is asked for;
+    /// [`Candidates::fields`] are then that format's, in its order.
+    pub(crate) fn taken_at_its_word(&self) -> Option<usize> {
+        (self.formats.len() == 1 && !self.headers_pass).then_some(self.fields.len())
+    }
+
+    /// Whether a line with `count` values has what a format of so many `fields` asks for.
     #[inline]
-    pub(crate) fn place(&self, format: usize, field: usize) -> Option<usize> {
-        self.places[format][field].map(usize::from)
+    pub(crate) fn has_enough(&self, fields: usize, count: usize) -> bool {
+        count == fields || (self.extra_fields && count > fields)
     }
 
     /// Whether `line` is the header line of one of the formats.
@@ -93,36 +92,13 @@ impl Candidates {
         self.formats.iter().any(|format| format.is_header(line))
     }
 
-    /// Which format a line with `count` values has; `edges` are places in `page` (see [`crate::scan`]) and hold at
-    /// least the values that any format uses.
+    /// Which format a line with these `count` values has.
     ///
-    /// A single format is taken at its word: only the count is asked for. Among several, each value must look like
-    /// its field, because the line may also be of a format that nobody listed.
-    #[inline]
-    pub(crate) fn choose(&self, page: &str, edges: &[u32], count: usize) -> Choice {
-        if let [format] = self.formats.as_slice()
-            && !self.headers_pass
-        {
-            let fits = count == format.fields.len() || (self.extra_fields && count > format.fields.len());
-            return if fits { Choice::One(0) } else { Choice::None };
-        }
-        let used = count.min(self.most_values());
-        let values = edges[..2 * used].chunks_exact(2).map(|edge| &page[edge[0] as usize..edge[1] as usize]);
-        self.choose_by_values(values, count)
-    }
-
-    /// The same for one format without numbers and for several formats.
-    pub(crate) fn choose_by_values<'a>(
-        &self,
-        values: impl Iterator<Item = &'a str> + Clone,
-        count: usize,
-    ) -> Choice {
-        if self.headers_pass
-            && self
-                .formats
-                .iter()
-                .any(|format| format.fields.len() == count && format.is_header_of(values.clone()))
-        {
+    /// A single format is taken at its word. Among several, each value must look like its field, because the line may
+    /// also be of a format that nobody listed: of a flow log that was deleted and made anew.
+    pub(crate) fn choose<'a>(&self, values: impl Iterator<Item = &'a str> + Clone, count: usize) -> Choice {
+        let is_header = |format: &Format| format.fields.len() == count && format.is_header_of(values.clone());
+        if self.headers_pass && self.formats.iter().any(is_header) {
             return Choice::None;
         }
         let single = self.formats.len() == 1;
@@ -140,8 +116,9 @@ impl Candidates {
         if exact != Choice::None || !self.extra_fields {
             return exact;
         }
+        let longest = self.formats.iter().map(|format| format.fields.len()).max().unwrap_or(0);
         // The longest format that fits: a shorter one would take a part of the line for the whole.
-        (1..count.min(self.most_values() + 1))
+        (1..count.min(longest + 1))
             .rev()
             .map(fitting)
             .find(|choice| *choice != Choice::None)

@@ -33,7 +33,7 @@ pub(crate) fn judge(candidates: &Candidates, line: &str) -> Judgement {
              `file` source, which takes the format from the header line",
         )
     } else {
-        match candidates.choose_by_values(values(line), count) {
+        match candidates.choose(values(line), count) {
             Choice::One(format) => number_error(&candidates.formats()[format], line),
             Choice::Several => ambiguous(candidates, line, count),
             Choice::None => no_format(candidates, line, count),
@@ -92,9 +92,7 @@ fn no_format(candidates: &Candidates, line: &str, count: usize) -> Reject {
         let expected = format.fields.len();
         return Reject::new("field_count", format!("{count} values, expected {expected}{or_more}: {format}"));
     }
-    let enough = |format: &&Format| {
-        format.fields.len() == count || (candidates.allow_extra_fields() && format.fields.len() < count)
-    };
+    let enough = |format: &&Format| candidates.has_enough(format.fields.len(), count);
     let misfits: Vec<String> = formats
         .iter()
         .filter(enough)

@@ -4,7 +4,7 @@
 /// digits, above `i64::MIN` (which marks an absent cell).
 ///
 /// Numbers of up to 16 digits take one or two loads and a few multiplications; there is no loop over the digits.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse_i64(bytes: &[u8], start: usize, end: usize) -> Option<i64> {
     let len = end - start;
     if len <= 8 {

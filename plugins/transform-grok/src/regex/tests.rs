@@ -1,0 +1,156 @@
+//! The engines against one another: on random patterns and lines, each gives what plain backtracking gives.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::ast::Expression;
+use super::backtrack::{self, Budget, Machine, TimedOut};
+use super::fast_run::{Answer, Tries};
+use super::linear::Linear;
+use super::simplify::simplify;
+use super::{fast, parse};
+use crate::library::{Library, Shipped};
+
+/// The groups of a match, or none; nothing where it took too long.
+type Outcome = Option<Option<Vec<u32>>>;
+
+struct Engines {
+    plain: backtrack::Program,
+    backtracking: backtrack::Program,
+    linear: Option<Linear>,
+    fast: Option<super::fast_run::Program>,
+}
+
+fn library() -> &'static Library {
+    static LIBRARY: std::sync::LazyLock<Library> = std::sync::LazyLock::new(|| Library::shipped(Shipped::Legacy));
+    &LIBRARY
+}
+
+impl Engines {
+    fn new(pattern: &str) -> Option<Self> {
+        let expression = parse::parse(pattern, library(), true).ok()?;
+        let root = simplify(&expression.root);
+        Some(Self {
+            plain: backtrack::Program::new(&expression, false),
+            linear: Linear::new(&root, expression.groups.len()),
+            fast: fast::compile(&root, &expression),
+            backtracking: backtrack::Program::new(&Expression { root, groups: expression.groups }, true),
+        })
+    }
+
+    fn backtrack(program: &backtrack::Program, text: &str) -> Outcome {
+        let mut slots = Vec::new();
+        let mut budget = Budget::new(Some(Duration::from_millis(20)));
+        match program.search(text, &mut slots, &mut Machine::default(), &mut budget) {
+            Ok(found) => Some(found.then_some(slots)),
+            Err(TimedOut) => None,
+        }
+    }
+
+    /// Panics where an engine says something else than the plain one. Whether the quick one was sure.
+    fn agree(&self, pattern: &str, text: &str) -> bool {
+        let Some(expected) = Self::backtrack(&self.plain, text) else { return true };
+        if let Some(ours) = Self::backtrack(&self.backtracking, text) {
+            assert_eq!(ours, expected, "backtracking with proofs: {pattern:?} on {text:?}");
+        }
+        let mut slots = Vec::new();
+        if let Some(linear) = &self.linear {
+            let found = linear.search(text, &mut slots, &mut linear.cache());
+            assert_eq!(found.then(|| slots.clone()), expected, "linear: {pattern:?} on {text:?}");
+        }
+        let Some(fast) = &self.fast else { return false };
+        match fast.search(text, &mut slots, &mut Tries::default()) {
+            Answer::Match => assert_eq!(Some(slots), expected, "fast: {pattern:?} on {text:?}"),
+            Answer::NoMatch => assert_eq!(None, expected, "fast: {pattern:?} on {text:?}"),
+            Answer::Unsure => return false,
+        }
+        true
+    }
+}
+
+/// Pieces of patterns; groups are named so that they keep text.
+fn pattern() -> impl Strategy<Value = String> {
+    let atom = prop_oneof![
+        8 => prop::sample::select(vec!["a", "b", "1", " ", "-", "\\.", "é", ":", "\"", "ab", "1a"]),
+        8 => prop::sample::select(vec![
+            "\\w", "\\d", "\\s", "\\S", ".", "[ab]", "[^a]", "[^ ]", "[^\"]", "[a-z1]", "[[:alpha:]]", "(?-m:.)", "[0-9]", "\\W", "[é1]",
+        ]),
+        4 => prop::sample::select(vec!["^", "$", "\\b", "\\B", "\\A", "\\z", "\\Z"]),
+        3 => prop::sample::select(vec![
+            "(?<![0-9])", "(?![0-9])", "(?<=a)", "(?=b)", "(?<!\\\\)", "(?!a)", "(?=[^1])", "(?<![^ ])", "(?=ab)", "(?<!a1)",
+        ]),
+        6 => prop::sample::select(vec![
+            "%{NUMBER:n}", "%{INT:i}", "%{WORD:w}", "%{NOTSPACE:s}", "%{DATA:d}", "%{GREEDYDATA:g}", "%{SPACE:p}", "%{POSINT:o}",
+            "%{QS:q}", "%{IPV4:v}", "%{MONTHDAY:m}", "%{USERNAME:u}", "(?>[a-z]+)", "(?>a|ab)", "(?>\\d\\d)", "\\d++", "[ab]*+",
+            "(?>\\\\.|[^\\\\\"]+)+", "(?>[+-]?\\d+(?:\\.\\d+)?)", "%{HOSTNAME:h}", "%{BASE16NUM:x}",
+        ]),
+        1 => prop::sample::select(vec!["(?i)A", "(?i:aB)", "\\h", "\\R", "(?x: a b )", "\\k<n>"]),
+    ]
+    .prop_map(str::to_owned);
+    atom.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            4 => prop::collection::vec(inner.clone(), 1..5).prop_map(|parts| parts.concat()),
+            2 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("(?:{})", parts.join("|"))),
+            3 => (inner.clone(), prop::sample::select(vec!["*", "+", "?", "{1,2}", "{2}", "*?", "+?", "??", "{0,3}", "{2,}"]))
+                .prop_map(|(part, often)| format!("(?:{part}){often}")),
+            2 => inner.clone().prop_map(|part| format!("(?<n>{part})")),
+            2 => (inner.clone(), prop::sample::select(vec!["*", "+", "?"])).prop_map(|(part, often)| format!("(?<m>{part}){often}")),
+            1 => inner.clone().prop_map(|part| format!("(?>{part})")),
+            1 => inner.prop_map(|part| format!("(?:{part})++")),
+        ]
+    })
+}
+
+fn line() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "a", "b", "1", " ", "-", ".", "é", ":", "\"", "ab", "12", "1.5", "10.0.0.1", "\n", "a1", "  ", "\"x\"", "\\", "中", "-7", "aB", "z.a",
+    ]);
+    prop::collection::vec(piece, 0..12).prop_map(|parts| parts.concat())
+}
+
+/// Columns between separators, as logs have them.
+fn columns() -> impl Strategy<Value = (String, Vec<String>)> {
+    let column = prop::sample::select(vec![
+        "%{NUMBER:a}", "%{NOTSPACE:b}", "%{IP:c}", "%{INT:d}", "%{WORD:e}", "%{DATA:f}", "(?:-|%{NUMBER:g})", "\\[%{DATA:h}\\]",
+        "%{QS:i}", "%{TIMESTAMP_ISO8601:j}", "(?:%{POSINT:k}|-)?", "%{HOSTNAME:l}", "%{IPORHOST:o}", "%{BASE10NUM:p}(?:ms)?",
+    ]);
+    let value = prop::sample::select(vec![
+        "1", "-", "10.0.0.1", "fe80::1%eth0", "::1", "abc", "[x y]", "\"q\"", "2019-02-24T09:58:29Z", "eni-1", "1.5", "12ms", "a.b-c", "",
+        "::ffff:10.1.2.3", "1.2.3.4.5",
+    ]);
+    let values = prop::collection::vec(value.prop_map(str::to_owned), 0..8);
+    let separator = prop::sample::select(vec![" ", "\\t", ",", " +"]);
+    (prop::collection::vec(column, 1..6), separator, prop::collection::vec(values, 1..6)).prop_map(|(columns, separator, lines)| {
+        let between = match separator {
+            "\\t" => "\t",
+            "," => ",",
+            _ => " ",
+        };
+        (columns.join(separator), lines.into_iter().map(|values| values.join(between)).collect())
+    })
+}
+
+/// Some thousand patterns; more with `PROPTEST_CASES`.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig { cases: if asked { default.cases } else { 2000 }, max_shrink_iters: 20_000, ..default }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn engines_agree_on_random_patterns(pattern in pattern(), lines in prop::collection::vec(line(), 1..8)) {
+        if let Some(engines) = Engines::new(&pattern) {
+            lines.iter().for_each(|line| { engines.agree(&pattern, line); });
+        }
+    }
+
+    #[test]
+    fn engines_agree_on_columns((pattern, lines) in columns()) {
+        let engines = Engines::new(&pattern).expect("columns are patterns");
+        lines.iter().for_each(|line| { engines.agree(&pattern, line); });
+    }
+}

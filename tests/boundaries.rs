@@ -1,0 +1,134 @@
+//! The rules between the rooms of the house, held to the manifests and to the registry: who may depend on whom, that
+//! a plugin's folder, crate, feature and `type` agree, and that each plugin's reference is complete and true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flowstone::STANDARD_PLUGINS;
+use flowstone::config::check_plugin;
+use flowstone::core::plugins;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The manifests below `folder`, by the folder's name.
+fn manifests(folder: &str) -> BTreeMap<String, toml::Table> {
+    let mut manifests = BTreeMap::new();
+    for entry in fs::read_dir(workspace().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        if let Ok(text) = fs::read_to_string(path.join("Cargo.toml")) {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            manifests.insert(name, text.parse().unwrap());
+        }
+    }
+    manifests
+}
+
+/// What a crate depends on when it is built, dependencies of its tests left out.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let keys = |section: &str| {
+        manifest.get(section).and_then(|table| table.as_table()).into_iter().flat_map(|t| t.keys())
+    };
+    keys("dependencies").chain(keys("build-dependencies")).cloned().collect()
+}
+
+#[test]
+fn plugins_depend_on_core_and_event_and_never_on_each_other_or_on_config_or_engine() {
+    let plugins = manifests("plugins");
+    assert!(plugins.len() >= 15, "the plugins were found");
+    for (name, manifest) in &plugins {
+        let allowed = ["flowstone-core", "flowstone-event", "flowstone-aws"];
+        for dependency in dependencies(manifest) {
+            let ours = dependency.starts_with("flowstone") || plugins.contains_key(&dependency);
+            assert!(!ours || allowed.contains(&dependency.as_str()), "{name} depends on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn the_crates_stand_on_one_another_in_one_direction() {
+    let crates = manifests("crates");
+    for (name, allowed) in [
+        ("event", &[][..]),
+        ("core", &["flowstone-event"]),
+        ("aws", &["flowstone-core", "flowstone-event"]),
+        ("config", &["flowstone-core", "flowstone-event"]),
+        ("engine", &["flowstone-core", "flowstone-event", "flowstone-config"]),
+    ] {
+        let ours =
+            dependencies(&crates[name]).into_iter().filter(|dependency| dependency.starts_with("flowstone"));
+        for dependency in ours {
+            assert!(allowed.contains(&dependency.as_str()), "{name} depends on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn what_a_crate_must_not_do_it_has_no_means_for() {
+    let crates = manifests("crates");
+    for (name, forbidden) in [
+        // No I/O, nothing spawned.
+        ("event", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing"][..]),
+        // Plugins bring their own clients.
+        ("core", &["tokio", "reqwest", "hyper"]),
+        // No socket, nothing spawned.
+        ("config", &["tokio", "reqwest", "hyper"]),
+        // The engine never reads a status code.
+        ("engine", &["reqwest", "hyper", "hyper-util", "http"]),
+    ] {
+        for dependency in dependencies(&crates[name]) {
+            assert!(!forbidden.contains(&dependency.as_str()), "{name} depends on {dependency}");
+        }
+    }
+    let lib = fs::read_to_string(workspace().join("crates/event/src/lib.rs")).unwrap();
+    assert!(lib.contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
+fn each_plugins_folder_is_its_crate_its_feature_and_its_type() {
+    let folders: BTreeSet<String> =
+        manifests("plugins").into_keys().filter(|name| !name.starts_with("example-")).collect();
+    let listed: BTreeSet<String> = STANDARD_PLUGINS.iter().map(|plugin| plugin.feature.to_owned()).collect();
+    assert_eq!(listed, folders, "src/plugins.rs and the folders");
+    for plugin in STANDARD_PLUGINS {
+        assert_eq!(plugin.feature, format!("{}-{}", plugin.kind, plugin.type_name.replace('_', "-")));
+    }
+
+    let manifest = &manifests("crates")["flowstone"];
+    let features = manifest["features"].as_table().unwrap();
+    let names: BTreeSet<String> = features.keys().filter(|name| *name != "default").cloned().collect();
+    assert_eq!(names, folders, "the features and the folders");
+    let default: BTreeSet<String> = features["default"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(default, folders, "the default features and the folders");
+    for name in &folders {
+        assert_eq!(features[name].as_array().unwrap()[0].as_str(), Some(format!("dep:{name}").as_str()));
+        assert_eq!(manifest["dependencies"][name]["optional"].as_bool(), Some(true), "{name}");
+    }
+
+    let linked: BTreeSet<String> = plugins()
+        .iter()
+        .map(|plugin| {
+            assert_eq!(
+                plugin.crate_name,
+                format!("{}-{}", plugin.kind(), plugin.type_name.replace('_', "-"))
+            );
+            plugin.crate_name.to_owned()
+        })
+        .collect();
+    // This test is built with every feature, as `cargo test` builds it.
+    assert_eq!(linked, folders, "the plugins that register themselves and the folders");
+}
+
+#[test]
+fn each_plugin_says_what_it_is_what_its_options_do_and_has_an_example_that_works() {
+    for plugin in plugins() {
+        assert_eq!(check_plugin(plugin), Vec::<String>::new(), "{} `{}`", plugin.kind(), plugin.type_name);
+    }
+}
