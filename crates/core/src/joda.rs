@@ -5,6 +5,7 @@
 //! era (java.time: the week-based year), `x` the year of the ISO week.
 
 use crate::ExprError;
+use crate::calendar::{DAYS, MONTHS, day_of_year, push_padded, week_of, weekday};
 use crate::event::Civil;
 
 /// A Joda-Time pattern, read once.
@@ -31,25 +32,6 @@ pub enum DateToken {
 
 /// The letters that mean something, with what they mean.
 const LETTERS: &str = "GCYxwyeEDMdaKhHkmsSzZ";
-
-/// English month names.
-pub(crate) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-/// English day names, Monday first as in ISO 8601.
-pub(crate) const DAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 // === impl DateFormat ===
 
@@ -185,24 +167,6 @@ fn push_field(letter: char, count: usize, time: &Civil, out: &mut String) {
     }
 }
 
-/// A number with at least `width` digits; a minus stands before the zeros.
-pub(crate) fn push_padded(value: i64, width: usize, out: &mut String) {
-    // Months, days, hours: nearly every number of a date.
-    if width == 2 && (0..100).contains(&value) {
-        let digit = |digit: i64| char::from(b'0' + digit as u8);
-        out.push(digit(value / 10));
-        out.push(digit(value % 10));
-        return;
-    }
-    if value < 0 {
-        out.push('-');
-    }
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(value.unsigned_abs());
-    out.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
-    out.push_str(digits);
-}
-
 /// The first `count` digits of the fraction of a second; Joda scales to at most 18 digits, but pads a zero in full.
 fn push_fraction(millis: u16, count: usize, out: &mut String) {
     if millis == 0 {
@@ -215,42 +179,6 @@ fn push_fraction(millis: u16, count: usize, out: &mut String) {
 
 fn push_name(name: &str, full: bool, out: &mut String) {
     out.push_str(if full { name } else { &name[..3] });
-}
-
-/// 1 for Monday to 7 for Sunday.
-pub(crate) fn weekday(time: &Civil) -> u8 {
-    ((time.epoch_day + 3).rem_euclid(7) + 1) as u8
-}
-
-/// 1 for the first of January.
-pub(crate) fn day_of_year(time: &Civil) -> u16 {
-    const BEFORE: [u16; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap_day = u16::from(is_leap(time.year) && time.month > 2);
-    BEFORE[usize::from(time.month) - 1] + leap_day + u16::from(time.day)
-}
-
-/// The ISO week: its year and its number.
-pub(crate) fn week_of(time: &Civil) -> (i64, u8) {
-    let week = (i64::from(day_of_year(time)) - i64::from(weekday(time)) + 10) / 7;
-    if week < 1 {
-        (time.year - 1, weeks_in(time.year - 1))
-    } else if week > i64::from(weeks_in(time.year)) {
-        (time.year + 1, 1)
-    } else {
-        (time.year, week as u8)
-    }
-}
-
-pub(crate) fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-/// 52, or 53 where the year begins or ends with a Thursday.
-fn weeks_in(year: i64) -> u8 {
-    // The weekday of the last of December, Sunday being 0.
-    let last =
-        |year: i64| (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7);
-    52 + u8::from(last(year) == 4 || last(year - 1) == 3)
 }
 
 #[cfg(test)]
@@ -362,16 +290,6 @@ mod tests {
             format.format(start, &mut first);
             format.format(start + (offset * window as f64) as i64, &mut other);
             prop_assert_eq!(first, other);
-        }
-
-        #[test]
-        fn weeks_and_days_agree_with_jiff(millis in -60_000_000_000_000i64..60_000_000_000_000) {
-            let date = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::from_millisecond(millis).unwrap()).date();
-            let week = date.iso_week_date();
-            let time = Civil::from_millis(millis);
-            prop_assert_eq!(week_of(&time), (i64::from(week.year()), week.week() as u8));
-            prop_assert_eq!(weekday(&time), week.weekday().to_monday_one_offset() as u8);
-            prop_assert_eq!(day_of_year(&time), date.day_of_year() as u16);
         }
     }
 }

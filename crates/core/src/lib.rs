@@ -42,12 +42,14 @@
 
 mod access;
 mod ack;
+mod calendar;
 mod component;
 mod condition;
 mod decode;
 mod decorate;
 mod destinations;
 mod expr;
+mod java_time;
 mod joda;
 mod json;
 mod lines;

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Held};
 use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_value};
+use crate::java_time::JavaDateFormat;
 use crate::joda::DateFormat;
 use crate::{Diagnostics, ExprError, Node, OptionType};
 
@@ -25,6 +26,8 @@ enum Part {
     },
     /// `@timestamp` in a pattern.
     Date(Path, DateFormat),
+    /// `@timestamp` in a pattern of java.time.
+    JavaDate(Path, JavaDateFormat),
     /// `@timestamp` in whole seconds since the epoch, cut towards zero.
     EpochSeconds(Path),
 }
@@ -49,8 +52,13 @@ impl Template {
             if open > at {
                 parts.push(Part::Literal(text[at..open].to_owned()));
             }
-            parts.push(reference(text, open, close)?);
-            at = close + 1;
+            if let Some(format) = java_date(text, open, close)? {
+                parts.push(Part::JavaDate(Path::timestamp(), format));
+                at = close + 2;
+            } else {
+                parts.push(reference(text, open, close)?);
+                at = close + 1;
+            }
         }
         if at < text.len() {
             parts.push(Part::Literal(text[at..].to_owned()));
@@ -79,6 +87,11 @@ impl Template {
                         format.format(millis, out);
                     }
                 }
+                Part::JavaDate(timestamp, format) => {
+                    if let Cell::Time(millis) = held(timestamp).cell() {
+                        format.format(millis, out);
+                    }
+                }
                 Part::EpochSeconds(timestamp) => {
                     if let Cell::Time(millis) = held(timestamp).cell() {
                         out.push_str(itoa::Buffer::new().format(millis / 1000));
@@ -101,6 +114,7 @@ impl Template {
             Part::Literal(_) => Some(i64::MAX),
             Part::Field { .. } => None,
             Part::Date(_, format) => Some(format.window_ms()),
+            Part::JavaDate(_, format) => Some(format.window_ms()),
             // Cut towards zero, so the second before 1970 is no aligned window.
             Part::EpochSeconds(_) => Some(1),
         };
@@ -110,7 +124,7 @@ impl Template {
     /// Whether a date of `@timestamp` stands in it.
     pub fn reads_timestamp(&self) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Date(..) | Part::EpochSeconds(_) => true,
+            Part::Date(..) | Part::JavaDate(..) | Part::EpochSeconds(_) => true,
             Part::Field { path, .. } => *path == Path::timestamp(),
             Part::Literal(_) => false,
         })
@@ -161,9 +175,29 @@ impl Part {
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Literal(_) => None,
-            Self::Field { path, .. } | Self::Date(path, _) | Self::EpochSeconds(path) => Some(path),
+            Self::Field { path, .. }
+            | Self::Date(path, _)
+            | Self::JavaDate(path, _)
+            | Self::EpochSeconds(path) => Some(path),
         }
     }
+}
+
+/// The pattern of `%{{...}}`, if the text at `open` is one; `close` is the first of its two braces.
+fn java_date(text: &str, open: usize, close: usize) -> Result<Option<JavaDateFormat>, ExprError> {
+    let (Some(pattern), true) = (text[open + 2..close].strip_prefix('{'), text[close + 1..].starts_with('}'))
+    else {
+        return Ok(None);
+    };
+    if pattern == "TIME_NOW" {
+        return Err(ExprError::new(
+            "`TIME_NOW` is not supported: an event that is read again would get another text",
+            "write the event's own time, `%{+YYYY-MM-dd'T'HH:mm:ss.SSS'Z'}`",
+            open,
+            close + 2,
+        ));
+    }
+    JavaDateFormat::parse(pattern).map(Some).map_err(|error| error.shifted(open + 3))
 }
 
 /// What stands between `%{` at `open` and `}` at `close`.
@@ -335,6 +369,9 @@ mod tests {
             ("%{+%s}", Some(-1), "0"),
             ("%{+%ss}", Some(T), "%29"),
             ("%{+'week'ww}", Some(T), "week08"),
+            ("/%{{YYYY-DDD}}/%{{HH}}", Some(T), "/2019-055/09"),
+            ("%{{yyyy}", Some(T), "%{{yyyy}"),
+            ("a%{{yyyy}}b", None, "ab"),
             ("a%{+YYYY}b%{+%s}c", None, "abc"),
         ] {
             assert_eq!(render(template, "{}", millis), expect, "{template}");
@@ -355,7 +392,12 @@ mod tests {
 
     #[test]
     fn an_illegal_date_letter_is_refused_at_its_place() {
-        for (template, start, end) in [("x%{+Q}", 4, 5), ("%{a}-%{+YYYY.TT}", 13, 15)] {
+        for (template, start, end) in [
+            ("x%{+Q}", 4, 5),
+            ("%{a}-%{+YYYY.TT}", 13, 15),
+            ("%{{yyyy.tt}}", 8, 10),
+            ("x%{{TIME_NOW}}", 1, 14),
+        ] {
             let error = Template::parse(template).unwrap_err();
             assert_eq!((error.start, error.end), (start, end), "{template}");
         }
@@ -368,6 +410,7 @@ mod tests {
             ("%{+YYYY}-%{+HH}", Some(3_600_000)),
             ("plain", Some(i64::MAX)),
             ("%{+%s}", Some(1)),
+            ("%{{HH:mm}}", Some(60_000)),
             ("%{a}-%{+YYYY}", None),
         ] {
             assert_eq!(Template::parse(template).unwrap().window_ms(), expect, "{template}");
