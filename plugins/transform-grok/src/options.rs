@@ -7,6 +7,7 @@ use flowstone_core::event::Path;
 use flowstone_core::{BuildCx, BuildError, Transform, choices, options};
 use indexmap::IndexMap;
 
+use crate::columns::Layout;
 use crate::library::{Definition, Library, Origin, Shipped};
 use crate::pattern::Pattern;
 use crate::regex::error::{PatternError, Source};
@@ -115,6 +116,7 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
     }
     let limit = (options.timeout_millis > 0).then(|| Duration::from_millis(options.timeout_millis));
     Ok(Box::new(Grok::new(Plan {
+        layout: Layout::new(&sources, options.keep_empty_captures),
         sources,
         break_on_match: options.break_on_match,
         keep_empty: options.keep_empty_captures,

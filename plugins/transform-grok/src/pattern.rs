@@ -25,7 +25,7 @@ pub(crate) struct Pattern {
 
 /// Which engine a pattern got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub(crate) enum Engine {
     /// A program that never goes back: it is proven that nothing in the pattern is a choice.
     Fast,
     /// The same as far as it goes; a line for which a choice must be taken back is matched in linear time instead.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowstone_core::event::{Batch, Path, Value};
+use flowstone_core::event::{Batch, BitSet, Column, Path, Value};
 use flowstone_core::{Transform, TransformCx};
 
+use crate::columns::{Alone, Columns, Layout};
 use crate::pattern::{Capture, Pattern, Scratch};
 use crate::regex::backtrack::{Budget, TimedOut};
 use crate::text::text_of;
@@ -14,6 +15,8 @@ use crate::text::text_of;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) sources: Vec<Source>,
+    /// How captures become whole columns, where they can.
+    pub(crate) layout: Option<Layout>,
     pub(crate) break_on_match: bool,
     pub(crate) keep_empty: bool,
     pub(crate) tags_on_failure: Vec<Arc<str>>,
@@ -39,12 +42,26 @@ pub(crate) struct Grok {
     budget: Budget,
 }
 
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Matched,
+    Failed,
+    TimedOut,
+}
+
 /// Why the patterns of a field are given up.
 enum Stop {
     /// Matching took too long.
     TimedOut,
     /// A capture has no place in the event: something that is no object stands in the way.
     NoPlace,
+}
+
+/// Events by what became of them, where that is not a match.
+struct Rest {
+    failed: BitSet,
+    timed_out: BitSet,
 }
 
 // === impl Plan ===
@@ -62,30 +79,88 @@ impl Grok {
         Self { budget: Budget::new(plan.limit), scratch: plan.scratch(), plan: Arc::new(plan) }
     }
 
-    fn row(&mut self, batch: &mut Batch, row: usize) {
-        let plan = Arc::clone(&self.plan);
+    /// Fills whole columns; gives the rows that must be done alone.
+    fn fill(&mut self, plan: &Plan, batch: &Batch, columns: &mut Columns<'_>, rest: &mut Rest) -> Vec<usize> {
+        let sources: Vec<Option<&Column>> = plan.sources.iter().map(|source| batch.column_of(&source.path)).collect();
+        let mut alone = Vec::new();
+        for row in batch.active_rows() {
+            match self.fill_row(plan, batch, &sources, columns, row) {
+                Ok(Verdict::Matched) => {}
+                Ok(Verdict::Failed) => rest.failed.insert(row),
+                Ok(Verdict::TimedOut) => rest.timed_out.insert(row),
+                Err(Alone) => {
+                    columns.clear(row, batch);
+                    alone.push(row);
+                }
+            }
+        }
+        alone
+    }
+
+    #[inline]
+    fn fill_row(
+        &mut self,
+        plan: &Plan,
+        batch: &Batch,
+        sources: &[Option<&Column>],
+        columns: &mut Columns<'_>,
+        row: usize,
+    ) -> Result<Verdict, Alone> {
         self.budget.reset();
-        let mut matched = false;
+        let mut verdict = Verdict::Failed;
+        for (source, column) in plan.sources.iter().zip(sources) {
+            // Only plain text is at home here; a list, a number or nothing is looked at alone.
+            let Some(Column::Str(cells)) = column else { return Err(Alone) };
+            let place = cells[row];
+            if place.is_absent() {
+                return Err(Alone);
+            }
+            let text = batch.text(place);
+            let mut matched = false;
+            for (number, pattern) in source.patterns.iter().enumerate() {
+                let number = source.first + number;
+                if !plan.limit_is_per_event {
+                    self.budget.reset();
+                }
+                let scratch = &mut self.scratch[number];
+                match pattern.search(text, scratch, &mut self.budget) {
+                    Err(TimedOut) => return Ok(Verdict::TimedOut),
+                    Ok(found) => matched = found,
+                }
+                if matched {
+                    columns.write(number, pattern, scratch, row, place, text)?;
+                    if plan.break_on_match {
+                        break;
+                    }
+                }
+            }
+            if matched {
+                verdict = Verdict::Matched;
+                if plan.break_on_match {
+                    break;
+                }
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// One event by itself, whatever it holds.
+    fn row(&mut self, plan: &Plan, batch: &mut Batch, row: usize) -> Verdict {
+        self.budget.reset();
+        let mut verdict = Verdict::Failed;
         for source in &plan.sources {
-            match self.source(&plan, source, batch, row) {
+            match self.source(plan, source, batch, row) {
                 Ok(true) => {
-                    matched = true;
+                    verdict = Verdict::Matched;
                     if plan.break_on_match {
                         break;
                     }
                 }
                 Ok(false) | Err(Stop::NoPlace) => {}
-                Err(Stop::TimedOut) => {
-                    batch.tag(row, &plan.tag_on_timeout);
-                    batch.not_matched(row);
-                    return;
-                }
+                Err(Stop::TimedOut) => return Verdict::TimedOut,
             }
         }
-        if !matched {
-            plan.tags_on_failure.iter().for_each(|tag| batch.tag(row, tag));
-            batch.not_matched(row);
-        }
+        verdict
     }
 
     /// Every element of a list is tried; a missing field is the empty text.
@@ -130,10 +205,28 @@ impl Grok {
 
 impl Transform for Grok {
     fn apply(&mut self, batch: &mut Batch, _cx: &mut TransformCx<'_>) {
+        let plan = Arc::clone(&self.plan);
         self.scratch.iter_mut().for_each(Scratch::forget);
-        for row in batch.active_set().iter() {
-            self.row(batch, row);
+        let mut rest = Rest { failed: BitSet::none(batch.len()), timed_out: BitSet::none(batch.len()) };
+        let columns = plan.layout.as_ref().and_then(|layout| layout.columns(batch));
+        let alone = match columns {
+            Some(mut columns) => {
+                let alone = self.fill(&plan, batch, &mut columns, &mut rest);
+                batch.put_columns(columns.finish());
+                alone
+            }
+            None => batch.active_rows().collect(),
+        };
+        for row in alone {
+            match self.row(&plan, batch, row) {
+                Verdict::Matched => {}
+                Verdict::Failed => rest.failed.insert(row),
+                Verdict::TimedOut => rest.timed_out.insert(row),
+            }
         }
+        batch.tag_rows(&rest.failed, &plan.tags_on_failure);
+        batch.tag_rows(&rest.timed_out, std::slice::from_ref(&plan.tag_on_timeout));
+        rest.failed.iter().chain(rest.timed_out.iter()).for_each(|row| batch.not_matched(row));
     }
 
     fn fork(&self) -> Box<dyn Transform> {
