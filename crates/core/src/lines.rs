@@ -152,6 +152,11 @@ impl Lines {
         self.offset + self.long.as_ref().map_or(0, |long| long.span) + self.rest.len() as u64
     }
 
+    /// What was read and not handed out, without the part of a long line that was skipped already.
+    pub fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
     /// How many bytes to read so that the next batch is full; 0 if enough is here.
     pub fn room(&self, cx: &SourceCx) -> usize {
         let batch = cx.max_rows.saturating_mul(self.line_bytes).min(cx.max_bytes);

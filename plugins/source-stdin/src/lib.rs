@@ -1,1 +1,202 @@
-//! flowstone source of lines on standard input.
+//! flowstone source of lines on standard input, until that ends.
+//!
+//! A pipe cannot be read again, so across a crash this source promises nothing. Within a process it does: a stretch
+//! that was not delivered is given again, and what one topology has read and not delivered the next one (a reload)
+//! begins with. Ids are of this process: the same lines piped in again are other records.
+#![forbid(unsafe_code)]
+
+mod feed;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use flowstone_core::prelude::*;
+use flowstone_core::{Decoding, LineIds, LineOptions, Lines};
+
+use crate::feed::{Feed, Input};
+
+options! {
+    /// Options of `stdin`.
+    pub struct StdinOptions {
+        /// What a line is: the event's `message`, or a JSON object that becomes the event's fields.
+        decoding: Decoding = Decoding::Text,
+        /// A longer line is rejected with its first 64 KiB.
+        max_line_bytes: ByteSize = ByteSize(1 << 20),
+    }
+}
+
+const PARTITION: &str = "stdin";
+
+/// What passes from one topology of this process to the next: the stream, and what was read and not delivered.
+static HANDED_OVER: Mutex<Option<Feed>> = Mutex::new(None);
+
+struct Stdin {
+    options: LineOptions,
+    /// The process's standard input; a test brings another.
+    input: Option<Input>,
+    /// Whether another topology of this process goes on where this one ends.
+    hands_over: bool,
+    /// Set by `start`.
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    feed: Feed,
+    lines: Lines,
+    ids: LineIds,
+    /// Batches that were given out and not committed: their end in the stream, and their bytes.
+    given: VecDeque<(u64, Bytes)>,
+}
+
+// === impl Stdin ===
+
+impl Stdin {
+    fn new(options: StdinOptions, input: Option<Input>) -> Result<Self, Vec<BuildError>> {
+        let options =
+            LineOptions::new(options.max_line_bytes, options.decoding).map_err(|error| vec![error])?;
+        Ok(Self { options, hands_over: input.is_none(), input, reading: None })
+    }
+}
+
+/// Another seed in every process.
+fn seed() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u128::from_be_bytes(RowId::of(format!("stdin {} {}", std::process::id(), now.as_nanos()).as_bytes()).0)
+}
+
+#[async_trait]
+impl Source for Stdin {
+    async fn start(&mut self, _cx: &mut SourceCx) -> Result<(), SourceError> {
+        if self.reading.is_some() {
+            return Ok(());
+        }
+        let feed = match self.input.take() {
+            Some(input) => Feed::new(input, seed()),
+            None => {
+                let before = HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).take();
+                before.map_or_else(|| Feed::new(Box::new(std::io::stdin()), seed()), Ok)
+            }
+        };
+        let feed = feed.map_err(|error| {
+            SourceError::fatal("start", format!("cannot start the thread that reads standard input: {error}"))
+        })?;
+        let (lines, ids) = (Lines::new(self.options, feed.offset), LineIds::new(feed.seed));
+        self.reading = Some(Reading { feed, lines, ids, given: VecDeque::new() });
+        Ok(())
+    }
+
+    async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
+        let Some(reading) = &mut self.reading else {
+            return Err(SourceError::fatal("start", "standard input was not opened"));
+        };
+        reading.next(cx).await
+    }
+
+    async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
+        if let Some(reading) = &mut self.reading {
+            for position in positions {
+                reading.given.retain(|(end, _)| *end > position.value);
+            }
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
+        if let Some(reading) = &mut self.reading {
+            let options = self.options;
+            reading.rewind(options, position.value);
+        }
+        Ok(())
+    }
+
+    fn claims(&self) -> Vec<String> {
+        vec!["standard input".to_owned()]
+    }
+}
+
+impl Drop for Stdin {
+    fn drop(&mut self) {
+        if self.hands_over
+            && let Some(reading) = self.reading.take()
+        {
+            let feed = reading.into_feed();
+            *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(feed);
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
+        loop {
+            // Whatever is here already shares a batch; one line alone does not wait for others.
+            while self.lines.room(cx) > 0
+                && let Some(chunk) = self.feed.ready()
+            {
+                self.take_in(&chunk);
+            }
+            let ends = self.feed.is_at_end();
+            let ids = self.ids;
+            if let Some(read) =
+                self.lines.batch(cx, "standard input", ends, |offset, line| ids.id(offset, line))
+            {
+                let bytes = read.raw.len();
+                self.given.push_back((read.end, read.raw));
+                let position = Position { partition: PARTITION.into(), value: read.end };
+                return Ok(Next::Batch(SourceBatch { batch: read.batch, position, bytes }));
+            }
+            if ends {
+                return match self.feed.take_error() {
+                    Some(error) => {
+                        Err(SourceError::fatal("read", format!("cannot read standard input: {error}")))
+                    }
+                    None => Ok(Next::End),
+                };
+            }
+            if let Some(chunk) = self.feed.wait().await {
+                self.take_in(&chunk);
+            }
+        }
+    }
+
+    fn take_in(&mut self, chunk: &Bytes) {
+        let filled = self.lines.fill(chunk.len(), |buffer| {
+            buffer.extend_from_slice(chunk);
+            Ok(())
+        });
+        debug_assert!(filled.is_ok(), "copying does not fail");
+    }
+
+    /// Begins again with the batch that ends at `end`.
+    fn rewind(&mut self, options: LineOptions, end: u64) {
+        let Some(at) = self.given.iter().position(|(given_end, _)| *given_end == end) else { return };
+        let again: Vec<(u64, Bytes)> = self.given.drain(at..).collect();
+        let start = end - again[0].1.len() as u64;
+        let rest = self.lines.rest().clone();
+        self.feed.put_back(again.into_iter().map(|(_, raw)| raw).chain([rest]));
+        self.lines = Lines::new(options, start);
+    }
+
+    /// The stream for another topology: it begins with what this one did not deliver.
+    fn into_feed(mut self) -> Feed {
+        let undelivered: usize = self.given.iter().map(|(_, raw)| raw.len()).sum();
+        self.feed.offset = self.lines.offset().saturating_sub(undelivered as u64);
+        let rest = self.lines.rest().clone();
+        self.feed.put_back(self.given.into_iter().map(|(_, raw)| raw).chain([rest]));
+        self.feed
+    }
+}
+
+register_source! {
+    "stdin",
+    summary: "reads lines on standard input until it ends",
+    options: StdinOptions,
+    example: "decoding = \"text\"",
+    build: |options: StdinOptions, _cx: &BuildCx| Ok(Box::new(Stdin::new(options, None)?)),
+}
+
+#[cfg(test)]
+mod tests;
