@@ -4,7 +4,7 @@ use flowstone_event::Reject;
 
 use crate::candidates::{Candidates, Choice};
 use crate::format::{Format, is_header_line};
-use crate::number::parse_i64;
+use crate::number::any_integer;
 use crate::scan::values;
 
 /// What becomes of a line that is no record.
@@ -44,7 +44,7 @@ pub(crate) fn judge(candidates: &Candidates, line: &str) -> Judgement {
 /// A line of the right length in which something is no number.
 fn number_error(format: &Format, line: &str) -> Reject {
     for (index, (field, value)) in format.fields.iter().zip(values(line)).enumerate() {
-        if field.is_integer() && value != "-" && parse_i64(value.as_bytes(), 0, value.len()).is_none() {
+        if field.is_integer() && value != "-" && any_integer(value.as_bytes(), 0, value.len()).is_none() {
             let place = index + 1;
             let name = &field.name;
             let value = shortened(value);

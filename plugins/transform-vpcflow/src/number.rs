@@ -1,51 +1,41 @@
 //! Integers out of text, eight digits at a time: flow log lines are half numbers.
 
-/// The integer that `bytes[start..end]` spells, if it is one that an `i64` column can hold: an optional minus and
-/// digits, above `i64::MIN` (which marks an absent cell).
-///
-/// Numbers of up to 16 digits take one or two loads and a few multiplications; there is no loop over the digits.
+/// The integer that `bytes[start..end]` spells, if it has 1 to 16 digits and nothing else; other integers, and the
+/// last one of a text, may be left to [`any_integer`]. One or two loads and a few multiplications: there is no loop
+/// over the digits.
 #[inline(always)]
-pub(crate) fn parse_i64(bytes: &[u8], start: usize, end: usize) -> Option<i64> {
-    let len = end - start;
-    if len <= 8 {
-        if let Some(value) = eight_digits(load(bytes, start), len) {
-            return Some(value);
-        }
-    } else if len <= 16 {
-        let low = eight_digits(load(bytes, end - 8), 8);
-        let high = eight_digits(load(bytes, start), len - 8);
-        if let (Some(high), Some(low)) = (high, low) {
-            return Some(high * 100_000_000 + low);
-        }
+pub(crate) fn short_integer(bytes: &[u8], start: usize, end: usize) -> Option<i64> {
+    let len = end.wrapping_sub(start);
+    if len.wrapping_sub(1) < 8 {
+        return eight_digits(load(bytes, start)?, len);
     }
-    parse_slowly(&bytes[start..end])
+    if len.wrapping_sub(1) >= 16 {
+        return None;
+    }
+    let low = eight_digits(load(bytes, end - 8)?, 8)?;
+    Some(eight_digits(load(bytes, start)?, len - 8)? * 100_000_000 + low)
 }
 
-/// A minus, 17 digits and more, and whatever is no number.
+/// The integer that `bytes[start..end]` spells, if it is one that an `i64` column can hold: an optional minus and
+/// digits, above `i64::MIN` (which marks an absent cell).
 #[cold]
-fn parse_slowly(digits: &[u8]) -> Option<i64> {
-    // `from_str` would take a plus sign, which no flow log has.
+#[inline(never)]
+pub(crate) fn any_integer(bytes: &[u8], start: usize, end: usize) -> Option<i64> {
+    let digits = bytes.get(start..end)?;
     let value = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    // `parse` would take a plus sign, which no flow log has.
     (digits[0] != b'+' && value != i64::MIN).then_some(value)
 }
 
-/// The eight bytes from `at` on, the first in the lowest place; zeros where the text ends before that.
-#[inline]
-fn load(bytes: &[u8], at: usize) -> u64 {
-    match bytes[at..].first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => {
-            let mut eight = [0; 8];
-            let rest = &bytes[at..];
-            eight[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(eight)
-        }
-    }
+/// The eight bytes from `at` on, the first in the lowest place, if the text is that long.
+#[inline(always)]
+fn load(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?))
 }
 
 /// The number that the first `len` (1 to 8) of eight characters spell, if all of them are digits. Daniel Lemire's
 /// parallel digits: pairs, then fours, then eight in three multiplications.
-#[inline]
+#[inline(always)]
 fn eight_digits(text: u64, len: usize) -> Option<i64> {
     const ZEROS: u64 = 0x3030_3030_3030_3030;
     // Moves the last digit to the highest byte; what comes in below counts as leading zeros.
@@ -67,8 +57,18 @@ mod tests {
 
     use super::*;
 
+    /// The integer that `page[start..end]` spells, by whichever way knows it; both must agree where both do.
+    fn parse_in(page: &str, start: usize, end: usize) -> Option<i64> {
+        let any = any_integer(page.as_bytes(), start, end);
+        if let Some(short) = short_integer(page.as_bytes(), start, end) {
+            assert_eq!(Some(short), any, "{page:?} {start}..{end}");
+        }
+        any
+    }
+
     fn parse(text: &str) -> Option<i64> {
-        parse_i64(text.as_bytes(), 0, text.len())
+        // With something behind it, so that the short way does not end for want of bytes.
+        parse_in(&format!("{text} 12345678"), 0, text.len())
     }
 
     #[test]
@@ -111,7 +111,10 @@ mod tests {
         fn what_stands_around_a_number_does_not_matter(before in "[ 0-9]{0,9}", number in 0..i64::MAX, after in "[ 0-9a-z]{0,9}") {
             let digits = number.to_string();
             let text = format!("{before}{digits}{after}");
-            prop_assert_eq!(parse_i64(text.as_bytes(), before.len(), before.len() + digits.len()), Some(number));
+            prop_assert_eq!(parse_in(&text, before.len(), before.len() + digits.len()), Some(number));
+            let page = format!("{text}12345678");
+            let short = short_integer(page.as_bytes(), before.len(), before.len() + digits.len());
+            prop_assert_eq!(short, Some(number).filter(|_| digits.len() <= 16));
         }
     }
 }

@@ -7,7 +7,7 @@
 use flowstone_event::{ABSENT_INT, Batch, BitSet, Column, StrRef};
 
 use crate::candidates::{Candidates, Choice};
-use crate::number::parse_i64;
+use crate::number::{any_integer, short_integer};
 use crate::scan::{SLACK, ends, values};
 
 /// How many rows are worked on at once: the places of their values stay in the first-level cache.
@@ -231,15 +231,14 @@ fn text(page: Page<'_>, start: u32, end: u32) -> StrRef {
 }
 
 /// The cell of a value that must be an integer.
-#[inline]
+#[inline(always)]
 fn integer(bytes: &[u8], start: u32, end: u32) -> Option<i64> {
     // A number first: asking for `-` first is a branch that one-digit numbers make hard to guess.
-    if start < end
-        && let Some(number) = parse_i64(bytes, start as usize, end as usize)
-    {
-        return Some(number);
+    match short_integer(bytes, start as usize, end as usize) {
+        None if is_absent(bytes, start, end) => Some(ABSENT_INT),
+        None => any_integer(bytes, start as usize, end as usize),
+        number => number,
     }
-    is_absent(bytes, start, end).then_some(ABSENT_INT)
 }
 
 /// Whether a value stands for none: `-`, or the empty value of a row that is not parsed.
