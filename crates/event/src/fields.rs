@@ -1,7 +1,6 @@
 //! Single fields of single rows: how a batch gets, sets and removes along a path, whether the path is a column of
 //! its own, lies inside a value or is spread over several columns.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::column::ABSENT_TAGS;
@@ -241,12 +240,13 @@ impl Batch {
     /// The whole row as an object, `[@metadata]` included: for tests, the row face's `to_value` and dead letters.
     pub fn to_value(&self, row: usize) -> Value {
         let mut document = Value::object();
-        // Sorted by path so that a holder comes before what lies below it.
-        let order: BTreeMap<&str, usize> =
-            self.schema.fields().iter().enumerate().map(|(index, field)| (field.as_str(), index)).collect();
-        for index in order.into_values() {
+        let fields = self.schema.fields();
+        // Shorter paths first: a holder comes before what lies below it, and otherwise the columns keep their order.
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        order.sort_by_key(|&index| fields[index].names().len());
+        for index in order {
             if let Some(value) = self.cell(index, row).to_value() {
-                insert_below(&mut document, self.schema.fields()[index].names(), value);
+                insert_below(&mut document, fields[index].names(), value);
             }
         }
         document

@@ -1,1 +1,181 @@
-//! flowstone sink that writes events to standard output.
+//! flowstone sink that writes events to standard output or standard error: one JSON document a line for pipes, or
+//! flows in columns for people.
+//!
+//! It promises nothing across a crash: what a terminal or a pipe has taken cannot be asked back.
+#![forbid(unsafe_code)]
+
+mod pretty;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flowstone_core::event::EncodeOptions;
+use flowstone_core::prelude::*;
+
+use crate::pretty::Pretty;
+
+choices! {
+    /// How an event is written.
+    pub enum Encoding {
+        /// One JSON document a line.
+        Json = "json",
+        /// A line of columns for a flow, indented JSON for anything else; in colour on a terminal.
+        Pretty = "pretty",
+        /// The event's `message`; JSON for an event without one.
+        Text = "text",
+    }
+}
+
+choices! {
+    /// Where to.
+    pub enum Target {
+        /// Standard output.
+        Stdout = "stdout",
+        /// Standard error.
+        Stderr = "stderr",
+    }
+}
+
+options! {
+    /// Options of `console`.
+    pub struct ConsoleOptions {
+        /// How an event is written: `json` for pipes, `pretty` for people, `text` for the message alone.
+        encoding: Encoding = Encoding::Json,
+        /// Where to.
+        target: Target = Target::Stdout,
+        /// Whether documents carry `"@version": "1"`, as Logstash's do.
+        version_field: bool = false,
+    }
+}
+
+struct Console {
+    options: ConsoleOptions,
+    pretty: Pretty,
+}
+
+// === impl Console ===
+
+impl Console {
+    fn new(options: ConsoleOptions) -> Self {
+        let terminal = match options.target {
+            Target::Stdout => io::stdout().is_terminal(),
+            Target::Stderr => io::stderr().is_terminal(),
+        };
+        // https://no-color.org
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { options, pretty: Pretty { colour } }
+    }
+
+    fn write_row(&self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+        let json = EncodeOptions { version_field: self.options.version_field };
+        match self.options.encoding {
+            Encoding::Json => batch.write_json(row, json, out),
+            Encoding::Pretty => self.pretty.write(batch, row, json, out),
+            Encoding::Text => match batch.row(row).str("message") {
+                Some(message) => out.extend_from_slice(message.as_bytes()),
+                None => batch.write_json(row, json, out),
+            },
+        }
+        out.push(b'\n');
+    }
+}
+
+#[async_trait]
+impl Sink for Console {
+    fn encode(&self, batch: &Batch, body: &mut Body) {
+        let key = body.key(match self.options.target {
+            Target::Stdout => "standard output",
+            Target::Stderr => "standard error",
+        });
+        for row in batch.live_rows() {
+            body.row(batch.id(row), key, |buffer| {
+                let start = buffer.len();
+                self.write_row(batch, row, buffer);
+                start
+            });
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Verdicts {
+        let (chunks, target) = (request.chunks(), self.options.target);
+        // A pipe whose reader is slow blocks; that must not hold up other sinks.
+        let written = tokio::task::spawn_blocking(move || match target {
+            Target::Stdout => write_all(&mut io::stdout().lock(), &chunks),
+            Target::Stderr => write_all(&mut io::stderr().lock(), &chunks),
+        });
+        let written = match written.await {
+            Ok(written) => written,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        Verdicts::All(verdict(written))
+    }
+
+    fn limits(&self) -> SinkLimits {
+        // Somebody is watching: nothing waits for more.
+        SinkLimits { flush_interval: Duration::ZERO, ..SinkLimits::default() }
+    }
+}
+
+fn write_all(out: &mut impl Write, chunks: &[Bytes]) -> io::Result<()> {
+    for chunk in chunks {
+        out.write_all(chunk)?;
+    }
+    out.flush()
+}
+
+fn verdict(written: io::Result<()>) -> Verdict {
+    match written {
+        Ok(()) => Verdict::Delivered,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Verdict::Closed,
+        Err(error) => Verdict::blocked(
+            "write",
+            format!("cannot write to the console: {error}"),
+            "if the output goes to a file, make room on its disk",
+        ),
+    }
+}
+
+register_sink! {
+    "console",
+    summary: "writes events to standard output: JSON lines for a pipe, columns for people",
+    options: ConsoleOptions,
+    example: "encoding = \"json\"",
+    build: |options: ConsoleOptions, _cx: &BuildCx| Ok(Box::new(Console::new(options))),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(encoding: Encoding, event: &[(&str, Value)]) -> String {
+        let mut batch = Batch::new(vec![RowId::default()]);
+        for (name, value) in event {
+            batch.row_mut(0).set(name, value.clone()).unwrap();
+        }
+        let sink = Console::new(ConsoleOptions { encoding, ..ConsoleOptions::defaults() });
+        let mut body = Body::default();
+        sink.encode(&batch, &mut body);
+        let segment = body.finish(Bytes::from);
+        String::from_utf8(segment.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn json_is_one_document_a_line() {
+        let line = encoded(Encoding::Json, &[("message", Value::from("a\nb")), ("n", Value::Int(1))]);
+        assert_eq!(line, "{\"message\":\"a\\nb\",\"n\":1}\n");
+    }
+
+    #[test]
+    fn text_is_the_message_or_the_whole_event() {
+        assert_eq!(encoded(Encoding::Text, &[("message", Value::from("hello"))]), "hello\n");
+        assert_eq!(encoded(Encoding::Text, &[("n", Value::Int(1))]), "{\"n\":1}\n");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_closes_and_a_full_disk_blocks() {
+        assert_eq!(verdict(Ok(())), Verdict::Delivered);
+        assert_eq!(verdict(Err(io::ErrorKind::BrokenPipe.into())), Verdict::Closed);
+        assert!(matches!(verdict(Err(io::ErrorKind::StorageFull.into())), Verdict::Blocked { .. }));
+    }
+}
