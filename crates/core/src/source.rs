@@ -25,8 +25,14 @@ pub trait Source: Send {
 
     /// Everything up to these positions, one per partition, is delivered: remember that, release it upstream. A
     /// partition's positions come in the order in which they were given out, possibly only the last of several. The
-    /// engine calls this about once a second and before the end, so a write to disk here is cheap enough.
+    /// engine calls this every [`Source::commit_interval`] and before the end.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError>;
+
+    /// How often [`Source::commit`] is called at most. A second is right where a commit writes to disk; a source that
+    /// holds what it gave out until it is committed wants to be told at once.
+    fn commit_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 
     /// The stretch that ends at `position` was not delivered: give it, and all of its partition after it, out again.
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError>;
@@ -47,6 +53,11 @@ pub trait Source: Send {
     /// be stored a second time.
     fn dates(&self) -> bool {
         false
+    }
+
+    /// Whether it may ever reject an event. Where it may, a `rejected` port that nobody reads is warned about.
+    fn rejects(&self) -> bool {
+        true
     }
 
     /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.

@@ -14,10 +14,6 @@ use crate::run::Phase;
 use crate::settle::Tracker;
 use crate::worker::Job;
 
-/// How often positions are committed while the source is busy. A crash repeats at most what was delivered since: the
-/// sink recognises it by its ids.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// What a byte that was read costs in memory until it is delivered: the text itself, its columns, and the encoded
 /// document, which is three to four times as long as a flow-log line (measured: 116 bytes become 430).
 const EXPANSION: usize = 4;
@@ -217,7 +213,7 @@ impl Intake {
         match self.source.commit(&due).await {
             Ok(()) => {
                 state.commit_backoff.reset();
-                state.commit_at = Instant::now() + COMMIT_INTERVAL;
+                state.commit_at = Instant::now() + self.source.commit_interval();
             }
             Err(problem) => {
                 // A full disk, say. Nothing is lost: what is not committed is read again.

@@ -9,7 +9,7 @@ mod feed;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use flowstone_core::prelude::*;
@@ -101,6 +101,11 @@ impl Source for Stdin {
             }
         }
         Ok(())
+    }
+
+    fn commit_interval(&self) -> Duration {
+        // What was given out is held until then.
+        Duration::ZERO
     }
 
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
