@@ -1,0 +1,155 @@
+//! Input that nobody would send on purpose: clear errors, no panic, nothing lost, memory within bounds.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::{binary, flow_lines, pipe};
+
+const CONFIG: &str = r#"
+data_dir = "state"
+
+[sources.in]
+type = "stdin"
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["in"]
+
+[sinks.out]
+type = "console"
+inputs = ["flow"]
+
+[sinks.dead]
+type = "file"
+inputs = ["in.rejected", "flow.rejected"]
+path = "dead.ndjson"
+"#;
+
+fn letters(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("dead.ndjson")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a dead letter is one line of JSON")).collect()
+}
+
+/// Lines that are nearly records, and lines that are nothing like them.
+fn hostile_lines() -> Vec<Vec<u8>> {
+    let good = flow_lines(1).remove(0);
+    let words: Vec<&str> = good.split(' ').collect();
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for (field, _) in words.iter().enumerate() {
+        for bad in ["-1", "99999999999999999999999", "x", "\u{0}", "\"", "\\", "{}", "\u{feff}2", "%{x}", "é", "1e9", "0x10"] {
+            let mut spoilt: Vec<&str> = words.clone();
+            spoilt[field] = bad;
+            lines.push(spoilt.join(" ").into_bytes());
+        }
+        let mut missing = words.clone();
+        missing.remove(field);
+        lines.push(missing.join(" ").into_bytes());
+        let mut doubled = words.clone();
+        doubled.insert(field, words[field]);
+        lines.push(doubled.join(" ").into_bytes());
+    }
+    let mut state = 7_u64;
+    while lines.len() < 1000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let length = (state >> 40) as usize % 300;
+        let mut random = state;
+        let line: Vec<u8> = (0..length)
+            .map(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random as u8
+            })
+            // A line end would make two lines of one.
+            .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+            .collect();
+        lines.push(line);
+    }
+    lines
+}
+
+#[test]
+fn a_thousand_hostile_lines_are_documents_or_dead_letters_every_one() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("flowstone.toml"), CONFIG).unwrap();
+    let lines = hostile_lines();
+    let empty = lines.iter().filter(|line| line.iter().all(u8::is_ascii_whitespace)).count();
+    let mut input = lines.join(&b'\n');
+    input.push(b'\n');
+    let (code, output, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), &input);
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    let documents = output.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).count();
+    let letters = letters(folder.path());
+    assert_eq!(documents + letters.len() + empty, lines.len());
+    for letter in &letters {
+        assert!(letter["message"].is_string(), "{letter}");
+        assert!(letter["rejected"]["reason"].is_string(), "{letter}");
+        assert!(!letter["rejected"]["detail"].as_str().unwrap().is_empty(), "{letter}");
+    }
+    assert!(letters.len() > 500);
+}
+
+#[test]
+fn a_line_of_100_megabytes_is_rejected_with_its_beginning_and_never_held() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("flowstone.toml"), CONFIG).unwrap();
+    let good = flow_lines(2);
+    let mut child = Command::new(binary())
+        .args(["run", "-c", "flowstone.toml"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}", good[0]).unwrap();
+    let megabyte = vec![b'x'; 1 << 20];
+    let mut peak_kb = 0;
+    for _ in 0..100 {
+        stdin.write_all(&megabyte).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+    }
+    writeln!(stdin, "\n{}", good[1]).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2, "the lines around it arrive");
+    assert!(peak_kb < 60_000, "{peak_kb} KB while a line of 100 MB passed");
+    let letters = letters(folder.path());
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["message"].as_str().unwrap().len(), 64 << 10);
+    let detail = letters[0]["rejected"]["detail"].as_str().unwrap();
+    assert!(detail.contains("104857600"), "{detail}");
+}
+
+#[test]
+fn a_binary_file_passes_through_as_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CONFIG.replace("type = \"stdin\"", "type = \"file\"\npaths = [\"binary\"]\nfollow = false");
+    fs::write(folder.path().join("flowstone.toml"), config).unwrap();
+    let content = fs::read(binary()).unwrap();
+    let content = &content[..content.len().min(4 << 20)];
+    fs::write(folder.path().join("binary"), content).unwrap();
+    let lines = content.split(|&byte| byte == b'\n').count() - usize::from(content.ends_with(b"\n"));
+    let (code, output, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), b"");
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    let blank = content
+        .split(|&byte| byte == b'\n')
+        .take(lines)
+        .filter(|line| String::from_utf8_lossy(line).trim_ascii().is_empty())
+        .count();
+    assert_eq!(output, "");
+    let letters = letters(folder.path());
+    assert_eq!(letters.len() + blank, lines, "every line is there");
+    assert!(letters.iter().any(|letter| letter["tags"][0] == "_invalid_utf8"));
+}
