@@ -15,7 +15,7 @@ options! {
         /// component keeps state there; `--data-dir` overrides it.
         data_dir: PathBuf = "./flowstone-data".into(),
         /// The budget for events in flight: nothing is read while so many bytes wait to be delivered.
-        memory: ByteSize = ByteSize(16 << 20),
+        memory: ByteSize = ByteSize(12 << 20),
         /// CPU threads for transforms and encoding. Unset: as many as the machine has cores.
         workers: Option<Bounded<1, 1024>> = None,
         /// How long a stop may take to deliver what is in flight; what is left then is read again at the next start.

@@ -118,7 +118,7 @@ fn the_reference_has_every_option_with_its_default() {
     }
     let settings = explain_settings();
     for line in [
-        "  memory: size in bytes, default \"16MiB\"",
+        "  memory: size in bytes, default \"12MiB\"",
         "  batch.max_rows: integer, default 4096",
         "  outputs[].extract_from: string, required",
     ] {
