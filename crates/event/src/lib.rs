@@ -32,7 +32,7 @@ pub use column::{ABSENT_FLOAT_BITS, ABSENT_INT, ABSENT_TAGS, Cell, Column, StrRe
 pub use fields::SetError;
 pub use float::{format_java_f64, java_f64};
 pub use id::RowId;
-pub use ndjson::{EncodeOptions, write_json_str, write_json_value};
+pub use ndjson::{EncodeOptions, JsonRows, write_json_str, write_json_value};
 pub use page::{Page, needs_escape};
 pub use path::{METADATA, Path, PathError, TIMESTAMP, VERSION};
 pub use row::{Row, RowView};

@@ -3,7 +3,9 @@
 //! Field names cost nothing per row: a schema carries a plan of literal fragments (`,"srcaddr":`), each written with
 //! its comma, and the first comma of an object is overwritten with its brace.
 
-use crate::{Batch, Cell, Column, Path, Value, format_java_f64, push_iso_millis};
+use crate::{
+    ABSENT_INT, Batch, Cell, Column, Path, StrRef, Value, format_iso_millis, format_java_f64, push_iso_millis,
+};
 
 /// What a document looks like beside its fields.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,9 +28,9 @@ const MAX_DEPTH: usize = 16;
 
 #[derive(Debug)]
 enum Step {
-    /// Writes a column's cell if it is present, behind `,"name":`.
+    /// Writes a column's cell if it is present, behind `,"name":"`, of which the last quote is for texts.
     Leaf { column: usize, fragment: Box<[u8]> },
-    /// Begins an object, behind `,"name":`.
+    /// Begins an object, behind `,"name":` (the fragment's last quote is left out).
     Open(Box<[u8]>),
     /// Ends an object; one without members was none and is taken back.
     Close,
@@ -53,7 +55,7 @@ impl Plan {
             let name = fields[first].names()[depth].clone();
             let mut fragment = vec![b','];
             write_json_str(&name, &mut fragment);
-            fragment.push(b':');
+            fragment.extend_from_slice(b":\"");
             let (mut group, rest): (Vec<usize>, Vec<usize>) =
                 members.iter().partition(|&&index| fields[index].names()[depth] == name);
             *members = rest;
@@ -69,26 +71,116 @@ impl Plan {
     }
 }
 
+/// Writes rows of one batch as JSON documents: what is the same for every row is looked up once.
+pub struct JsonRows<'a> {
+    batch: &'a Batch,
+    options: EncodeOptions,
+    plan: &'a Plan,
+    ops: Vec<Op<'a>>,
+    pages: Vec<(&'a [u8], bool)>,
+    /// A day's date as text, and the first and last instant for which it holds.
+    date: ([u8; 24], std::ops::Range<i64>),
+}
+
+/// A step with its column at hand. A fragment ends in the quote that begins a text.
+enum Op<'a> {
+    Str { cells: &'a [StrRef], fragment: &'a [u8] },
+    Int { cells: &'a [i64], fragment: &'a [u8] },
+    Time { cells: &'a [i64], fragment: &'a [u8] },
+    Other { column: usize, fragment: &'a [u8] },
+    Open(&'a [u8]),
+    Close,
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+// === impl Batch ===
+
 impl Batch {
-    /// Appends `row` as one JSON object without a newline.
-    pub fn write_json(&self, row: usize, options: EncodeOptions, out: &mut Vec<u8>) {
+    /// What writes rows of this batch as JSON.
+    pub fn json_rows(&self, options: EncodeOptions) -> JsonRows<'_> {
         let plan = self.schema().plan();
-        if plan.deep {
-            return self.write_deep(row, options, out);
+        let mut ops = Vec::with_capacity(plan.steps.len());
+        ops.extend(plan.steps.iter().filter_map(|step| op_of(step, self)));
+        JsonRows {
+            batch: self,
+            options,
+            plan,
+            ops,
+            pages: self.pages().iter().map(|page| (page.as_str().as_bytes(), page.is_clean())).collect(),
+            date: ([0; 24], 0..0),
+        }
+    }
+
+    /// Appends `row` as one JSON object without a newline. For many rows of a batch see [`Batch::json_rows`].
+    pub fn write_json(&self, row: usize, options: EncodeOptions, out: &mut Vec<u8>) {
+        self.json_rows(options).write(row, out);
+    }
+}
+
+// === impl JsonRows ===
+
+impl JsonRows<'_> {
+    /// Appends `row` as one JSON object without a newline.
+    pub fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        if self.plan.deep {
+            return self.write_deep(row, out);
         }
         let start = out.len();
         // Where each open object's fragment begins and where its members begin.
         let mut open = [(0, 0); MAX_DEPTH];
         let mut depth = 0;
-        for step in &plan.steps {
-            match step {
-                Step::Leaf { column, fragment } => self.write_leaf(*column, row, fragment, out),
-                Step::Open(fragment) => {
+        for op in &self.ops {
+            match op {
+                Op::Str { cells, fragment } => {
+                    let place = cells[row];
+                    let Some(&(page, clean)) = self.pages.get(place.page as usize) else { continue };
+                    let text = &page[place.offset as usize..(place.offset + place.len) as usize];
+                    out.extend_from_slice(fragment);
+                    if clean {
+                        out.extend_from_slice(text);
+                    } else {
+                        write_escaped(text, out);
+                    }
+                    out.push(b'"');
+                }
+                Op::Int { cells, fragment } => {
+                    let value = cells[row];
+                    if value != ABSENT_INT {
+                        out.extend_from_slice(fragment);
+                        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+                    }
+                }
+                Op::Time { cells, fragment } => {
+                    let millis = cells[row];
+                    if millis != ABSENT_INT {
+                        out.extend_from_slice(fragment);
+                        if !self.date.1.contains(&millis) {
+                            self.date = day_of(millis);
+                        }
+                        if self.date.1.is_empty() {
+                            push_iso_millis(millis, out);
+                        } else {
+                            let mut text = self.date.0;
+                            write_time_of_day(millis - self.date.1.start, &mut text);
+                            out.extend_from_slice(&text);
+                        }
+                        out.push(b'"');
+                    }
+                }
+                Op::Other { column, fragment } => {
+                    let cell = self.batch.cell(*column, row);
+                    if !cell.is_absent() {
+                        out.extend_from_slice(fragment);
+                        write_cell(cell, out);
+                    }
+                }
+                Op::Open(fragment) => {
                     open[depth] = (out.len(), out.len() + fragment.len());
                     out.extend_from_slice(fragment);
                     depth += 1;
                 }
-                Step::Close => {
+                Op::Close => {
                     depth -= 1;
                     let (before, members) = open[depth];
                     if out.len() == members {
@@ -100,7 +192,7 @@ impl Batch {
                 }
             }
         }
-        if options.version_field && !self.version_present(plan, row) {
+        if self.options.version_field && !self.version_present(row) {
             out.extend_from_slice(b",\"@version\":\"1\"");
         }
         if out.len() == start {
@@ -111,62 +203,66 @@ impl Batch {
         }
     }
 
-    fn write_deep(&self, row: usize, options: EncodeOptions, out: &mut Vec<u8>) {
-        let mut document = self.to_value(row);
+    fn write_deep(&self, row: usize, out: &mut Vec<u8>) {
+        let mut document = self.batch.to_value(row);
         if let Value::Object(map) = &mut document {
             map.shift_remove(crate::METADATA);
-            if options.version_field {
+            if self.options.version_field {
                 map.entry(crate::VERSION.into()).or_insert_with(|| Value::from("1"));
             }
         }
         write_json_value(&document, out);
     }
 
-    fn version_present(&self, plan: &Plan, row: usize) -> bool {
-        plan.has_version
-            && self
-                .schema()
-                .position_of(crate::VERSION)
-                .is_some_and(|index| self.column(index).is_present(row))
+    fn version_present(&self, row: usize) -> bool {
+        let version = || self.batch.schema().position_of(crate::VERSION);
+        self.plan.has_version && version().is_some_and(|index| self.batch.column(index).is_present(row))
     }
+}
 
-    #[inline]
-    fn write_leaf(&self, column: usize, row: usize, fragment: &[u8], out: &mut Vec<u8>) {
-        match self.column(column) {
-            Column::Str(cells) => {
-                let place = cells[row];
-                if place.is_absent() {
-                    return;
-                }
-                out.extend_from_slice(fragment);
-                let page = &self.pages()[place.page as usize];
-                let text = self.text(place);
-                if page.is_clean() {
-                    out.push(b'"');
-                    out.extend_from_slice(text.as_bytes());
-                    out.push(b'"');
-                } else {
-                    write_json_str(text, out);
-                }
-            }
-            Column::Int(cells) => {
-                let value = cells[row];
-                if value == crate::ABSENT_INT {
-                    return;
-                }
-                out.extend_from_slice(fragment);
-                out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-            }
-            _ => {
-                let cell = self.cell(column, row);
-                if cell.is_absent() {
-                    return;
-                }
-                out.extend_from_slice(fragment);
-                write_cell(cell, out);
-            }
-        }
+fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
+    Some(match step {
+        Step::Open(fragment) => Op::Open(without_quote(fragment)),
+        Step::Close => Op::Close,
+        Step::Leaf { column, fragment } => match batch.column(*column) {
+            Column::Absent => return None,
+            Column::Str(cells) => Op::Str { cells, fragment },
+            Column::Int(cells) => Op::Int { cells, fragment: without_quote(fragment) },
+            Column::Time(cells) => Op::Time { cells, fragment },
+            _ => Op::Other { column: *column, fragment: without_quote(fragment) },
+        },
+    })
+}
+
+fn without_quote(fragment: &[u8]) -> &[u8] {
+    &fragment[..fragment.len() - 1]
+}
+
+/// The date of an instant as the text of its midnight, and the instants of that day; an empty range for years that do
+/// not have four digits.
+fn day_of(millis: i64) -> ([u8; 24], std::ops::Range<i64>) {
+    let midnight = millis.div_euclid(DAY_MS) * DAY_MS;
+    let text = format_iso_millis(midnight);
+    match <[u8; 24]>::try_from(text.as_bytes()) {
+        Ok(text) => (text, midnight..midnight + DAY_MS),
+        Err(_) => ([0; 24], 0..0),
     }
+}
+
+/// Writes `HH:MM:SS.mmm` over the text of a midnight.
+fn write_time_of_day(since_midnight: i64, text: &mut [u8; 24]) {
+    let millis = since_midnight as u32;
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    let (minutes, second) = (seconds / 60, seconds % 60);
+    let mut pair = |at: usize, value: u32| {
+        text[at] = b'0' + (value / 10) as u8;
+        text[at + 1] = b'0' + (value % 10) as u8;
+    };
+    pair(11, minutes / 60);
+    pair(14, minutes % 60);
+    pair(17, second);
+    pair(20, millis / 10);
+    text[22] = b'0' + (millis % 10) as u8;
 }
 
 fn write_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
@@ -233,7 +329,13 @@ pub fn write_json_value(value: &Value, out: &mut Vec<u8>) {
 /// Appends a JSON string with its quotes. Only `"`, `\` and U+0000 to U+001F are escaped (Jackson's default).
 pub fn write_json_str(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text.as_bytes();
+    write_escaped(text.as_bytes(), out);
+    out.push(b'"');
+}
+
+/// Appends text with what must be escaped in a JSON string escaped.
+fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
     while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
@@ -254,5 +356,4 @@ pub fn write_json_str(text: &str, out: &mut Vec<u8>) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flowstone_core::event::EncodeOptions;
+use flowstone_core::event::{EncodeOptions, JsonRows};
 use flowstone_core::prelude::*;
 
 use crate::pretty::Pretty;
@@ -67,14 +67,13 @@ impl Console {
         Self { options, pretty: Pretty { colour } }
     }
 
-    fn write_row(&self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
-        let json = EncodeOptions { version_field: self.options.version_field };
+    fn write_row(&self, documents: &mut JsonRows<'_>, batch: &Batch, row: usize, out: &mut Vec<u8>) {
         match self.options.encoding {
-            Encoding::Json => batch.write_json(row, json, out),
-            Encoding::Pretty => self.pretty.write(batch, row, json, out),
+            Encoding::Json => documents.write(row, out),
+            Encoding::Pretty => self.pretty.write(batch, row, self.options.version_field, out),
             Encoding::Text => match batch.row(row).str("message") {
                 Some(message) => out.extend_from_slice(message.as_bytes()),
-                None => batch.write_json(row, json, out),
+                None => documents.write(row, out),
             },
         }
         out.push(b'\n');
@@ -88,10 +87,11 @@ impl Sink for Console {
             Target::Stdout => "standard output",
             Target::Stderr => "standard error",
         });
+        let mut documents = batch.json_rows(EncodeOptions { version_field: self.options.version_field });
         for row in batch.live_rows() {
             body.row(batch.id(row), key, |buffer| {
                 let start = buffer.len();
-                self.write_row(batch, row, buffer);
+                self.write_row(&mut documents, batch, row, buffer);
                 start
             });
         }

@@ -1,8 +1,6 @@
 //! A flow as one line of columns: when, who to whom, what, how much, and whether it was let through.
 
-use flowstone_core::event::{
-    Batch, Cell, Civil, EncodeOptions, RowView, Value, write_json_str, write_json_value,
-};
+use flowstone_core::event::{Batch, Cell, Civil, RowView, Value, write_json_str, write_json_value};
 
 /// Writes events for people.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +53,7 @@ const PLAIN_AGAIN: &str = "\x1b[0m";
 
 impl Pretty {
     /// Appends `row` without a newline at its end.
-    pub(crate) fn write(self, batch: &Batch, row: usize, json: EncodeOptions, out: &mut Vec<u8>) {
+    pub(crate) fn write(self, batch: &Batch, row: usize, version_field: bool, out: &mut Vec<u8>) {
         let event = batch.row(row);
         for names in [PLAIN, ECS] {
             if let (Some(source), Some(target)) = (event.str(names.source), event.str(names.target)) {
@@ -65,7 +63,7 @@ impl Pretty {
         let mut document = event.to_value();
         if let Value::Object(fields) = &mut document {
             fields.shift_remove("@metadata");
-            if json.version_field {
+            if version_field {
                 fields.entry("@version".into()).or_insert_with(|| Value::from("1"));
             }
         }
@@ -217,7 +215,7 @@ mod tests {
             batch.row_mut(0).set(name, value.clone()).unwrap();
         }
         let mut out = Vec::new();
-        Pretty { colour }.write(&batch, 0, EncodeOptions::default(), &mut out);
+        Pretty { colour }.write(&batch, 0, false, &mut out);
         String::from_utf8(out).unwrap()
     }
 
