@@ -193,6 +193,12 @@ impl Vpcflow {
 }
 
 impl Transform for Vpcflow {
+    /// A format without the field that `timestamp` names dates nothing, but AWS's own formats all have it, and a
+    /// header line may bring one that has.
+    fn dates(&self) -> bool {
+        self.settings.timestamp != TimestampFrom::None
+    }
+
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
         let active = batch.active_set();
         if active.count() == 0 {
