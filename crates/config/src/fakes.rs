@@ -111,6 +111,9 @@ options! {
 struct Split(SplitOptions);
 
 impl Transform for Split {
+    fn rejects(&self) -> bool {
+        false
+    }
     fn outputs(&self) -> Vec<String> {
         self.0.outputs.clone()
     }

@@ -81,7 +81,8 @@ pub(crate) fn resolve(
         None if kind == Kind::Sink => {
             return refuse(format!("sink `{name}` gives no events on"), &expected, None);
         }
-        None if named.is_empty() => Output::Default,
+        // With a `when`, the events that it leaves out go on by the default output.
+        None if named.is_empty() || component.when.is_some() => Output::Default,
         None => return refuse(format!("{kind} `{name}` has several outputs"), &expected, None),
         Some(output) => match named.iter().position(|known| known == output) {
             Some(number) => Output::Named(number),
@@ -177,7 +178,7 @@ fn check_unread(components: &[Component], links: &[Link], data_dir: &Path, diagn
     for (number, component) in components.iter().enumerate() {
         let is_read =
             |output: &Output| links.iter().any(|link| link.from == number && link.port.output == *output);
-        if !is_read(&Output::Rejected) {
+        if !is_read(&Output::Rejected) && may_reject(component) && !reads_only_rejected(number, links) {
             unread_rejected.push(component);
         }
         // What was not built has told so; whether its outputs are read says nothing.
@@ -186,7 +187,7 @@ fn check_unread(components: &[Component], links: &[Link], data_dir: &Path, diagn
         }
         let (kind, name) = (component.kind, &component.name);
         let named = component.outputs.as_deref().unwrap_or_default();
-        if named.is_empty() && !is_read(&Output::Default) {
+        if (named.is_empty() || component.when.is_some()) && !is_read(&Output::Default) {
             diagnostics.push(
                 Diagnostic::error(
                     "unread-output",
@@ -259,12 +260,28 @@ fn check_claims(components: &[Component], diagnostics: &mut Diagnostics) {
     }
 }
 
+fn may_reject(component: &Component) -> bool {
+    match &component.built {
+        Some(BuiltComponent::Source(source)) => source.rejects(),
+        Some(BuiltComponent::Transform(transform)) => transform.rejects(),
+        Some(BuiltComponent::Sink(sink)) => sink.rejects(),
+        None => false,
+    }
+}
+
+/// Whether a component is where dead letters end: if it rejects one itself, the file in the data folder is the place
+/// for it, and nothing to warn about.
+fn reads_only_rejected(number: usize, links: &[Link]) -> bool {
+    let mut read = links.iter().filter(|link| link.reader == number).peekable();
+    read.peek().is_some() && read.all(|link| link.port.output == Output::Rejected)
+}
+
 /// What can be written in `inputs` for a component.
 fn output_names(component: &Component) -> Vec<String> {
     let name = &component.name;
     let named = component.outputs.as_deref().unwrap_or_default();
     let mut names: Vec<String> = named.iter().map(|output| format!("{name}.{output}")).collect();
-    if component.kind != Kind::Sink && names.is_empty() {
+    if component.kind != Kind::Sink && (names.is_empty() || component.when.is_some()) {
         names.push(name.to_string());
     }
     if !named.is_empty() && !named.iter().any(|output| output == UNMATCHED) {

@@ -713,7 +713,7 @@ macro_rules! options {
             }
 
             fn show(&self) -> String {
-                let shown = [$(($crate::OptionSpec::plain_name(stringify!($field)), $crate::OptionType::show(&self.$field)),)*];
+                let shown: Vec<(&str, String)> = vec![$(($crate::OptionSpec::plain_name(stringify!($field)), $crate::OptionType::show(&self.$field)),)*];
                 let set = shown.iter().filter(|(_, value)| !value.is_empty());
                 let set: Vec<String> = set.map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("{{ {} }}", set.join(", "))

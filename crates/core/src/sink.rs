@@ -40,6 +40,11 @@ pub trait Sink: Send + Sync {
         Vec::new()
     }
 
+    /// Whether it may ever reject an event. Where it may, a `rejected` port that nobody reads is warned about.
+    fn rejects(&self) -> bool {
+        true
+    }
+
     /// Can its server be reached (`validate --connect`)? The error says what is missing and what to do.
     async fn probe(&self) -> Result<(), String> {
         Ok(())

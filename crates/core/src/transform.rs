@@ -23,6 +23,11 @@ pub trait Transform: Send {
         false
     }
 
+    /// Whether it may ever reject an event. Where it may, a `rejected` port that nobody reads is warned about.
+    fn rejects(&self) -> bool {
+        true
+    }
+
     /// A copy for another worker thread.
     fn fork(&self) -> Box<dyn Transform>;
 }

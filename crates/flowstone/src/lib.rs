@@ -55,9 +55,9 @@ pub fn install_crypto() {
 /// # Errors
 /// Everything that is wrong with it, as people read it.
 pub fn load_topology(path: &Path) -> Result<config::Topology, String> {
-    let loaded = loading::Configuration::new(&[path.to_owned()], None)
-        .and_then(|configuration| Ok(configuration.load()));
-    let loaded = loaded.map_err(|error| error.to_string())?;
+    let configuration =
+        loading::Configuration::new(&[path.to_owned()], None).map_err(|error| error.to_string())?;
+    let loaded = configuration.load();
     let rendered = loaded.render(false);
     loaded.topology.ok_or(rendered)
 }

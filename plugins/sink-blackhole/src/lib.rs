@@ -24,6 +24,10 @@ impl Sink for Blackhole {
         }
     }
 
+    fn rejects(&self) -> bool {
+        false
+    }
+
     async fn send(&self, _request: &Request) -> Verdicts {
         Verdicts::All(Verdict::Delivered)
     }

@@ -33,6 +33,7 @@ impl Encoder {
     /// Writes every live row of the batch.
     pub(crate) fn encode(&self, batch: &Batch, body: &mut Body) {
         let mut indices = Destinations::new(&self.index, batch);
+        let mut documents = batch.json_rows(self.document);
         for row in batch.live_rows() {
             let target = match indices.of(row, |name| self.target(name, body)) {
                 Some(Ok(target)) => target,
@@ -54,7 +55,7 @@ impl Encoder {
                     out.extend_from_slice(b"\"}}\n");
                 }
                 let document = out.len();
-                batch.write_json(row, self.document, out);
+                documents.write(row, out);
                 out.push(b'\n');
                 document
             });
@@ -68,7 +69,8 @@ impl Encoder {
         // A name that passed the check holds nothing that JSON escapes.
         let action = match self.id {
             IdMode::Deterministic => format!("{{\"create\":{{\"_index\":\"{name}\",\"_id\":\""),
-            IdMode::Auto => format!("{{\"create\":{{\"_index\":\"{name}\"}}}}\n"),
+            // Not `create`: Elasticsearch 6 wants an id for that.
+            IdMode::Auto => format!("{{\"index\":{{\"_index\":\"{name}\"}}}}\n"),
         };
         Ok(Target { key: body.key(name), action: action.into_bytes() })
     }
@@ -126,7 +128,7 @@ mod tests {
     fn automatic_ids_leave_the_id_to_the_server() {
         let encoder = Encoder::new(Template::parse("flow").unwrap(), IdMode::Auto, true);
         let (body, _) = encode(&encoder, &batch(vec![0]));
-        let expect = "{\"create\":{\"_index\":\"flow\"}}\n{\"@timestamp\":\"1970-01-01T00:00:00.000Z\",\"@version\":\"1\"}\n";
+        let expect = "{\"index\":{\"_index\":\"flow\"}}\n{\"@timestamp\":\"1970-01-01T00:00:00.000Z\",\"@version\":\"1\"}\n";
         assert_eq!(std::str::from_utf8(body.finish(Into::into).bytes()).unwrap(), expect);
     }
 

@@ -276,20 +276,10 @@ fn tls(
     }
     match (&options.client_cert, &options.client_key) {
         (None, None) => {}
-        (Some(cert), Some(key)) => {
-            let pem = read_pem(cert).map_err(|why| unreadable("tls.client_cert", cert, &why)).and_then(
-                |mut pem| {
-                    pem.push(b'\n');
-                    pem.extend(read_pem(key).map_err(|why| unreadable("tls.client_key", key, &why))?);
-                    Identity::from_pem(&pem)
-                        .map_err(|error| unreadable("tls.client_key", key, &chain(&error)))
-                },
-            );
-            match pem {
-                Ok(identity) => http = http.identity(identity),
-                Err(error) => errors.push(error),
-            }
-        }
+        (Some(cert), Some(key)) => match identity(cert, key) {
+            Ok(identity) => http = http.identity(identity),
+            Err((option, path, why)) => errors.push(unreadable(option, path, &why)),
+        },
         (cert, _) => {
             let (there, missing) =
                 if cert.is_some() { ("client_cert", "client_key") } else { ("client_key", "client_cert") };
@@ -299,6 +289,14 @@ fn tls(
         }
     }
     http
+}
+
+/// Certificate and key as one; the error names the option and the file.
+fn identity<'a>(cert: &'a Path, key: &'a Path) -> Result<Identity, (&'static str, &'a Path, String)> {
+    let mut pem = read_pem(cert).map_err(|why| ("tls.client_cert", cert, why))?;
+    pem.push(b'\n');
+    pem.extend(read_pem(key).map_err(|why| ("tls.client_key", key, why))?);
+    Identity::from_pem(&pem).map_err(|error| ("tls.client_key", key, chain(&error)))
 }
 
 fn read_pem(path: &Path) -> Result<Vec<u8>, String> {

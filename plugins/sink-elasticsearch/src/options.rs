@@ -24,7 +24,8 @@ options! {
         pub index: Template,
         /// The document id. `"deterministic"` derives it from the record's identity, so that a record that is read
         /// or sent again is recognised (409) and not stored twice. `"auto"` lets the server choose: indexing is some
-        /// 10 to 20 % faster, and every retry of a request whose reply was lost stores its events again.
+        /// 10 to 20 % faster, every retry of a request whose reply was lost stores its events again, and data streams
+        /// are out of reach.
         pub id: IdMode = IdMode::Deterministic,
         /// The user of basic authentication.
         pub user: Option<String> = None,

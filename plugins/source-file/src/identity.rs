@@ -42,6 +42,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::header::flow_log_format;
+use crate::reader::Beginning;
 
 /// The head of a file: this many bytes.
 pub(crate) const HEAD_BYTES: usize = 4096;
@@ -136,11 +137,7 @@ impl Head {
     /// The head of a file that begins with `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(HEAD_BYTES)];
-        Self {
-            len: bytes.len(),
-            hash: xxh3_64(bytes),
-            prefix: bytes[..bytes.len().min(PREFIX_BYTES)].into(),
-        }
+        Self { len: bytes.len(), hash: xxh3_64(bytes), prefix: bytes[..bytes.len().min(PREFIX_BYTES)].into() }
     }
 
     /// A head of which only the hash is known.
@@ -148,18 +145,28 @@ impl Head {
         Self { len, hash, prefix: Box::default() }
     }
 
-    /// Whether a file that begins with `bytes` (its first 4 KiB, or all of it) begins with this head.
-    pub(crate) fn begins(&self, bytes: &[u8]) -> bool {
-        bytes.get(..self.len).is_some_and(|bytes| xxh3_64(bytes) == self.hash)
+    /// Whether a file with this beginning begins with this head.
+    pub(crate) fn begins(&self, beginning: &Beginning) -> bool {
+        // The hash of the whole beginning is there already; most files have heads of the same length.
+        match beginning.bytes.get(..self.len) {
+            Some(_) if self.len == beginning.head.len => self.hash == beginning.head.hash,
+            Some(bytes) => bytes.starts_with(&self.prefix) && xxh3_64(bytes) == self.hash,
+            None => false,
+        }
     }
 
-    /// Whether one of the two, this head and a file that begins with `bytes`, may be the beginning of the other.
-    pub(crate) fn agrees(&self, bytes: &[u8]) -> bool {
-        if bytes.len() >= self.len {
-            return self.begins(bytes);
+    /// Whether one of the two, this head and a file with this beginning, may be the beginning of the other.
+    pub(crate) fn agrees(&self, beginning: &Beginning) -> bool {
+        if beginning.head.len >= self.len {
+            return self.begins(beginning);
         }
-        let compared = self.prefix.len().min(bytes.len());
-        self.prefix[..compared] == bytes[..compared]
+        let compared = self.prefix.len().min(beginning.head.len);
+        self.prefix[..compared] == beginning.bytes[..compared]
+    }
+
+    /// Whether both are the same bytes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.len, self.hash) == (other.len, other.hash)
     }
 }
 
@@ -198,6 +205,7 @@ pub(crate) fn digest_line(digest: u64, id: RowId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listing::Stat;
 
     #[test]
     fn a_file_is_born_with_its_first_record_and_growth_does_not_change_it() {
@@ -235,17 +243,28 @@ mod tests {
         }
     }
 
+    fn beginning(bytes: &[u8]) -> Beginning {
+        let bytes = bytes[..bytes.len().min(HEAD_BYTES)].to_vec();
+        let stat = Stat { dev: 0, ino: 0, size: 0, modified: 0, born: None };
+        Beginning { head: Head::of(&bytes), bytes, whole: false, gzip: false, stat }
+    }
+
     #[test]
     fn a_head_is_compared_as_a_prefix() {
         let content: Vec<u8> = (0..10_000_u32).map(|byte| (byte % 251) as u8).collect();
         let head = Head::of(&content[..1000]);
-        assert!(head.begins(&content) && head.begins(&content[..1000]) && !head.begins(&content[..999]));
-        assert!(head.agrees(&content[..999]) && head.agrees(&content[..10]) && head.agrees(b""));
+        for (length, begins) in [(10_000, true), (1000, true), (999, false), (10, false), (0, false)] {
+            assert_eq!(head.begins(&beginning(&content[..length])), begins, "{length}");
+            assert!(head.agrees(&beginning(&content[..length])), "{length}");
+        }
         let mut other = content.clone();
         other[10] += 1;
-        assert!(!head.begins(&other) && !head.agrees(&other) && !head.agrees(&other[..20]));
+        for length in [10_000, 1000, 20] {
+            assert!(!head.begins(&beginning(&other[..length])), "{length}");
+            assert!(!head.agrees(&beginning(&other[..length])), "{length}");
+        }
         assert_eq!(Head::of(&content).len, HEAD_BYTES);
-        assert!(Head::from_hash(head.len, head.hash).begins(&content));
+        assert!(Head::from_hash(head.len, head.hash).begins(&beginning(&content)));
     }
 
     #[test]

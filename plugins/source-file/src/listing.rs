@@ -52,7 +52,8 @@ impl Listing {
     pub(crate) fn new(paths: &[String], exclude: &[String]) -> Result<Self, Vec<BuildError>> {
         let mut errors = Vec::new();
         if paths.is_empty() {
-            let error = BuildError::option("paths", "no path is given").label("expected at least one path or glob");
+            let error =
+                BuildError::option("paths", "no path is given").label("expected at least one path or glob");
             errors.push(error.help("for example `paths = [\"/var/log/flow/*.log\"]`"));
         }
         let mut check = |option: &str, patterns: &[String]| -> Vec<Pattern> {
@@ -60,7 +61,8 @@ impl Listing {
             for (index, pattern) in patterns.iter().enumerate() {
                 match Pattern::new(pattern) {
                     Ok(_) if pattern.is_empty() => {
-                        errors.push(BuildError::option(option, "an empty path names no file").at_index(index));
+                        errors
+                            .push(BuildError::option(option, "an empty path names no file").at_index(index));
                     }
                     Ok(pattern) => read.push(pattern),
                     Err(error) => errors.push(
@@ -88,7 +90,7 @@ impl Listing {
                 let path = match path {
                     Ok(path) => path,
                     Err(error) => {
-                        listed.errors.push((error.path().to_owned(), error.into_error()));
+                        listed.errors.push((error.path().to_owned(), error.into()));
                         continue;
                     }
                 };
@@ -131,7 +133,8 @@ impl Listing {
     fn excludes(&self, path: &Path) -> bool {
         self.exclude.iter().any(|pattern| {
             let name = path.file_name().map(Path::new);
-            let of_name = !pattern.as_str().contains('/') && name.is_some_and(|name| pattern.matches_path(name));
+            let of_name =
+                !pattern.as_str().contains('/') && name.is_some_and(|name| pattern.matches_path(name));
             of_name || pattern.matches_path(path)
         })
     }
@@ -172,7 +175,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("sub/dir.log")).unwrap();
-        for (age, name) in ["b.log", "a.log", "sub/c.log", "a.log.gz", "old.log", "other.txt"].iter().enumerate() {
+        for (age, name) in
+            ["b.log", "a.log", "sub/c.log", "a.log.gz", "old.log", "other.txt"].iter().enumerate()
+        {
             let file = fs::File::create(at(name)).unwrap();
             file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(1000 + age as u64)).unwrap();
         }
@@ -186,8 +191,11 @@ mod tests {
         )
         .unwrap();
         let listed = listing.list();
-        let names: Vec<&str> =
-            listed.files.iter().map(|found| found.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        let names: Vec<&str> = listed
+            .files
+            .iter()
+            .map(|found| found.path.strip_prefix(root).unwrap().to_str().unwrap())
+            .collect();
         assert_eq!(names, ["b.log", "a.log", "sub/c.log"]);
         assert!(listed.errors.is_empty());
         assert_eq!(listing.literal_paths().collect::<Vec<_>>(), [at("a.log")]);

@@ -47,6 +47,10 @@ impl Transform for Filter {
         }
     }
 
+    fn rejects(&self) -> bool {
+        false
+    }
+
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(self.clone())
     }

@@ -84,6 +84,10 @@ impl Transform for Route {
         }
     }
 
+    fn rejects(&self) -> bool {
+        false
+    }
+
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(self.clone())
     }

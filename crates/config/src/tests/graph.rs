@@ -177,16 +177,33 @@ fn an_index_named_by_the_day_of_reading_is_warned_about() {
 
 #[test]
 fn unread_rejected_ports_are_one_warning_that_says_where_their_events_go() {
-    let loaded = load_texts(&[("x.toml", SOUND)]);
+    let loaded = load_texts(&[("x.toml", &SOUND.replace("\"in.rejected\", \"out.rejected\"", "\"in\""))]);
     assert_eq!(
         loaded.render(false),
-        r#"warning[unread-rejected]: nothing reads `dead.rejected`
-  --> x.toml:10:8
-10 | [sinks.dead]
-   |        ^^^^ rejected events go to ./flowstone-data/rejected/NAME.ndjson
-   = help: read them in a sink of their own: `inputs = ["NAME.rejected"]`
+        r#"warning[unread-rejected]: nothing reads `in.rejected`, `out.rejected`, `dead.rejected`
+ --> x.toml:2:10
+2 | [sources.in]
+  |          ^^ rejected events go to ./flowstone-data/rejected/NAME.ndjson
+  = help: read them in a sink of their own: `inputs = ["NAME.rejected"]`
 
 1 warning
 "#
     );
+    // A sink of dead letters is where they end, and `split` says that it never rejects.
+    let split = "[transforms.by]\ntype = 'split'\ninputs = ['in']\noutputs = ['a', '_unmatched']\n\
+                 [sinks.more]\ntype = 'store'\ninputs = ['by.a', 'by._unmatched']\n";
+    let sound = SOUND.replace("\"out.rejected\"]", "\"out.rejected\", \"more.rejected\"]");
+    assert_eq!(load_texts(&[("x.toml", &format!("{sound}{split}"))]).render(false), "");
+}
+
+#[test]
+fn what_a_when_leaves_out_of_a_transform_with_named_outputs_must_be_read() {
+    let text = |inputs: &str| {
+        format!(
+            "{SOUND}[transforms.by]\ntype = 'split'\ninputs = ['in']\noutputs = ['a', '_unmatched']\nwhen = '[a] == 1'\n\
+             [sinks.more]\ntype = 'store'\ninputs = [{inputs}]\n"
+        )
+    };
+    codes(&text("'by', 'by.a', 'by._unmatched'"), &[]);
+    codes(&text("'by.a', 'by._unmatched'"), &["unread-output"]);
 }

@@ -1,0 +1,354 @@
+//! The state file: how far each file is delivered, and by what it is recognised. JSON, one file a line, so that a
+//! person can read it; replaced as a whole ([`StateDir::save`]).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use flowstone_core::event::{Map, Value, write_json_value};
+use flowstone_core::{StateDir, parse_json};
+
+use crate::identity::{FileId, Head, Mark};
+use crate::listing::Stat;
+
+/// The name of the file in the component's state folder.
+const FILE_NAME: &str = "files.json";
+
+/// What this program writes; another number is another program's.
+const VERSION: i64 = 1;
+
+/// What is kept of one file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) id: FileId,
+    /// Where it was seen last.
+    pub(crate) path: PathBuf,
+    /// How it was seen last.
+    pub(crate) stat: Stat,
+    pub(crate) head: Head,
+    /// Where reading began; not 0 with `read_from = "end"`.
+    pub(crate) start: u64,
+    /// Up to where everything is delivered.
+    pub(crate) committed: Mark,
+    /// Offsets at which an unfinished line was taken as a line because the file seemed to end there.
+    pub(crate) torn: Vec<u64>,
+    /// Whether the file there is compressed; offsets are those of the uncompressed stream.
+    pub(crate) gzip: bool,
+    /// The compressed file, as it was seen last, is delivered to its end.
+    pub(crate) complete: bool,
+    /// When the file was there last, in milliseconds since the epoch.
+    pub(crate) seen: i64,
+}
+
+/// Gives out identities, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Identities {
+    /// Generations below this may have belonged to files that are forgotten.
+    floor: u64,
+    births: HashMap<u128, Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    /// One more than the highest generation of the files that are kept.
+    next: u64,
+    kept: usize,
+}
+
+// === impl Identities ===
+
+impl Identities {
+    /// The identity of a new file with this birth hash.
+    pub(crate) fn new_id(&mut self, birth: u128) -> FileId {
+        let next = self.births.get(&birth).map_or(0, |generations| generations.next);
+        let id = FileId { birth, generation: next.max(self.floor) };
+        self.keep(id);
+        id
+    }
+
+    /// Takes note of a file that the state knows.
+    pub(crate) fn keep(&mut self, id: FileId) {
+        let generations = self.births.entry(id.birth).or_default();
+        generations.next = generations.next.max(id.generation + 1);
+        generations.kept += 1;
+    }
+
+    /// Forgets a file. The floor rises above its generation, so that its identity never comes back.
+    pub(crate) fn forget(&mut self, id: FileId) {
+        self.floor = self.floor.max(id.generation + 1);
+        if let Some(generations) = self.births.get_mut(&id.birth) {
+            generations.kept -= 1;
+            if generations.kept == 0 {
+                self.births.remove(&id.birth);
+            }
+        }
+    }
+}
+
+// === state file ===
+
+/// Reads the state; `None` if there is none yet. The error says what to do.
+pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>, String> {
+    let path = state.path().join(FILE_NAME);
+    let what_to_do = "or move it away to read all files from their beginning";
+    let Some(mut text) =
+        state.load(FILE_NAME).map_err(|error| format!("cannot read {}: {error}", path.display()))?
+    else {
+        return Ok(None);
+    };
+    let content = parse_json(&mut text)
+        .map_err(|error| format!("{} is damaged ({error}); restore it {what_to_do}", path.display()))?;
+    let fields = Fields::of(&content);
+    match fields.and_then(|fields| fields.int("version")) {
+        Some(VERSION) => {}
+        version => {
+            let found = version.map_or("none".to_owned(), |version| version.to_string());
+            return Err(format!(
+                "{} has state version {found}, this flowstone knows version {VERSION}; use the flowstone that wrote it {what_to_do}",
+                path.display()
+            ));
+        }
+    }
+    let read = || -> Option<(Identities, Vec<Record>)> {
+        let fields = fields?;
+        let mut identities = Identities { floor: fields.unsigned("floor")?, ..Identities::default() };
+        let Value::Array(files) = fields.0.get("files")? else { return None };
+        let records: Vec<Record> = files.iter().map(Record::from_value).collect::<Option<_>>()?;
+        records.iter().for_each(|record| identities.keep(record.id));
+        Some((identities, records))
+    };
+    match read() {
+        Some(read) => Ok(Some(read)),
+        None => Err(format!(
+            "{} is damaged (a field is missing or of another type); restore it {what_to_do}",
+            path.display()
+        )),
+    }
+}
+
+/// Writes the state.
+pub(crate) fn save<'a>(
+    state: &StateDir,
+    identities: &Identities,
+    records: impl Iterator<Item = Record> + 'a,
+) -> Result<(), String> {
+    let mut text = format!("{{\"version\":{VERSION},\"floor\":{},\"files\":[", identities.floor).into_bytes();
+    for (index, record) in records.enumerate() {
+        text.extend_from_slice(if index == 0 { b"\n" } else { b",\n" });
+        write_json_value(&record.to_value(), &mut text);
+    }
+    text.extend_from_slice(b"\n]}\n");
+    state.save(FILE_NAME, &text).map_err(|error| {
+        let path = state.path().join(FILE_NAME);
+        format!("cannot write {}: {error}; give flowstone the right to write there, or room", path.display())
+    })
+}
+
+// === impl Record ===
+
+impl Record {
+    fn to_value(&self) -> Value {
+        let hash = |hash: u64| Value::from(format!("{hash:016x}"));
+        let hashed = |bytes: usize, of: u64| object([("bytes", number(bytes as u64)), ("hash", hash(of))]);
+        let mut fields = vec![
+            ("id", Value::from(&*self.id.key())),
+            ("path", Value::from(self.path.to_string_lossy().into_owned())),
+            ("offset", number(self.committed.offset)),
+            ("start", number(self.start)),
+            ("digest", hash(self.committed.digest)),
+            ("before", hashed(self.committed.anchor_len, self.committed.anchor)),
+            ("head", hashed(self.head.len, self.head.hash)),
+            ("device", number(self.stat.dev)),
+            ("inode", number(self.stat.ino)),
+            ("size", number(self.stat.size)),
+            ("modified", Value::Int(self.stat.modified)),
+        ];
+        fields.extend(self.stat.born.map(|born| ("born", Value::Int(born))));
+        if !self.torn.is_empty() {
+            fields.push(("torn", Value::Array(self.torn.iter().map(|offset| number(*offset)).collect())));
+        }
+        fields.push(("gzip", Value::Bool(self.gzip)));
+        fields.push(("complete", Value::Bool(self.complete)));
+        fields.push(("seen", Value::Int(self.seen)));
+        object(fields)
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let fields = Fields::of(value)?;
+        let hashed = |name: &str| -> Option<(usize, u64)> {
+            let fields = Fields::of(fields.0.get(name)?)?;
+            Some((usize::try_from(fields.unsigned("bytes")?).ok()?, fields.hash("hash")?))
+        };
+        let (head_len, head_hash) = hashed("head")?;
+        let (anchor_len, anchor) = hashed("before")?;
+        Some(Self {
+            id: FileId::from_key(fields.text("id")?)?,
+            path: fields.text("path")?.into(),
+            stat: Stat {
+                dev: fields.unsigned("device")?,
+                ino: fields.unsigned("inode")?,
+                size: fields.unsigned("size")?,
+                modified: fields.int("modified")?,
+                born: fields.int("born"),
+            },
+            head: Head::from_hash(head_len, head_hash),
+            start: fields.unsigned("start")?,
+            committed: Mark {
+                offset: fields.unsigned("offset")?,
+                digest: fields.hash("digest")?,
+                anchor_len,
+                anchor,
+            },
+            torn: match fields.0.get("torn") {
+                Some(Value::Array(offsets)) => offsets.iter().map(unsigned).collect::<Option<_>>()?,
+                Some(_) => return None,
+                None => Vec::new(),
+            },
+            gzip: fields.truth("gzip")?,
+            complete: fields.truth("complete")?,
+            seen: fields.int("seen")?,
+        })
+    }
+}
+
+fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
+
+fn number(number: u64) -> Value {
+    match i64::try_from(number) {
+        Ok(number) => Value::Int(number),
+        Err(_) => Value::BigInt(number.to_string().into()),
+    }
+}
+
+fn unsigned(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BigInt(digits) => digits.parse().ok(),
+        _ => None,
+    }
+}
+
+/// An object's members by their types.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a Map);
+
+impl<'a> Fields<'a> {
+    fn of(value: &'a Value) -> Option<Self> {
+        match value {
+            Value::Object(map) => Some(Self(map)),
+            _ => None,
+        }
+    }
+
+    fn int(self, name: &str) -> Option<i64> {
+        match self.0.get(name)? {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn unsigned(self, name: &str) -> Option<u64> {
+        unsigned(self.0.get(name)?)
+    }
+
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0.get(name)?.as_str()
+    }
+
+    fn truth(self, name: &str) -> Option<bool> {
+        match self.0.get(name)? {
+            Value::Bool(truth) => Some(*truth),
+            _ => None,
+        }
+    }
+
+    fn hash(self, name: &str) -> Option<u64> {
+        u64::from_str_radix(self.text(name)?, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(birth: u128, generation: u64) -> Record {
+        Record {
+            id: FileId { birth, generation },
+            path: "/var/log/a \"b\".log".into(),
+            stat: Stat { dev: u64::MAX, ino: 12, size: 34, modified: -5, born: Some(6) },
+            head: Head::from_hash(17, u64::MAX),
+            start: 3,
+            committed: Mark { offset: 30, digest: 0xfedc_ba98_7654_3210, anchor_len: 27, anchor: 1 },
+            torn: vec![5, 30],
+            gzip: true,
+            complete: false,
+            seen: 1_700_000_000_000,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path().join("source/in"));
+        assert!(load(&state).unwrap().is_none());
+        let mut second = record(8, 2);
+        second.stat.born = None;
+        second.torn.clear();
+        let records = [record(7, 0), second];
+        save(&state, &Identities { floor: 2, ..Identities::default() }, records.iter().cloned()).unwrap();
+        let (mut identities, loaded) = load(&state).unwrap().unwrap();
+        assert_eq!(loaded, records);
+        assert_eq!(identities.floor, 2);
+        assert_eq!(identities.new_id(8).generation, 3);
+        let text = std::fs::read_to_string(state.path().join(FILE_NAME)).unwrap();
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_state_file_that_cannot_be_understood_is_an_error_that_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path().to_owned());
+        for (content, expect) in [
+            ("{", "is damaged"),
+            ("[]", "has state version none, this flowstone knows version 1"),
+            (r#"{"version":2}"#, "has state version 2"),
+            (r#"{"version":1}"#, "is damaged (a field is missing or of another type)"),
+            (r#"{"version":1,"floor":0,"files":[{"id":"x"}]}"#, "is damaged (a field is missing"),
+        ] {
+            state.save(FILE_NAME, content.as_bytes()).unwrap();
+            let error = load(&state).unwrap_err();
+            assert!(error.contains(expect) && error.contains("move it away"), "{content}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_given_out_once_even_if_its_file_was_forgotten() {
+        let mut identities = Identities::default();
+        let mut given = std::collections::HashSet::new();
+        let mut kept: Vec<FileId> = Vec::new();
+        for step in 0..1000_usize {
+            // Three beginnings in turn; most files are forgotten again, in an order of their own.
+            let id = identities.new_id((step % 3) as u128);
+            assert!(given.insert(id), "{id:?} came back");
+            kept.push(id);
+            if step % 5 != 0 {
+                identities.forget(kept.swap_remove(step * 7 % kept.len()));
+            }
+            // A restart knows no more than the state does.
+            if step % 50 == 0 {
+                let floor = identities.floor;
+                identities = Identities { floor, ..Identities::default() };
+                kept.iter().for_each(|id| identities.keep(*id));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_file_of_each_beginning_has_generation_0_whatever_else_is_known() {
+        let mut identities = Identities::default();
+        assert_eq!(identities.new_id(1).generation, 0);
+        assert_eq!(identities.new_id(1).generation, 1);
+        assert_eq!(identities.new_id(2).generation, 0);
+    }
+}
