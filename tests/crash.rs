@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use flowstone_testkit::chaos::{ChaosProxy, Fault, Rule};
 use flowstone_testkit::servers::{self, Installed, Node};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use support::{Flowstone, expected_document, flow_lines, free_port, index_of, metric};
 
 const LINES: usize = 200_000;

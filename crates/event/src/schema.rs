@@ -1,6 +1,6 @@
 //! The names of a batch's fields, shared by all batches that have the same ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use foldhash::fast::RandomState;
@@ -16,14 +16,24 @@ pub struct Schema {
     plan: OnceLock<Plan>,
 }
 
-type Interner = HashMap<Vec<Path>, Weak<Schema>, RandomState>;
+#[derive(Default)]
+struct Interner {
+    known: HashMap<Vec<Path>, Weak<Schema>, RandomState>,
+    /// Kept although nobody may hold them at this moment: a topology makes the same few schemas for each batch, and
+    /// without this each batch made them and their plans anew (60 of 275 allocations a batch).
+    recent: VecDeque<Arc<Schema>>,
+}
+
+/// A topology has a schema or two for each transform; documents with arbitrary keys push one another out.
+const KEPT: usize = 64;
+
 static INTERNER: LazyLock<Mutex<Interner>> = LazyLock::new(Mutex::default);
 
 impl Schema {
     /// The schema of these fields, which must differ from one another; a repeated path is dropped.
     pub fn of(mut fields: Vec<Path>) -> Arc<Self> {
         let mut interner = INTERNER.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = interner.get(&fields).and_then(Weak::upgrade) {
+        if let Some(known) = interner.known.get(&fields).and_then(Weak::upgrade) {
             return known;
         }
         let mut index = HashMap::with_capacity_and_hasher(fields.len(), RandomState::default());
@@ -37,10 +47,14 @@ impl Schema {
         });
         let schema = Arc::new(Self { fields: fields.clone(), index, plan: OnceLock::new() });
         // Documents with arbitrary keys make schemas without end; forget those that nobody holds any more.
-        if interner.len() >= 1024 {
-            interner.retain(|_, schema| schema.strong_count() > 0);
+        if interner.known.len() >= 1024 {
+            interner.known.retain(|_, schema| schema.strong_count() > 0);
         }
-        interner.insert(fields, Arc::downgrade(&schema));
+        interner.known.insert(fields, Arc::downgrade(&schema));
+        if interner.recent.len() >= KEPT {
+            interner.recent.pop_front();
+        }
+        interner.recent.push_back(Arc::clone(&schema));
         schema
     }
 

@@ -42,7 +42,7 @@ options! {
     pub struct ConsoleOptions {
         /// How an event is written: `json` for pipes, `pretty` for people, `text` for the message alone.
         encoding: Encoding = Encoding::Json,
-        /// Where to.
+        /// Where events are written to: `stdout`, or `stderr` where standard output is taken.
         target: Target = Target::Stdout,
         /// Whether documents carry `"@version": "1"`, as Logstash's do.
         version_field: bool = false,
