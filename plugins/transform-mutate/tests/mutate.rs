@@ -9,7 +9,7 @@ fn check(config: Json, input: Json, expect: Json) {
     let case = Case(
         json!({ "id": config.to_string(), "config": config, "input": input, "match": "exact", "expect": expect }),
     );
-    if let Err(difference) = case.check("mutate", |_| {}, &[]) {
+    if let Err(difference) = case.check("mutate") {
         panic!("{difference}");
     }
 }
@@ -17,7 +17,7 @@ fn check(config: Json, input: Json, expect: Json) {
 /// Builds `config`, which must fail, and gives the error.
 fn error_of(config: Json) -> String {
     let case = Case(json!({ "id": "error", "config": config, "input": {}, "match": "exact", "expect": {} }));
-    case.check("mutate", |_| {}, &[]).expect_err("the configuration is refused")
+    case.check("mutate").expect_err("the configuration is refused")
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_step_that_fails_is_tagged_and_ends_the_event_there() {
 fn one_event_that_fails_does_not_hold_up_its_neighbours() {
     use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
     use flowstone_event::{Batch, Path, RowId, Value};
-    use flowstone_testkit::cases::{build, document};
+    use flowstone_testkit::cases::{Document, build};
 
     let config = json!({ "convert": { "f": "integer" }, "rename": { "f": "g" }, "uppercase": ["h"] });
     let (mut transform, _) = build("mutate", &config).unwrap();
@@ -80,9 +80,9 @@ fn one_event_that_fails_does_not_hold_up_its_neighbours() {
     for transform in [&mut transform, &mut second] {
         transform.apply(&mut batch, &mut TransformCx::new(&component, Clock::Fixed(0)));
     }
-    assert_eq!(document(&batch, 0), json!({ "g": 7, "h": "H" }));
-    assert_eq!(document(&batch, 1), json!({ "g": [{}], "h": "H", "tags": ["_mutate_error"] }));
-    assert_eq!(document(&batch, 2), json!({ "g": 7, "h": "H" }));
+    assert_eq!(Document::of(&batch, 0).event, json!({ "g": 7, "h": "H" }));
+    assert_eq!(Document::of(&batch, 1).event, json!({ "g": [{}], "h": "H", "tags": ["_mutate_error"] }));
+    assert_eq!(Document::of(&batch, 2).event, json!({ "g": 7, "h": "H" }));
     assert_eq!(batch.take_unmatched().unwrap().iter().collect::<Vec<_>>(), [1]);
 }
 
