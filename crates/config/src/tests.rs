@@ -421,7 +421,7 @@ fn settings_that_cannot_work_together_are_refused() {
         assert_eq!(errors.len(), 1, "{settings}");
         assert_eq!(errors[0].span.unwrap().start + 1, place, "{settings}");
     }
-    for settings in ["memory = '4MiB'", "batch.max_bytes = '4MiB'", "workers = 3\nshutdown_timeout = '1m'"] {
+    for settings in ["memory = '4MiB'", "batch.max_bytes = '3MiB'", "workers = 3\nshutdown_timeout = '1m'"] {
         assert!(load_texts(&[("x", &format!("{settings}{SOUND}"))]).topology.is_some(), "{settings}");
     }
 }
