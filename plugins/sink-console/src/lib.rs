@@ -115,6 +115,10 @@ impl Sink for Console {
         // Somebody is watching: nothing waits for more.
         SinkLimits { flush_interval: Duration::ZERO, ..SinkLimits::default() }
     }
+
+    fn rejects(&self) -> bool {
+        false
+    }
 }
 
 fn write_all(out: &mut impl Write, chunks: &[Bytes]) -> io::Result<()> {

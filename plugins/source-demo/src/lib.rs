@@ -169,6 +169,10 @@ impl Source for Demo {
         }
         Ok(())
     }
+
+    fn rejects(&self) -> bool {
+        false
+    }
 }
 
 register_source! {
