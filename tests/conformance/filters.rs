@@ -68,7 +68,7 @@ fn run_section(statements: &[Statement], case: &Case) -> Outcome {
 fn steps(statements: &[Statement], files: &FilePath) -> Result<Vec<Step>, Outcome> {
     let step = |statement: &Statement| match statement {
         Statement::Plugin { name, options } => {
-            let options = as_ours(name, options, files).map_err(Outcome::Broken)?;
+            let options = as_ours(name, options, files)?;
             Step::filter(name, &options).map_err(Outcome::Refused)
         }
         Statement::If(branches) => {
@@ -87,9 +87,9 @@ const WITHOUT_EFFECT: [&str; 3] = ["id", "enable_metric", "periodic_flush"];
 
 /// Logstash's options as flowstone's: a configuration file of Logstash's has quoted booleans and numbers, tables as
 /// flat lists, and these cases have paths relative to a folder of their own.
-fn as_ours(name: &str, options: &Json, files: &FilePath) -> Result<Json, String> {
-    let plugin =
-        flowstone_core::find(Kind::Transform, name).ok_or_else(|| format!("no transform `{name}`"))?;
+fn as_ours(name: &str, options: &Json, files: &FilePath) -> Result<Json, Outcome> {
+    let plugin = flowstone_core::find(Kind::Transform, name);
+    let plugin = plugin.ok_or_else(|| Outcome::Refused(format!("no transform `{name}`")))?;
     let specs: Vec<&OptionSpec> = plugin.options.iter().chain(Decorations::SPECS).collect();
     let mut ours = Map::new();
     for (option, value) in options.as_object().into_iter().flatten() {
@@ -99,9 +99,9 @@ fn as_ours(name: &str, options: &Json, files: &FilePath) -> Result<Json, String>
         let type_name = specs.iter().find(|spec| spec.name == option).map_or("", |spec| spec.type_name);
         let value = match (option.as_str(), type_name, value) {
             ("patterns_dir", ..) => in_folder(value, files),
-            ("database", ..) => match crate::folder("FLOWSTONE_GEO", "geo/cases")? {
-                Some(folder) => in_folder(value, &folder),
-                None => return Err("no folder of databases".to_owned()),
+            ("database", ..) => match crate::folder("FLOWSTONE_GEO", "geo/cases") {
+                Ok(Some(folder)) => in_folder(value, &folder),
+                _ => return Err(Outcome::Broken("no folder of databases".to_owned())),
             },
             (_, "boolean", Json::String(text)) if text == "true" || text == "false" => {
                 Json::from(text == "true")

@@ -39,6 +39,8 @@ pub struct Document {
     pub line: String,
     /// What an operation on the event gave back.
     pub returned: Option<Json>,
+    /// How many comparisons on the way could not be made and were false for that.
+    pub incomparable: u64,
 }
 
 // === impl Document ===
@@ -59,7 +61,7 @@ impl Document {
             written.insert("@metadata".to_owned(), metadata.clone());
         }
         assert_eq!(written, event, "what is written is what the event holds");
-        Self { value, event, line, returned: None }
+        Self { value, event, line, returned: None, incomparable: 0 }
     }
 
     /// The error says in which company this document became another than `expected`.

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 pub use answer::{Document, Outcome};
 pub use steps::{Step, build, run};
-pub use values::{json_of, node_of, value_of};
+pub use values::{at, json_of, node_of, value_of};
 
 /// The `@timestamp` of an event whose case gives none.
 pub const ANY_INSTANT: &str = "2020-09-13T12:26:40.123Z";
@@ -169,8 +169,7 @@ impl Case {
         }
         // What the case calls a timestamp and what comes out as it went in was one before.
         for path in self.references("timestamps") {
-            if let Some(given) =
-                values::at(input, &path).filter(|given| values::at(self.expected(), &path) == Some(given))
+            if let Some(given) = at(input, &path).filter(|given| at(self.expected(), &path) == Some(given))
                 && let Some(millis) = given.as_str().and_then(parse_iso_millis)
             {
                 event.push((path, Value::Time(millis)));

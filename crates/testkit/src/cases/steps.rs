@@ -53,7 +53,9 @@ impl Step {
         build(type_name, config).map(|(transform, decorations)| Self::Filter(transform, decorations))
     }
 
-    fn execute(&mut self, batch: &mut Batch, rows: &BitSet, clock: Clock) -> Result<(), String> {
+    /// Gives how many comparisons of conditions could not be made.
+    fn execute(&mut self, batch: &mut Batch, rows: &BitSet, clock: Clock) -> Result<u64, String> {
+        let mut incomparable = 0;
         match self {
             Self::Filter(transform, decorations) => {
                 batch.set_active((rows.count() < batch.len()).then(|| rows.clone()));
@@ -74,22 +76,26 @@ impl Step {
                 let mut left = rows.clone();
                 for (condition, body) in branches {
                     let taken = match condition {
-                        Some(condition) => condition.select(batch, &left).rows,
+                        Some(condition) => {
+                            let selection = condition.select(batch, &left);
+                            incomparable += selection.incomparable;
+                            selection.rows
+                        }
                         None => left.clone(),
                     };
                     if taken.count() > 0 {
-                        execute(body, batch, &taken, clock)?;
+                        incomparable += execute(body, batch, &taken, clock)?;
                     }
                     left.subtract(&taken);
                 }
             }
         }
-        Ok(())
+        Ok(incomparable)
     }
 }
 
-fn execute(steps: &mut [Step], batch: &mut Batch, rows: &BitSet, clock: Clock) -> Result<(), String> {
-    steps.iter_mut().try_for_each(|step| step.execute(batch, rows, clock))
+fn execute(steps: &mut [Step], batch: &mut Batch, rows: &BitSet, clock: Clock) -> Result<u64, String> {
+    steps.iter_mut().map(|step| step.execute(batch, rows, clock)).sum()
 }
 
 /// Runs a case's event through `steps`, in all the company that it may have.
@@ -102,8 +108,8 @@ fn in_company(case: &Case, steps: &mut [Step]) -> Result<Outcome, String> {
     let clock = parse_iso_millis(clock).map_or(Clock::System, Clock::Fixed);
 
     let mut alone = case.batch(1);
-    execute(steps, &mut alone, &BitSet::all(1), clock)?;
-    let alone = Document::of(&alone, 0);
+    let incomparable = execute(steps, &mut alone, &BitSet::all(1), clock)?;
+    let alone = Document { incomparable, ..Document::of(&alone, 0) };
 
     let mut equals = case.batch(5);
     execute(steps, &mut equals, &BitSet::all(5), clock)?;

@@ -65,6 +65,6 @@ pub(super) fn set_event(batch: &mut Batch, row: usize, event: &[(Path, Value)]) 
 }
 
 /// What a path means in a JSON document.
-pub(super) fn at<'a>(document: &'a Json, path: &Path) -> Option<&'a Json> {
+pub fn at<'a>(document: &'a Json, path: &Path) -> Option<&'a Json> {
     path.names().iter().try_fold(document, |value, name| value.get(&**name))
 }
