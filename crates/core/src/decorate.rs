@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::event::{Batch, BitSet, Column, Path, StrRef, TIMESTAMP, Value};
-use crate::{Diagnostic, Diagnostics, OptionSpec, Table, Template};
+use crate::event::{Batch, BitSet, Column, Path, StrRef, TIMESTAMP, Value, java_f64};
+use crate::{Diagnostic, Diagnostics, Node, NodeKind, OptionSpec, OptionType, Table, Template};
 
 crate::options! {
     /// What happens to the rows to which a transform applied, in Logstash's order: `add_field`, `remove_field`,
     /// `add_tag`, `remove_tag`.
     pub(crate) struct DecorateOptions {
-        /// Fields to add where the transform applied; names and values may hold `%{field}`. A field that exists
-        /// becomes a list.
-        pub(crate) add_field: IndexMap<String, Vec<Template>> = IndexMap::new(),
+        /// Fields to add where the transform applied; names and values may hold `%{field}`. A value is always text,
+        /// numbers too, and a field that exists becomes a list.
+        pub(crate) add_field: IndexMap<String, Vec<AddedText>> = IndexMap::new(),
         /// Fields to remove where the transform applied; names may hold `%{field}`.
         pub(crate) remove_field: Vec<Template> = Vec::new(),
         /// Tags to add where the transform applied; they may hold `%{field}`. A tag that is there is added again.
@@ -43,6 +43,31 @@ enum Name {
     Rendered(Template),
 }
 
+/// What a field is given: text, whatever the configuration says.
+#[derive(Clone, Debug)]
+pub(crate) struct AddedText(Template);
+
+// === impl AddedText ===
+
+impl OptionType for AddedText {
+    const TYPE: &'static str = Template::TYPE;
+
+    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let text = match &node.kind {
+            NodeKind::Integer(value) => value.to_string(),
+            NodeKind::Float(value) => java_f64(*value),
+            NodeKind::Boolean(value) => value.to_string(),
+            _ => return Template::read(node, diagnostics).map(Self),
+        };
+        let node = Node { kind: NodeKind::String(text), text_start: None, ..node.clone() };
+        Template::read(&node, diagnostics).map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+}
+
 // === impl Decorations ===
 
 impl Decorations {
@@ -56,8 +81,10 @@ impl Decorations {
         let add_names = read_added_names(table, diagnostics);
         let remove_field = read_removed_names(table, diagnostics);
         let options = options?;
+        let added_texts =
+            options.add_field.into_values().map(|texts| texts.into_iter().map(|text| text.0).collect());
         Some(Self {
-            add_field: add_names?.into_iter().zip(options.add_field.into_values()).collect(),
+            add_field: add_names?.into_iter().zip(added_texts).collect(),
             remove_field: remove_field?,
             add_tag: options.add_tag,
             remove_tag: options.remove_tag,
@@ -153,7 +180,7 @@ fn read_added_names(table: &Table, diagnostics: &mut Diagnostics) -> Option<Vec<
 fn read_removed_names(table: &Table, diagnostics: &mut Diagnostics) -> Option<Vec<Name>> {
     let Some(node) = table.get("remove_field") else { return Some(Vec::new()) };
     let nodes = match &node.kind {
-        crate::NodeKind::Array(items) => items.iter().collect(),
+        NodeKind::Array(items) => items.iter().collect(),
         _ => vec![node],
     };
     let mut names = Vec::new();
@@ -187,7 +214,10 @@ fn add_field(batch: &mut Batch, path: &Path, value: &Template, rows: &BitSet) {
         return tag_errors(batch, rows.iter());
     }
     let is_near = |field: &Path| field.is_within(path) || path.is_within(field);
-    let taken = if batch.schema().fields().iter().any(is_near) {
+    let taken = if *path == Path::tags() {
+        // Tags are a list from the first on.
+        rows.clone()
+    } else if batch.schema().fields().iter().any(is_near) {
         rows.filter(|row| batch.has(row, path))
     } else {
         BitSet::none(rows.len())
@@ -269,7 +299,7 @@ fn change_tags(batch: &mut Batch, rows: &BitSet, templates: &[Template], adds: b
 mod tests {
     use super::*;
     use crate::event::RowId;
-    use crate::{Entry, Node, NodeKind, Span, parse_json};
+    use crate::{Entry, Span, parse_json};
 
     fn node(value: &Value) -> Node {
         let kind = match value {
@@ -277,6 +307,7 @@ mod tests {
             Value::Array(items) => NodeKind::Array(items.iter().map(node).collect()),
             Value::Object(map) => NodeKind::Table(table(map.iter().map(|(key, value)| (&**key, value)))),
             Value::Int(number) => NodeKind::Integer(*number),
+            Value::Bool(flag) => NodeKind::Boolean(*flag),
             other => panic!("{other:?}"),
         };
         Node { span: Span { file: 0, start: 10, end: 20 }, text_start: Some(100), from_variable: false, kind }
@@ -356,6 +387,9 @@ mod tests {
             (r#"{"add_field":{"a":"%{b}-%{nope}"}}"#, r#"{"b":2.0}"#, r#"{"b":2.0,"a":"2.0-%{nope}"}"#),
             (r#"{"add_field":{"%{b}":"x","c":"%{k}"}}"#, r#"{"b":"k"}"#, r#"{"b":"k","k":"x","c":"x"}"#),
             (r#"{"add_field":{"%{b}":"x"}}"#, r#"{"b":"[n][m]"}"#, r#"{"b":"[n][m]","n":{"m":"x"}}"#),
+            (r#"{"add_field":{"a":5,"b":[true,"x"]}}"#, "{}", r#"{"a":"5","b":["true","x"]}"#),
+            (r#"{"add_field":{"tags":"x"}}"#, "{}", r#"{"tags":["x"]}"#),
+            (r#"{"add_field":{"tags":"%{b}"}}"#, r#"{"b":"y","tags":"x"}"#, r#"{"b":"y","tags":["x","y"]}"#),
         ] {
             check(options, event, expect);
         }
