@@ -57,6 +57,14 @@ struct Pending {
     flush_at: Option<Instant>,
 }
 
+/// What came of opening a sink.
+enum Opening {
+    Open,
+    /// The run ended before the sink was open, and nothing had come for it.
+    NothingToDeliver,
+    Stopped,
+}
+
 /// Puts the batches of each source back into its order.
 #[derive(Default)]
 struct Order {
@@ -89,9 +97,14 @@ impl Delivery {
     /// Runs until its input is closed and everything is delivered, or the run is stopped.
     pub(crate) async fn run(mut self) -> SinkEnd {
         let shared = Arc::clone(&self.shared);
-        if !self.open().await {
-            // Nothing is taken out of the channel before the sink is open; what is in it is read again.
-            return if self.messages.is_empty() { SinkEnd::Delivered } else { SinkEnd::Undelivered };
+        match self.open().await {
+            Opening::Open => {}
+            Opening::NothingToDeliver => return SinkEnd::Delivered,
+            // What waits is read again.
+            Opening::Stopped if self.holds_nothing() && self.messages.is_empty() => {
+                return SinkEnd::Delivered;
+            }
+            Opening::Stopped => return SinkEnd::Undelivered,
         }
         let mut in_flight = FuturesUnordered::new();
         let mut closed = false;
@@ -199,43 +212,63 @@ impl Delivery {
         }
     }
 
-    /// Opens the sink, as often as it takes. `false` when the run is stopped before it is open.
-    async fn open(&mut self) -> bool {
-        let entry = self.shared.entry();
+    /// Opens the sink, as often as it takes. Meanwhile no more than one message is taken: enough to see whether
+    /// there is anything to deliver at all, for a run that has read nothing does not wait for a server.
+    async fn open(&mut self) -> Opening {
+        let shared = Arc::clone(&self.shared);
+        let entry = shared.entry();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut said = false;
-        self.shared.health.not_ready(&entry.id, "not open yet");
+        shared.health.not_ready(&entry.id, "not open yet");
         loop {
-            let problem = tokio::select! {
-                biased;
-                () = stopped(&mut self.phase) => return false,
-                opened = entry.sink.open() => match opened {
-                    Ok(()) => break,
-                    Err(problem) => problem,
-                },
+            let mut opening = entry.sink.open();
+            let opened = loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut self.phase) => return Opening::Stopped,
+                    opened = &mut opening => break opened,
+                    message = self.messages.recv(), if self.holds_nothing() => match message {
+                        Some(message) => self.accept(message),
+                        None => return Opening::NothingToDeliver,
+                    },
+                }
             };
-            let (reason, detail, what_to_do, after) = match problem {
-                Verdict::Busy { reason, detail, after } => (reason, detail, String::new(), after),
-                Verdict::Blocked { reason, detail, what_to_do } => (reason, detail, what_to_do, None),
-                other => ("open".into(), format!("{other:?}"), String::new(), None),
+            let (reason, detail, what_to_do, after) = match opened {
+                Ok(()) => break,
+                Err(Verdict::Busy { reason, detail, after }) => (reason, detail, None, after),
+                Err(Verdict::Blocked { reason, detail, what_to_do }) => {
+                    (reason, detail, Some(what_to_do), None)
+                }
+                Err(other) => ("open".into(), format!("{other:?}"), None, None),
             };
             entry.metrics.component.error(&reason, 1);
-            self.shared.health.not_ready(&entry.id, format!("{reason}: {detail}"));
+            shared.health.not_ready(&entry.id, format!("{reason}: {detail}"));
             if !said {
                 warn!(component = %entry.id, %reason, detail, what_to_do, "sink cannot be opened; waiting for it");
                 said = true;
             }
-            tokio::select! {
-                biased;
-                () = stopped(&mut self.phase) => return false,
-                () = tokio::time::sleep(after.unwrap_or_else(|| backoff.next())) => {}
+            let again_at = Instant::now() + after.unwrap_or_else(|| backoff.next());
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut self.phase) => return Opening::Stopped,
+                    () = sleep_until(again_at) => break,
+                    message = self.messages.recv(), if self.holds_nothing() => match message {
+                        Some(message) => self.accept(message),
+                        None => return Opening::NothingToDeliver,
+                    },
+                }
             }
         }
         if said {
             info!(component = %entry.id, "sink is open");
         }
-        self.shared.health.ready(&entry.id);
-        true
+        shared.health.ready(&entry.id);
+        Opening::Open
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.pending.units.is_empty() && self.order.early.is_empty()
     }
 }
 

@@ -324,3 +324,38 @@ fn a_sink_that_cannot_be_opened_is_waited_for() {
     assert_eq!(outcome, Outcome::Finished);
     assert_each_once(&taken, 100);
 }
+
+#[test]
+fn a_run_that_has_read_nothing_does_not_wait_for_a_server_that_is_away() {
+    let never_open = || {
+        let sink = Scripted::accepting();
+        *sink.open.lock().unwrap() = false;
+        sink
+    };
+    // At its end by itself.
+    let (lines, _) = Lines::new(0, 10);
+    let (outcome, ..) = run_it(Builder::new().source("in", lines).sink("out", &["in"], never_open()));
+    assert_eq!(outcome, Outcome::Finished);
+
+    // Stopped: at once, and not when the time for it is over.
+    let (mut lines, _) = Lines::new(0, 10);
+    lines.endless = true;
+    let mut builder = Builder::new().source("in", lines).sink("out", &["in"], never_open());
+    builder.topology.settings.shutdown_timeout = Duration::from_secs(600);
+    let (stop, stopped) = watch::channel(false);
+    let options = RunOptions { signals: false, stop: Some(stopped), ..RunOptions::default() };
+    let running = std::thread::spawn(move || (run(builder.topology, options), builder.folder));
+    std::thread::sleep(Duration::from_millis(50));
+    stop.send(true).unwrap();
+    assert_eq!(running.join().unwrap().0, Outcome::Finished);
+
+    // With something read the run waits, and says in the end that it is still there to be read.
+    let (lines, _) = Lines::new(5, 10);
+    let builder = Builder::new().source("in", lines).sink("out", &["in"], never_open());
+    let (stop, stopped) = watch::channel(false);
+    let options = RunOptions { signals: false, stop: Some(stopped), ..RunOptions::default() };
+    let running = std::thread::spawn(move || (run(builder.topology, options), builder.folder));
+    std::thread::sleep(Duration::from_millis(50));
+    stop.send(true).unwrap();
+    assert_eq!(running.join().unwrap().0, Outcome::Undelivered);
+}
