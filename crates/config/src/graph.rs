@@ -31,7 +31,10 @@ pub(crate) fn links(components: &[Component], diagnostics: &mut Diagnostics) -> 
         for reference in &component.inputs {
             let place = format!("the inputs of {described}");
             let Some((from, port)) = resolve(reference, components, &place, diagnostics) else { continue };
-            if let Some(twice) = links.iter().find(|link| link.reader == reader && link.port == port) {
+            // Of a component that could not be built the outputs are not known, nor whether two names mean one.
+            let known = components[from].outputs.is_some();
+            let same = |link: &&Link| known && link.reader == reader && link.port == port;
+            if let Some(twice) = links.iter().find(same) {
                 let message = format!("{described} reads `{}` twice", reference.text);
                 diagnostics.push(
                     Diagnostic::error("input-twice", message, reference.span)
@@ -88,7 +91,7 @@ pub(crate) fn resolve(
             Some(number) => Output::Named(number),
             None if output == UNMATCHED && !named.is_empty() => Output::Default,
             // It could not be built, so that its outputs are not known; that was told already.
-            None if outputs.is_none() => Output::Default,
+            None if outputs.is_none() && nearest(output, [REJECTED]).is_none() => Output::Default,
             None => {
                 let near = nearest(text, expected.iter().map(String::as_str)).map(str::to_owned);
                 return refuse(format!("{kind} `{name}` has no output `{output}`"), &expected, near);

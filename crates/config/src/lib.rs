@@ -105,7 +105,11 @@ pub fn load(
     let root = merge::merge(trees, &mut diagnostics);
 
     let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).chain(["tests"]).collect();
+    let before = diagnostics.len();
     root.refuse_unknown("the configuration", settings::TopLevel::SPECS, &sections, &mut diagnostics);
+    for diagnostic in &mut diagnostics[before..] {
+        diagnostic.help = Some("`flowstone explain settings` lists what stands outside of components".to_owned());
+    }
     let settings = settings::read(&root, options.data_dir.clone(), &mut diagnostics);
     let data_dir = settings
         .as_ref()

@@ -148,6 +148,7 @@ error[unknown-option]: unknown option `memry` in the configuration
  --> x.toml:2:1
 2 | memry = "1GiB"
   | ^^^^^ did you mean `memory`?
+  = help: `flowstone explain settings` lists what stands outside of components
 
 error[invalid-value]: 0 is out of range
  --> x.toml:3:11

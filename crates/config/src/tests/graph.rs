@@ -107,6 +107,47 @@ fn named_outputs_are_read_by_name() {
 }
 
 #[test]
+fn of_a_transform_that_was_not_built_only_what_is_certain_is_told() {
+    check(
+        r#"
+[sources.in]
+type = "lines"
+paths = ["a.log"]
+[transforms.by]
+type = "split"
+inputs = ["in"]
+output = ["yes", "no"]
+[sinks.out]
+type = "store"
+inputs = ["by.yes", "by.no"]
+[sinks.dead]
+type = "store"
+inputs = ["by.rejectd"]
+"#,
+        r#"
+error[missing-option]: option `outputs` is missing in transform `by` (split)
+ --> x.toml:5:1
+5 | [transforms.by]
+  | ^^^^^^^^^^^^^^^ expected `outputs = ` (list of strings)
+  = help: `flowstone explain split` lists its options
+
+error[unknown-option]: unknown option `output` in transform `by` (split)
+ --> x.toml:8:1
+8 | output = ["yes", "no"]
+  | ^^^^^^ did you mean `outputs`?
+  = help: `flowstone explain split` lists its options
+
+error[unknown-input]: transform `by` has no output `rejectd`, in the inputs of sink `dead`
+  --> x.toml:14:11
+14 | inputs = ["by.rejectd"]
+   |           ^^^^^^^^^^^^ did you mean `by.rejected`?
+
+3 errors
+"#,
+    );
+}
+
+#[test]
 fn two_components_on_one_file_or_port_are_refused() {
     check(
         r#"
