@@ -40,7 +40,11 @@ pub fn to_f(text: &str) -> f64 {
         rest = tail;
         any = true;
     }
-    if any && let Some(after) = rest.strip_prefix(['e', 'E']) {
+    if !any {
+        // A sign alone is no negative zero.
+        return 0.0;
+    }
+    if let Some(after) = rest.strip_prefix(['e', 'E']) {
         let unsigned = after.strip_prefix(['+', '-']).unwrap_or(after);
         if unsigned.starts_with(|c: char| c.is_ascii_digit()) {
             let (negative, exponent, _) = leading_digits(after);
@@ -124,5 +128,7 @@ mod tests {
             assert!((to_f(text) - expect).abs() < 1e-12, "{text} {}", to_f(text));
         }
         assert!(to_f("1e400").is_infinite());
+        assert!(to_f("-0").is_sign_negative());
+        assert!(to_f("-").is_sign_positive());
     }
 }
