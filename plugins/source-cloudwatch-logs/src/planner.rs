@@ -24,6 +24,8 @@ pub struct Planner {
     number: u64,
     ready: VecDeque<Ready>,
     in_flight: usize,
+    /// Pages asked for so far.
+    asked: u64,
     /// Which scan travels in which lane.
     lanes: HashMap<Arc<str>, (usize, u64)>,
     balanced_at: i64,
@@ -126,6 +128,7 @@ impl Planner {
             number: 1,
             ready: VecDeque::new(),
             in_flight: 0,
+            asked: 0,
             lanes: HashMap::new(),
             balanced_at: i64::MIN,
             random: fastrand::Rng::with_seed(seed),
@@ -198,31 +201,27 @@ impl Planner {
 
     // --- what to ask for
 
-    /// The next page to ask for now, if the bounds and the quota allow one. The most urgent class goes first, and
-    /// within it each log group has one page in its turn.
+    /// The next page to ask for now, if the bounds and the quota allow one. The most urgent class goes first, with a
+    /// share for each of the others, and within a class each log group has one page in its turn.
     pub fn next_request(&mut self, now_ms: i64) -> Option<Ask> {
         if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
             return None;
         }
-        let classes: Vec<Option<Class>> = self
-            .partitions
-            .iter_mut()
-            .map(
-                |partition| {
-                    if partition.blocked_until > now_ms { None } else { partition.ledger.ready(now_ms) }
-                },
-            )
+        let blocked = |partition: &Partition| partition.blocked_until > now_ms;
+        let ready: Vec<[bool; 4]> = (self.partitions.iter_mut())
+            .map(|partition| if blocked(partition) { [false; 4] } else { partition.ledger.ready(now_ms) })
             .collect();
-        let count = classes.len();
-        for class in Class::ALL {
+        let count = ready.len();
+        for class in classes_of_turn(self.asked) {
             for place in (0..count).map(|step| (self.turn + step) % count) {
-                if classes[place] != Some(class) || !self.take_permit(place, now_ms) {
+                if !ready[place][class as usize] || !self.take_permit(place, now_ms) {
                     continue;
                 }
                 let Partition { target, ledger, .. } = &mut self.partitions[place];
                 let Some(page) = ledger.next_request(class, now_ms) else { continue };
                 self.turn = (place + 1) % count;
                 self.in_flight += 1;
+                self.asked += 1;
                 let request = FilterRequest {
                     group: target.group.clone(),
                     start_ms: page.start_ms,
@@ -422,6 +421,19 @@ impl Planner {
             partition.ledger.set_idle_slice(i64::from(idle_s) * 1000);
         }
     }
+}
+
+/// The order of the classes for a request: the most urgent first, but every fourth request begins with the seals, and
+/// every eighth and sixteenth with sweeps and history. Otherwise a quota that fresh events alone exceed would put off
+/// the reads that the promise rests on for ever.
+fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
+    let favoured = match asked % 16 {
+        15 => Class::History,
+        7 => Class::Sweep,
+        3 | 11 => Class::Seal,
+        _ => Class::Hot,
+    };
+    std::iter::once(favoured).chain(Class::ALL.into_iter().filter(move |&class| class != favoured))
 }
 
 // === impl Partition ===

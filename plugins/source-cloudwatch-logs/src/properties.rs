@@ -8,6 +8,7 @@ use flowstone_testkit::cloudwatch::{Behaviour, SimulatedLogs};
 use proptest::prelude::*;
 
 use crate::ledger::{ChunkLimits, Restored, Rule, Rules, Stage};
+use crate::planner::{Limits, Partition};
 use crate::simulation::{Setup, World, event};
 
 const BEGIN: i64 = 1_800_000_000_000;
@@ -36,31 +37,34 @@ impl Scenario {
             visibility_margin_ms: random.i64(20..=180) * 1000,
             sweeps_ms,
             poll_interval_ms: random.bool().then_some(20_000),
-            audit: true,
+            audit: random.bool(),
             parallel_history: random.usize(1..=4),
             broken,
             ..Rules::default()
         };
-        let service = SimulatedLogs::new(Behaviour {
+        let behaviour = Behaviour {
             page_events: random.usize(3..=300),
             per_second: random.bool().then_some(f64::INFINITY),
-            token_life_ms: random.i64(2_000..=120_000),
+            token_life_ms: random.i64(20_000..=600_000),
             empty_pages: random.f64() * 0.3,
             short_pages: random.f64() * 0.3,
             throttled: random.f64() * 0.3,
             unavailable: random.f64() * 0.05,
             seed,
             ..Behaviour::default()
-        });
+        };
+        let service = SimulatedLogs::new(behaviour);
         let groups: Vec<String> = (0..random.usize(1..=3)).map(|number| format!("/vpc/{number}")).collect();
         let lasts_ms = random.i64(5..=40) * MINUTE;
         let mut latest = BEGIN;
         for group in &groups {
             service.create_group(group, 0, ["eni-1-all".to_owned()]);
-            let events = random.usize(0..=1500);
+            let events = if random.bool() { random.usize(0..=40) } else { random.usize(0..=1500) };
+            // Few distinct times, so that many events share one.
+            let step = [250, 250, 2000, 10_000][random.usize(..4)];
             let events = (0..events).map(|number| {
-                // Few distinct times, so that many events share one.
-                let time = BEGIN + random.i64(0..lasts_ms / 250) * 250 + [0, 0, 0, 249][random.usize(..4)];
+                let time =
+                    BEGIN + random.i64(0..lasts_ms / step) * step + [0, 0, 0, step - 1][random.usize(..4)];
                 let ingestion = time + lateness(&rules, &mut random);
                 let visible = ingestion + visibility(&rules, &mut random);
                 latest = latest.max(visible);
@@ -74,7 +78,7 @@ impl Scenario {
             groups,
             from_ms: BEGIN - reach - 10 * MINUTE,
             until_ms: None,
-            limits: crate::planner::Limits {
+            limits: Limits {
                 chunk: ChunkLimits { rows: random.usize(1..=200), bytes: 1 << 20 },
                 in_flight: random.usize(1..=6),
                 ready: random.usize(1..=12),
@@ -110,6 +114,13 @@ impl Scenario {
             self.check_checkpoint()?;
         }
         self.world.run(self.ends_ms);
+        // A quota that is too small for all of this takes longer, but not for ever.
+        while !self.is_audited() && self.world.now_ms < self.ends_ms + 48 * 60 * MINUTE {
+            self.world.run(self.world.now_ms + 30 * MINUTE);
+        }
+        if let Some(error) = &self.world.unexpected {
+            return Err(format!("a request failed that should not: {error:?}"));
+        }
         self.check_checkpoint()?;
         self.check_deliveries()?;
         self.check_audit()?;
@@ -117,6 +128,13 @@ impl Scenario {
             Some(&most) if most > 1_000_000 => Err(format!("{most} bytes of checkpoint in a second")),
             _ => Ok(()),
         }
+    }
+
+    fn is_audited(&self) -> bool {
+        let audited = |it: &Partition| {
+            it.ledger.audited_to().is_none_or(|audited| audited > self.ends_ms - 150 * MINUTE)
+        };
+        self.world.planner().partitions().iter().all(audited)
     }
 
     /// The checkpoint is never past undelivered data.
@@ -137,7 +155,9 @@ impl Scenario {
 
     fn check_deliveries(&self) -> Result<(), String> {
         for group in 0..self.world.planner().partitions().len() {
-            for (key, visible_ms) in self.world.events(group) {
+            let mut all: Vec<_> = self.world.events(group).collect();
+            all.sort();
+            for (key, visible_ms) in all {
                 let sent = self.world.sent.get(&(group, key)).copied().unwrap_or(0);
                 if sent == 0 && self.guaranteed(key, visible_ms) {
                     return Err(format!("{key:?} was visible at {visible_ms} and never delivered"));
@@ -155,13 +175,17 @@ impl Scenario {
 
     /// The audit reports exactly the minutes in which events were not delivered, and exactly how many.
     fn check_audit(&self) -> Result<(), String> {
+        if !self.rules.audit {
+            return Ok(());
+        }
         let mut reported: HashSet<(usize, i64)> = HashSet::new();
         for &(group, finding, truth) in &self.world.findings {
-            if (finding.expected, finding.delivered) != truth {
+            // A crash while a minute was delivered again leaves the count of before, and the audit begins anew.
+            let again = finding.stage == Stage::Missing && !reported.insert((group, finding.minute_ms));
+            let is_true = (finding.expected, finding.delivered) == truth
+                || again && finding.expected == truth.0 && finding.delivered < truth.1;
+            if !is_true {
                 return Err(format!("{finding:?} of group {group}, but the truth was {truth:?}"));
-            }
-            if finding.stage == Stage::Missing {
-                reported.insert((group, finding.minute_ms));
             }
         }
         for &(group, minute, (there, delivered)) in &self.world.audited_minutes {
@@ -215,8 +239,9 @@ fn lateness(rules: &Rules, random: &mut fastrand::Rng) -> i64 {
     match random.u8(0..100) {
         0..70 => random.i64(0..rules.late_window_ms / 4),
         70..85 => random.i64(0..=rules.late_window_ms),
-        85..88 => rules.late_window_ms,
-        88..95 => random.i64(0..=rules.reach_ms()),
+        85..87 => rules.late_window_ms,
+        87..90 => rules.reach_ms().min(rules.late_window_ms + random.i64(0..=2 * MINUTE)),
+        90..95 => random.i64(0..=rules.reach_ms()),
         95..98 => rules.reach_ms(),
         _ => random.i64(rules.reach_ms()..2 * rules.reach_ms()),
     }
@@ -232,7 +257,13 @@ fn visibility(rules: &Rules, random: &mut fastrand::Rng) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    // `PROPTEST_CASES=5000` for a long run. There is nothing to shrink in a number that decides everything.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.div_ceil(10),
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn every_event_within_the_promise_is_delivered_once_whatever_goes_wrong(seed in any::<u64>()) {
         if let Err(broken) = Scenario::new(seed, None).check() {
@@ -241,25 +272,36 @@ proptest! {
     }
 }
 
-#[test]
-fn worlds_that_once_went_wrong_go_right() {
-    for seed in 0..30 {
-        assert_eq!(Scenario::new(seed, None).check(), Ok(()), "seed {seed}");
-    }
-}
+/// Each rule, and the number of a world in which breaking it is noticed.
+const NOTICED: [(Rule, u64); 19] = [
+    (Rule::RangeIsFrozen, 5),
+    (Rule::EmptyPagesGoOn, 2),
+    (Rule::LastMillisecondIsRead, 1),
+    (Rule::FirstPageSaysWhen, 50),
+    (Rule::OnItsWayIsKnown, 7),
+    (Rule::DeliveredIsKnown, 1),
+    (Rule::RuleKeepsMargin, 2),
+    (Rule::YoungIdsAreKept, 2),
+    (Rule::SealWaits, 20),
+    (Rule::SweepWaits, 1),
+    (Rule::ScanWaitsForDelivery, 1),
+    (Rule::IdsAreDelivered, 7),
+    (Rule::LostIsFoundAgain, 7),
+    (Rule::RefusedTokenRestarts, 21),
+    (Rule::OldRepliesAreIgnored, 50),
+    (Rule::UnknownIsUnread, 8),
+    (Rule::HistoryWaitsForDelivery, 30),
+    (Rule::BoundaryStaysOpen, 23),
+    (Rule::JoinedTakeEarlierTime, 34),
+];
 
 #[test]
 fn the_check_fails_for_every_rule_that_is_broken_on_purpose() {
-    let unseen: Vec<Rule> = Rule::ALL
-        .into_iter()
-        .filter(|&rule| {
-            // A broken rule may also end in a panic.
-            let noticed = |seed| {
-                std::panic::catch_unwind(|| Scenario::new(seed, Some(rule)).check())
-                    .is_ok_and(|it| it.is_ok())
-            };
-            (0..60).all(noticed)
-        })
-        .collect();
-    assert!(unseen.is_empty(), "broken without anybody noticing: {unseen:?}");
+    for (rule, noticed) in NOTICED {
+        assert_eq!(Scenario::new(noticed, None).check(), Ok(()), "nothing is broken in world {noticed}");
+        // After a change to the ledger or the world another one may show it.
+        let seeds = std::iter::once(noticed).chain(0..200);
+        let broken = seeds.into_iter().any(|seed| Scenario::new(seed, Some(rule)).check().is_err());
+        assert!(broken, "{rule:?} is broken and nobody notices");
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use flowstone_aws::MinuteCount;
 
+use super::Ledger;
 use super::schedule::{Rules, align_down};
-use super::slice::{MINUTE_MS, Recheck, Slice, minute_of};
-use super::{Counts, Ledger};
+use super::slice::{MINUTE_MS, Minutes, Recheck, Slice, minute_of};
 
 /// What an audit found about one ingestion minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl Ledger {
         self.forget_finished();
     }
 
+    /// Minutes before this one are audited; `None` without an audit.
+    pub fn audited_to(&self) -> Option<i64> {
+        self.audit.audited_to()
+    }
+
     /// No audit from now on: the metric cannot be had.
     pub fn stop_audit(&mut self) {
         self.audit.next = None;
@@ -160,7 +165,7 @@ impl Ledger {
         let reach = self.rules.reach_ms();
         let mut again = Vec::new();
         for slice in self.slices.values_mut().filter(|slice| !slice.reading && slice.due.is_none()) {
-            let mut minutes = super::Minutes::default();
+            let mut minutes = Minutes::default();
             for &minute in self
                 .audit
                 .missing
@@ -184,22 +189,27 @@ impl Ledger {
     /// by their ids.
     pub(super) fn settle_recheck(&mut self, start: i64) {
         let Some(slice) = self.slices.get_mut(&start) else { return };
-        let Recheck::Count(found) = std::mem::take(&mut slice.recheck) else { return };
         let facts = &mut slice.facts;
-        let short: Vec<i64> = found
-            .0
-            .iter()
-            .filter(|&&(minute, events)| events > facts.minutes.of(minute))
-            .map(|&(minute, _)| minute)
-            .collect();
-        for &minute in &short {
-            let known = facts.ids.iter().filter(|&key| minute_of(key) == minute).count() as u32;
-            let Counts { resent, .. } = &mut self.counts;
-            *resent += u64::from(facts.minutes.of(minute).saturating_sub(known));
-            facts.minutes.set(minute, known);
-        }
-        if !short.is_empty() {
-            slice.recheck = Recheck::Admit(short);
+        match std::mem::take(&mut slice.recheck) {
+            Recheck::No => {}
+            Recheck::Count(found) => {
+                let mut short = Minutes::default();
+                for (minute, _) in
+                    found.0.into_iter().filter(|&(minute, events)| events > facts.minutes.of(minute))
+                {
+                    let known = facts.ids.iter().filter(|&key| minute_of(key) == minute).count() as u32;
+                    self.counts.resent += u64::from(facts.minutes.of(minute).saturating_sub(known));
+                    short.add(minute, known);
+                }
+                if !short.0.is_empty() {
+                    slice.recheck = Recheck::Admit(short);
+                }
+            }
+            Recheck::Admit(delivered) => {
+                for (minute, events) in delivered.0 {
+                    facts.minutes.set(minute, events);
+                }
+            }
         }
     }
 

@@ -151,7 +151,9 @@ impl Changes {
 
     /// Events of a slice are delivered while it is being read.
     pub(super) fn ids(&mut self, start: i64, end: i64, keys: &[EventKey]) {
-        self.ids.entry(start).or_insert_with(|| (end, Vec::new())).1.extend_from_slice(keys);
+        if !keys.is_empty() {
+            self.ids.entry(start).or_insert_with(|| (end, Vec::new())).1.extend_from_slice(keys);
+        }
     }
 
     /// A stretch is finished with.

@@ -110,6 +110,13 @@ pub struct Chunk {
     pub keys: Arc<[EventKey]>,
 }
 
+/// How much of a scan is begun anew.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    All,
+    FirstHalf,
+}
+
 /// How large a [`Chunk`] may be.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkLimits {
@@ -295,18 +302,20 @@ impl Ledger {
 
     // --- what to ask for
 
-    /// The most urgent class in which a page can be asked for now.
-    pub fn ready(&mut self, now_ms: i64) -> Option<Class> {
+    /// In which classes a page can be asked for now, by the order of [`Class::ALL`].
+    pub fn ready(&mut self, now_ms: i64) -> [bool; 4] {
         self.carve(now_ms);
-        let running = self.scans.values().filter(|scan| scan.wants_page()).map(|scan| scan.class).min();
-        let due = Class::ALL.into_iter().find(|&class| {
+        let mut ready = Class::ALL.map(|class| {
             let waits = self.due[class as usize].first().is_some_and(|&(due, _)| due <= now_ms);
             match class {
                 Class::History => self.may_begin_history() && (waits || self.next_history(now_ms).is_some()),
                 _ => waits,
             }
         });
-        running.into_iter().chain(due).min()
+        for scan in self.scans.values().filter(|scan| scan.wants_page()) {
+            ready[scan.class as usize] = true;
+        }
+        ready
     }
 
     /// The next page to ask for in this class. A chain that was begun goes on before another begins.
@@ -454,10 +463,10 @@ impl Ledger {
         limits: ChunkLimits,
         number: &mut u64,
     ) -> Vec<Chunk> {
-        let Some(scan) = self.scans.get_mut(&ticket.scan).filter(|scan| scan.attempt == ticket.attempt)
-        else {
-            return Vec::new();
-        };
+        let rules = &self.rules;
+        let current =
+            |scan: &&mut Scan| scan.attempt == ticket.attempt || !rules.keeps(Rule::OldRepliesAreIgnored);
+        let Some(scan) = self.scans.get_mut(&ticket.scan).filter(current) else { return Vec::new() };
         self.counts.pages += 1;
         scan.in_flight = false;
         scan.pages += 1;
@@ -563,7 +572,7 @@ impl Ledger {
             }
             ErrorKind::BadToken if scan.token.is_some() => {
                 self.counts.restarts += 1;
-                self.restart(ticket.scan);
+                self.restart(ticket.scan, Extent::FirstHalf);
                 true
             }
             ErrorKind::Throttled | ErrorKind::Unavailable => true,
@@ -571,18 +580,23 @@ impl Ledger {
         }
     }
 
-    /// Begins a scan's chain anew over the slices that it still reads.
-    fn restart(&mut self, number: u64) {
+    /// Begins a scan's chain anew over the slices that it still reads: all of them, or only the first half when a
+    /// chain over all was too long for the life of its tokens.
+    fn restart(&mut self, number: u64, extent: Extent) {
         let Some(scan) = self.scans.get_mut(&number) else { return };
-        let reads =
-            self.slices.range(scan.from..scan.to).find(|(_, slice)| slice.reading).map(|(&start, _)| start);
-        scan.restart(reads.unwrap_or(scan.from));
-        let (from, to) = (scan.from, scan.to);
-        for (_, slice) in self.slices.range_mut(from..to) {
+        let mut reads = Vec::new();
+        for (_, slice) in self.slices.range_mut(scan.from..scan.to).filter(|(_, slice)| slice.reading) {
+            reads.push((slice.start, slice.end));
             if let Recheck::Count(minutes) = &mut slice.recheck {
                 minutes.0.iter_mut().for_each(|entry| entry.1 = 0);
             }
         }
+        let last = match extent {
+            Extent::All => reads.len().saturating_sub(1),
+            Extent::FirstHalf => (reads.len() / 2).saturating_sub(1),
+        };
+        let from = reads.first().map_or(scan.from, |&(start, _)| start);
+        scan.restart(from, reads.get(last).map_or(scan.to, |&(_, end)| end));
     }
 
     // --- what was delivered
@@ -613,7 +627,7 @@ impl Ledger {
             running.batches.retain(|batch| batch.number < number);
         }
         running.newest = running.batches.iter().flat_map(|batch| batch.keys.iter().copied()).max();
-        self.restart(scan);
+        self.restart(scan, Extent::All);
     }
 
     /// History is read once and in order: what lies before the last event that was read and before all that are on
@@ -665,6 +679,14 @@ impl Ledger {
             .collect();
         for &start in &read {
             self.finish_read(start, through, true);
+        }
+        // Slices that were given up for now are as they were before the scan.
+        let given_up: Vec<i64> = self.slices.range(scan.to..scan.holds_to).map(|(&start, _)| start).collect();
+        for start in given_up {
+            if let Some(slice) = self.slices.get_mut(&start) {
+                slice.reading = false;
+            }
+            self.plan(start, through);
         }
         match scan.class {
             Class::History => {
@@ -838,8 +860,10 @@ fn note_delivered(
         }
         // No slice: an event out of order, before what its scan had settled. It is delivered, and that is all.
         let Some(slice) = holder else { continue };
+        // The checkpoint counts these already: it hears of them when all of their minute are delivered.
+        let told: Vec<EventKey> = keys.iter().copied().filter(|&key| !slice.admits(key)).collect();
         slice.delivered(keys);
-        changes.ids(slice.start, slice.end, keys);
+        changes.ids(slice.start, slice.end, &told);
     }
 }
 

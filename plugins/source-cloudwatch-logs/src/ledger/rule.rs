@@ -42,29 +42,3 @@ pub enum Rule {
     /// Slices that are joined speak for the earlier of their times.
     JoinedTakeEarlierTime,
 }
-
-impl Rule {
-    /// All rules.
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 19] = [
-        Self::RangeIsFrozen,
-        Self::EmptyPagesGoOn,
-        Self::LastMillisecondIsRead,
-        Self::FirstPageSaysWhen,
-        Self::OnItsWayIsKnown,
-        Self::DeliveredIsKnown,
-        Self::RuleKeepsMargin,
-        Self::YoungIdsAreKept,
-        Self::SealWaits,
-        Self::SweepWaits,
-        Self::ScanWaitsForDelivery,
-        Self::IdsAreDelivered,
-        Self::LostIsFoundAgain,
-        Self::RefusedTokenRestarts,
-        Self::OldRepliesAreIgnored,
-        Self::UnknownIsUnread,
-        Self::HistoryWaitsForDelivery,
-        Self::BoundaryStaysOpen,
-        Self::JoinedTakeEarlierTime,
-    ];
-}

@@ -48,6 +48,8 @@ pub(super) struct Scan {
     pub(super) from: i64,
     /// The millisecond behind the last one of the request.
     pub(super) to: i64,
+    /// The millisecond behind the last one of the slices that are this scan's until it is over.
+    pub(super) holds_to: i64,
     pub(super) attempt: u32,
     pub(super) token: Option<String>,
     pub(super) in_flight: bool,
@@ -90,6 +92,7 @@ impl Scan {
             class,
             from,
             to,
+            holds_to: to,
             attempt: 0,
             token: None,
             in_flight: false,
@@ -103,9 +106,10 @@ impl Scan {
         }
     }
 
-    /// Begins the chain anew, from `from`. What is on its way stays known, so nothing of it is handed on twice.
-    pub(super) fn restart(&mut self, from: i64) {
+    /// Begins the chain anew, over `from..to`. What is on its way stays known, so nothing of it is handed on twice.
+    pub(super) fn restart(&mut self, from: i64, to: i64) {
         self.from = from;
+        self.to = to;
         self.attempt += 1;
         self.token = None;
         self.in_flight = false;

@@ -109,11 +109,8 @@ impl Rules {
 
     /// When to read a sealed slice again; `None` when it never is.
     pub fn next_sweep(&self, end: i64, through: i64) -> Option<i64> {
-        let due = self
-            .sweeps_ms
-            .iter()
-            .map(|age| end + age + self.visibility_margin_ms)
-            .find(|&at| at > through)?;
+        let margin = if self.keeps(Rule::SweepWaits) { self.visibility_margin_ms } else { -SWEEP_ROUND_MS };
+        let due = self.sweeps_ms.iter().map(|age| end + age + margin).find(|&at| at > through)?;
         Some(align_up(due, SWEEP_ROUND_MS) + CLOCK_SLACK_MS)
     }
 }

@@ -59,8 +59,9 @@ pub(super) enum Recheck {
     /// Count the events of these ingestion minutes, delivered or not.
     Count(Minutes),
     /// Deliver all events of these ingestion minutes again: some of them were never delivered, and which ones is not
-    /// known any more.
-    Admit(Vec<i64>),
+    /// known any more. Counts those that are known by their ids or were delivered since; the slice's own count, and
+    /// with it the checkpoint, stays as it was until all of them are.
+    Admit(Minutes),
 }
 
 impl Slice {
@@ -78,23 +79,29 @@ impl Slice {
         if self.facts.exact {
             return false;
         }
-        if let Recheck::Admit(minutes) = &self.recheck
-            && minutes.contains(&minute_of(key))
-        {
+        if self.admits(key) {
             return false;
         }
         let margin = if rules.keeps(Rule::RuleKeepsMargin) { rules.visibility_margin_ms } else { 0 };
         self.facts.through.is_some_and(|through| key.ingestion() <= through - margin)
     }
 
-    /// Notes that these events are delivered, and gives how many were not known to be.
-    pub(super) fn delivered(&mut self, keys: &[EventKey]) -> usize {
-        let before = self.facts.ids.len();
-        for &key in keys.iter().filter(|&&key| !self.facts.ids.contains(key)) {
-            self.facts.minutes.add(minute_of(key), 1);
+    /// Whether the event may be one that an audit missed.
+    pub(super) fn admits(&self, key: EventKey) -> bool {
+        matches!(&self.recheck, Recheck::Admit(minutes) if minutes.contains(minute_of(key)))
+    }
+
+    /// Notes that these events are delivered.
+    pub(super) fn delivered(&mut self, keys: &[EventKey]) {
+        let Self { facts, recheck, .. } = self;
+        for &key in keys.iter().filter(|&&key| !facts.ids.contains(key)) {
+            let minute = minute_of(key);
+            match recheck {
+                Recheck::Admit(minutes) if minutes.contains(minute) => minutes.add(minute, 1),
+                _ => facts.minutes.add(minute, 1),
+            }
         }
-        self.facts.ids.extend(keys.iter().copied());
-        self.facts.ids.len() - before
+        facts.ids.extend(keys.iter().copied());
     }
 
     /// Forgets the ids that the ingestion rule stands for.
@@ -120,6 +127,11 @@ impl Minutes {
             Ok(at) => self.0[at].1 += events,
             Err(at) => self.0.insert(at, (minute, events)),
         }
+    }
+
+    /// Whether the minute is among them, be it without events.
+    pub fn contains(&self, minute: i64) -> bool {
+        self.0.binary_search_by_key(&minute, |entry| entry.0).is_ok()
     }
 
     /// The events of a minute.
@@ -166,15 +178,22 @@ mod tests {
         for (key, known) in [(key(700_000, 9), true), (key(700_001, 9), false), (key(700_001, 2), true)] {
             assert_eq!(slice.has(key, &rules), known, "{key:?}");
         }
-        slice.recheck = Recheck::Admit(vec![660_000]);
+        slice.recheck = Recheck::Admit(Minutes(vec![(660_000, 1)]));
         assert!(!slice.has(key(700_000, 9), &rules) && slice.has(key(700_001, 2), &rules));
+        slice.delivered(&[key(700_000, 9)]);
+        assert_eq!(slice.recheck, Recheck::Admit(Minutes(vec![(660_000, 2)])));
+        assert_eq!(
+            slice.facts.minutes.of(660_000),
+            2,
+            "as it was until all of the minute were delivered again"
+        );
     }
 
     #[test]
     fn deliveries_are_counted_by_ingestion_minute_and_once() {
         let mut slice = Slice::new(0, 60_000, true);
-        assert_eq!(slice.delivered(&[key(60_000, 1), key(119_999, 2), key(120_000, 3)]), 3);
-        assert_eq!(slice.delivered(&[key(60_000, 1), key(60_000, 4)]), 1);
+        slice.delivered(&[key(60_000, 1), key(119_999, 2), key(120_000, 3)]);
+        slice.delivered(&[key(60_000, 1), key(60_000, 4)]);
         assert_eq!(slice.facts.minutes, Minutes(vec![(60_000, 3), (120_000, 1)]));
         assert_eq!(slice.events(), 4);
     }

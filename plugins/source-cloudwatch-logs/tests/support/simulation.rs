@@ -9,12 +9,12 @@ use flowstone_aws::{ApiError, EventKey, FilterPage, Governors, LogGroupName, Min
 use flowstone_core::Position;
 use flowstone_testkit::cloudwatch::{SimulatedEvent, SimulatedLogs};
 use source_cloudwatch_logs::journal::{self, Encoder};
-use source_cloudwatch_logs::ledger::{ChunkLimits, Finding, Ledger, Restored, Rules, Stage};
+use source_cloudwatch_logs::ledger::{Finding, Ledger, Restored, Rules, Stage};
 use source_cloudwatch_logs::planner::{Ask, Limits, Planner, Target};
 
 /// How the parts of a [`World`] behave.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The rules of every ledger.
     pub rules: Rules,
     /// The log groups.
@@ -36,7 +36,7 @@ pub struct Setup {
 }
 
 /// Everything, at one instant.
-pub struct World {
+pub(crate) struct World {
     setup: Setup,
     service: SimulatedLogs,
     /// The time.
@@ -72,6 +72,8 @@ pub struct World {
     pub findings: Vec<(usize, Finding, (u64, u64))>,
     /// Audited minutes, with the truth at that time: taken in and delivered.
     pub audited_minutes: Vec<(usize, i64, (u64, u64))>,
+    /// An error that nothing in this world explains.
+    pub unexpected: Option<ApiError>,
     truth: Vec<Truth>,
     epoch: u64,
     /// Bytes written to the checkpoint by second.
@@ -81,7 +83,7 @@ pub struct World {
 type Lane = std::sync::Arc<str>;
 
 /// An event of the log group of this number.
-pub type Event = (usize, EventKey);
+pub(crate) type Event = (usize, EventKey);
 
 struct Batch {
     number: u64,
@@ -101,32 +103,9 @@ enum Happening {
     Audited { epoch: u64, partition: usize, minutes: (i64, i64), counts: Vec<MinuteCount> },
 }
 
-impl Setup {
-    /// A calm world with one log group.
-    pub fn calm(group: &str, from_ms: i64) -> Self {
-        Self {
-            rules: Rules::default(),
-            groups: vec![group.to_owned()],
-            from_ms,
-            until_ms: None,
-            limits: Limits {
-                chunk: ChunkLimits { rows: 4096, bytes: 1 << 20 },
-                in_flight: 8,
-                ready: 24,
-                id_bytes: 64 << 20,
-                quota_share: 0.8,
-            },
-            latency_ms: 300,
-            delivery_ms: 500,
-            lost_batches: 0.0,
-            seed: 1,
-        }
-    }
-}
-
 impl World {
     /// A world that begins at `now_ms`, with an empty checkpoint.
-    pub fn new(setup: Setup, service: SimulatedLogs, now_ms: i64) -> Self {
+    pub(crate) fn new(setup: Setup, service: SimulatedLogs, now_ms: i64) -> Self {
         let truth = setup.groups.iter().map(|group| {
             let events = service.all_events(group, 0, i64::MAX >> 17);
             let mut by_minute: BTreeMap<i64, Vec<EventKey>> = BTreeMap::new();
@@ -160,6 +139,7 @@ impl World {
             delays: Vec::new(),
             findings: Vec::new(),
             audited_minutes: Vec::new(),
+            unexpected: None,
             epoch: 0,
             written: BTreeMap::new(),
         };
@@ -168,17 +148,17 @@ impl World {
     }
 
     /// The planner.
-    pub fn planner(&self) -> &Planner {
+    pub(crate) fn planner(&self) -> &Planner {
         &self.planner
     }
 
     /// The events of a group, whether visible or not.
-    pub fn events(&self, group: usize) -> impl Iterator<Item = (EventKey, i64)> + '_ {
+    pub(crate) fn events(&self, group: usize) -> impl Iterator<Item = (EventKey, i64)> + '_ {
         self.truth[group].visible.iter().map(|(&key, &visible)| (key, visible))
     }
 
     /// What the checkpoint on disk says.
-    pub fn restored(&self) -> BTreeMap<String, Restored> {
+    pub(crate) fn restored(&self) -> BTreeMap<String, Restored> {
         let mut known = BTreeMap::new();
         journal::read(&self.disk, &mut known);
         known
@@ -209,9 +189,13 @@ impl World {
     }
 
     /// Everything in memory is gone, and the last write may be torn. Starts again after `down_ms`.
-    pub fn crash(&mut self, down_ms: i64) {
+    pub(crate) fn crash(&mut self, down_ms: i64) {
         let torn = self.random.usize(..=self.last_flush);
         self.disk.truncate(self.disk.len() - torn);
+        if !self.disk.is_empty() {
+            // Each run begins a file of its own.
+            self.disk.push(b'\n');
+        }
         if torn > 0 {
             // What that write said is not known, so it counts as not said.
             self.durable.retain(|_, flush| *flush < self.flushes);
@@ -227,14 +211,14 @@ impl World {
     }
 
     /// Lets time pass until `until_ms`, or until all is done.
-    pub fn run(&mut self, until_ms: i64) {
+    pub(crate) fn run(&mut self, until_ms: i64) {
         while self.now_ms < until_ms && !self.planner.is_done() {
             self.step(until_ms);
         }
     }
 
     /// One instant: everything that can happen now does, then time goes on to the next instant.
-    pub fn step(&mut self, until_ms: i64) {
+    pub(crate) fn step(&mut self, until_ms: i64) {
         while self.happenings.peek().is_some_and(|Reverse((at, _))| *at <= self.now_ms) {
             let Some(Reverse((_, number))) = self.happenings.pop() else { break };
             if let Some(happening) = self.what.remove(&number) {
@@ -307,7 +291,7 @@ impl World {
         match happening {
             Happening::Reply { epoch, ask, asked_ms, reply } if epoch == self.epoch => {
                 let told = self.planner.reply(&ask, reply, asked_ms, self.now_ms);
-                assert!(told.is_none(), "unexpected error {told:?}");
+                self.unexpected = self.unexpected.take().or(told);
             }
             Happening::Audited { epoch, partition, minutes, counts } if epoch == self.epoch => {
                 let truth: Vec<_> = (minutes.0..minutes.1)
@@ -390,7 +374,7 @@ impl World {
 }
 
 /// An event whose text is made from its key.
-pub fn event(timestamp: i64, ingestion: i64, visible_ms: i64, request: u64) -> SimulatedEvent {
+pub(crate) fn event(timestamp: i64, ingestion: i64, visible_ms: i64, request: u64) -> SimulatedEvent {
     SimulatedEvent {
         key: EventKey::new(timestamp, ingestion, request, 0),
         visible_ms,
