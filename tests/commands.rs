@@ -85,12 +85,15 @@ fn a_mistake_on_the_command_line_is_one_of_configuration() {
         &["run"][..],
         &["fly"],
         &["run", "-c", "x.toml", "--log-level", "flowstone=loud"],
+        &["run", "flowstone.toml"],
         &["explain", "elasticsaerch"],
     ] {
         let (code, output, log) = flowstone(arguments, "");
         assert_eq!((code, output.as_str()), (78, ""), "{arguments:?}\n{log}");
         assert!(!log.is_empty());
     }
+    let (_, _, log) = flowstone(&["run", "flowstone.toml"], "");
+    assert!(log.contains("`-c flowstone.toml`"), "{log}");
     let (_, _, log) = flowstone(&["explain", "elasticsaerch"], "");
     assert!(log.contains("did you mean `elasticsearch`?"), "{log}");
     let (code, output, _) = flowstone(&["--help"], "");

@@ -1,6 +1,7 @@
 //! The files of a configuration: reading them (single files, folders, text already read) and finding line and column
 //! of a byte.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +48,12 @@ pub(crate) struct Location {
 // === impl Files ===
 
 impl Files {
-    /// Reads everything; what cannot be read is a diagnostic.
+    /// Reads everything; what cannot be read is a diagnostic. A file that is named twice, by itself and by its folder
+    /// perhaps, is read once.
     pub(crate) fn read(inputs: &[ConfigInput], diagnostics: &mut Diagnostics) -> Self {
         let mut files = Self::default();
+        let mut known: HashSet<PathBuf> = HashSet::new();
+        let mut is_new = |path: &Path| path.canonicalize().map_or(true, |path| known.insert(path));
         for input in inputs {
             match input {
                 ConfigInput::Text { name, text } => {
@@ -63,7 +67,10 @@ impl Files {
                         )
                         .help("put the configuration there, or name a file with `-c FILE`"),
                     ),
-                    Ok(paths) => paths.iter().for_each(|path| files.read_file(path, diagnostics)),
+                    Ok(paths) => {
+                        let new = paths.iter().filter(|path| is_new(path));
+                        new.for_each(|path| files.read_file(path, diagnostics));
+                    }
                     Err(error) => {
                         diagnostics.push(unplaced(
                             "unreadable",
@@ -71,7 +78,8 @@ impl Files {
                         ));
                     }
                 },
-                ConfigInput::Path(path) => files.read_file(path, diagnostics),
+                ConfigInput::Path(path) if is_new(path) => files.read_file(path, diagnostics),
+                ConfigInput::Path(_) => {}
             }
         }
         files
@@ -187,13 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_all_its_toml_files_in_the_order_of_their_names() {
+    fn a_folder_is_all_its_toml_files_in_the_order_of_their_names_each_once() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["b.toml", "a.toml", ".hidden.toml", "notes.txt"] {
             fs::write(folder.path().join(name), format!("# {name}")).unwrap();
         }
         let mut diagnostics = Vec::new();
-        let files = Files::read(&[ConfigInput::Path(folder.path().to_owned())], &mut diagnostics);
+        let by_folder = ConfigInput::Path(folder.path().to_owned());
+        let by_name = ConfigInput::Path(folder.path().join("./b.toml"));
+        let files = Files::read(&[by_folder, by_name], &mut diagnostics);
         assert_eq!(files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["# a.toml", "# b.toml"]);
         assert!(diagnostics.is_empty());
     }

@@ -108,7 +108,8 @@ pub fn load(
     let before = diagnostics.len();
     root.refuse_unknown("the configuration", settings::TopLevel::SPECS, &sections, &mut diagnostics);
     for diagnostic in &mut diagnostics[before..] {
-        diagnostic.help = Some("`flowstone explain settings` lists what stands outside of components".to_owned());
+        diagnostic.help =
+            Some("`flowstone explain settings` lists what stands outside of components".to_owned());
     }
     let settings = settings::read(&root, options.data_dir.clone(), &mut diagnostics);
     let data_dir = settings
@@ -186,7 +187,30 @@ fn leave_out_consequences(diagnostics: &mut Diagnostics, complete: bool, unresol
         "index-by-reading-time",
         "invalid-option",
     ];
+    // A mistyped name in `inputs` leaves the component unread that was meant.
+    let meant: Vec<String> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.code == "unknown-input")
+        .filter_map(|diagnostic| {
+            Some(diagnostic.label.strip_prefix("did you mean ")?.trim_end_matches('?').to_owned())
+        })
+        .collect();
+    // Of a file that is no text, only what stands before that place was read.
+    let cut: Vec<Span> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.code == "not-utf8")
+        .filter_map(|diagnostic| diagnostic.span)
+        .collect();
     diagnostics.retain(|diagnostic| {
+        let unread = ["unread-output", "unread-rejected"].contains(&diagnostic.code);
+        if unread && meant.iter().any(|name| diagnostic.message.contains(name)) {
+            return false;
+        }
+        let after =
+            |cut: &Span| diagnostic.span.is_some_and(|span| span.file == cut.file && span.end > cut.start);
+        if diagnostic.code == "syntax" && cut.iter().any(after) {
+            return false;
+        }
         let about_unresolved = diagnostic.span.is_some_and(|span| {
             unresolved
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -112,7 +112,8 @@ pub(crate) enum PluginKind {
 pub(crate) fn run() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            advise(&mut error);
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             error.print().ok();
             return if asked { Exit::Done } else { Exit::Configuration };
@@ -141,6 +142,17 @@ pub(crate) fn run() -> Exit {
         Command::New(New::Plugin { name, kind, path, flowstone }) => {
             scaffold::plugin(&name, kind, &path, flowstone)
         }
+    }
+}
+
+/// Tells who names a configuration without `-c` how to.
+fn advise(error: &mut clap::Error) {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && argument.ends_with(".toml")
+    {
+        let advice = format!("name a configuration with `-c {argument}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
 }
 

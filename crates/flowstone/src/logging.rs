@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -17,9 +18,7 @@ pub(crate) enum LogFormat {
 
 /// Starts logging. `level` is a level or directives (`info,flowstone_engine=debug`).
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(level).map_err(|error| {
-        format!("`--log-level {level}`: {error}; expected error, warn, info, debug, trace or directives")
-    })?;
+    let filter = filter(level)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(colour()).with_target(false).try_init(),
@@ -28,7 +27,39 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), String> {
     started.map_err(|error| format!("cannot start logging: {error}"))
 }
 
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let refused = |problem: &str| {
+        format!(
+            "`--log-level {level}`: {problem}; expected off, error, warn, info, debug, trace or directives such as `info,flowstone_engine=debug`"
+        )
+    };
+    // A word alone could also be a module's name, all of whose events are meant and nobody else's: `--log-level loud`
+    // would be silence.
+    for word in level.split(',').filter(|word| !word.contains(['=', '[', ':'])) {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(refused(&format!("`{word}` is no level")));
+        }
+    }
+    EnvFilter::builder().parse(level).map_err(|error| refused(&error.to_string()))
+}
+
 /// Whether standard error shows colours: on a terminal, unless `NO_COLOR` (no-color.org) is set.
 pub(crate) fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_instead_of_meaning_silence() {
+        for level in ["info", "WARN", "off", "info,flowstone_engine=debug", "warn,source_file::tail=trace"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "info,loud", "", "info,flowstone=loud"] {
+            let refused = filter(level).unwrap_err();
+            assert!(refused.contains("expected off, error"), "{refused}");
+        }
+    }
 }

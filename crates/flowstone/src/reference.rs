@@ -4,6 +4,7 @@ use flowstone_core::{nearest, plugins};
 
 use crate::exit::Exit;
 use crate::output;
+use crate::plugins::STANDARD_PLUGINS;
 
 /// The name under which the options outside of components are explained.
 const SETTINGS: &str = "settings";
@@ -27,11 +28,17 @@ pub(crate) fn explain(type_name: Option<&str>) -> Exit {
         .collect();
     if meant.is_empty() {
         let names = linked.iter().map(|plugin| plugin.type_name).chain([SETTINGS]);
-        let advice = match nearest(type_name, names) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => "`flowstone list` says what this build has".to_owned(),
-        };
-        output::complain(&format!("no plugin is called `{type_name}`; {advice}"));
+        let left_out = STANDARD_PLUGINS.iter().find(|plugin| plugin.type_name == type_name);
+        output::complain(&match (left_out, nearest(type_name, names)) {
+            (Some(plugin), _) => format!(
+                "the {} `{type_name}` is not in this build; build flowstone with the cargo feature `{}`",
+                plugin.kind, plugin.feature
+            ),
+            (None, Some(name)) => format!("no plugin is called `{type_name}`; did you mean `{name}`?"),
+            (None, None) => {
+                format!("no plugin is called `{type_name}`; `flowstone list` says what this build has")
+            }
+        });
         return Exit::Configuration;
     }
     output::print(&meant.join("\n"))

@@ -107,6 +107,14 @@ fn named_outputs_are_read_by_name() {
 }
 
 #[test]
+fn a_mistyped_input_does_not_make_the_one_that_was_meant_unread() {
+    let text = "[sources.in]\ntype = 'lines'\npaths = []\n[transforms.t]\ntype = 'pass'\ninputs = ['inn']\n\
+                [sinks.out]\ntype = 'store'\ninputs = ['t']\n[sinks.dead]\ntype = 'store'\ninputs = ['t.rejectd', 'out.rejected']\n";
+    codes(text, &["unknown-input", "unknown-input"]);
+    codes(&text.replace("'inn'", "'other'"), &["unread-output", "unknown-input", "unknown-input"]);
+}
+
+#[test]
 fn of_a_transform_that_was_not_built_only_what_is_certain_is_told() {
     check(
         r#"
