@@ -36,7 +36,7 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     // A word alone could also be a module's name, all of whose events are meant and nobody else's: `--log-level loud`
     // would be silence.
     for word in level.split(',').filter(|word| !word.contains(['=', '[', ':'])) {
-        if word.parse::<LevelFilter>().is_err() {
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
             return Err(refused(&format!("`{word}` is no level")));
         }
     }
