@@ -5,7 +5,7 @@ use flowstone_aws::EventKey;
 use super::events::SimulatedEvent;
 
 /// Makes flow-log events with the lateness that the design's simulation assumes: a record's time is its `start`
-/// somewhere in an aggregation window, it is taken in when the window has ended and delivery (log-normal, median 60 s)
+/// somewhere in its interface's aggregation window, it is taken in when the window has ended and delivery (log-normal, median 60 s)
 /// is over; 0.2 % come 2 to 10 minutes later still and 0.01 % half an hour to three hours.
 #[derive(Clone, Debug)]
 pub struct FlowTraffic {
@@ -45,7 +45,10 @@ impl FlowTraffic {
     }
 
     fn event(&self, time_ms: i64, random: &mut fastrand::Rng) -> SimulatedEvent {
-        let window_end = (time_ms.div_euclid(self.aggregation_ms) + 1) * self.aggregation_ms;
+        let stream = random.u32(..self.streams);
+        // Each interface has windows of its own.
+        let phase = i64::from(stream) * self.aggregation_ms / i64::from(self.streams);
+        let window_end = ((time_ms - phase).div_euclid(self.aggregation_ms) + 1) * self.aggregation_ms + phase;
         let chance = random.f64();
         let straggling = if chance < 0.0001 {
             random.i64(1_800_000..10_800_000)
@@ -60,7 +63,7 @@ impl FlowTraffic {
         SimulatedEvent {
             key: EventKey::new(timestamp, ingestion, random.u64(..), 0),
             visible_ms: ingestion + random.i64(0..=self.visible_within_ms),
-            stream: random.u32(..self.streams),
+            stream,
             message: None,
         }
     }
