@@ -102,14 +102,18 @@ fn main() -> ExitCode {
 }
 
 /// A folder of shared files: where the variable says, or beside the workspace; `None` if it is not there by default.
+/// A relative path starts at the workspace root.
 pub(crate) fn folder(variable: &str, by_default: &str) -> Result<Option<PathBuf>, String> {
-    let Some(path) = std::env::var_os(variable).map(PathBuf::from) else {
-        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(by_default);
-        return Ok(path.is_dir().then_some(path));
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let named = std::env::var_os(variable);
+    let path = match &named {
+        Some(path) => root.join(path),
+        None => root.join("../shared").join(by_default),
     };
-    match path.is_dir() {
-        true => Ok(Some(path)),
-        false => Err(format!("{variable}={} is no folder", path.display())),
+    match (path.is_dir(), named) {
+        (true, _) => Ok(Some(path)),
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(format!("{variable} names {}, which is no folder", path.display())),
     }
 }
 

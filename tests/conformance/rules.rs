@@ -68,7 +68,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         name: "no-such-filter",
         file: "conditionals",
-        reason: "flowstone has no filter that makes two events of one: a topology names an output twice",
+        reason: "the section uses a filter that flowstone does not have, such as `clone` or `drop`: its topologies \
+                 branch and filter by themselves",
         applies: |case| {
             logstash::filters(case.text("config_text")).is_ok_and(|section| has_unknown_filter(&section))
         },
