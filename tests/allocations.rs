@@ -4,6 +4,8 @@
 //! The whole pipeline runs in this process under a counting allocator; the server it writes to is a child process,
 //! so that only flowstone's own allocations count.
 
+#![allow(clippy::print_stdout)] // its own harness, and the address that the server tells
+
 mod support;
 
 use std::alloc::System;

@@ -16,7 +16,9 @@ pub fn parse_json(text: &mut [u8]) -> Result<Value, String> {
 }
 
 /// The value that begins at the next node.
-pub(crate) fn value_of<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -> Option<Value> {
+pub(crate) fn value_of<'a, 'text: 'a>(
+    nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>,
+) -> Option<Value> {
     Some(match nodes.next()? {
         TapeNode::Static(StaticNode::Null) => Value::Null,
         TapeNode::Static(StaticNode::Bool(value)) => Value::Bool(*value),

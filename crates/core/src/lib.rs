@@ -66,10 +66,10 @@ mod verdict;
 
 pub use ack::{Ack, AckOutcome, AckSlot};
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
+pub use condition::{Condition, Selection};
 pub use decode::INVALID_UTF8_TAG;
 pub use decorate::Decorations;
 pub use destinations::Destinations;
-pub use condition::{Condition, Selection};
 pub use expr::ExprError;
 pub use flowstone_event as event;
 pub use joda::{DateFormat, DateToken};

@@ -21,7 +21,11 @@ fn main() {
             [
                 servers::trial("documents_of_every_name_style_are_mapped_and_found", spec, on(documents)),
                 servers::trial("a_template_that_is_there_is_left_alone", spec, on(templates)),
-                servers::trial("every_trouble_is_told_apart_and_ends_when_it_is_put_right", spec, on(troubles)),
+                servers::trial(
+                    "every_trouble_is_told_apart_and_ends_when_it_is_put_right",
+                    spec,
+                    on(troubles),
+                ),
                 servers::trial("a_request_beyond_the_servers_limit_is_split", spec, on(too_large)),
             ]
         })
@@ -83,7 +87,11 @@ async fn documents(server: Installed) -> Result<(), Failed> {
     assert_eq!(node.count("flow-2019.02.24"), batch.len() as u64);
     for (number, document) in node.documents("flow-*").iter().enumerate() {
         assert_eq!(document.index, "flow-2019.02.24");
-        assert!((0..batch.len()).any(|row| batch.id(row).to_string() == document.id), "{number}: {}", document.id);
+        assert!(
+            (0..batch.len()).any(|row| batch.id(row).to_string() == document.id),
+            "{number}: {}",
+            document.id
+        );
     }
     for (path, kind) in [
         ("@timestamp", "date"),
@@ -115,7 +123,10 @@ async fn documents(server: Installed) -> Result<(), Failed> {
         (json!({"range": {"start": {"gte": "2019-02-24T09:58:29Z", "lte": "2019-02-24T09:58:29Z"}}}), 1),
         (json!({"term": {"action": "ACCEPT"}}), 4),
         (json!({"geo_distance": {"distance": "1km", "src_geoip.location": {"lat": 51.75, "lon": -1.25}}}), 2),
-        (json!({"geo_distance": {"distance": "1km", "source.geo.location": {"lat": 51.75, "lon": -1.25}}}), 1),
+        (
+            json!({"geo_distance": {"distance": "1km", "source.geo.location": {"lat": 51.75, "lon": -1.25}}}),
+            1,
+        ),
         (json!({"term": {"source.ip": "2.125.160.0/24"}}), 1),
     ] {
         let found = node.post("/flow-*/_search", json!({"query": query}).to_string()).ok().json();
@@ -227,7 +238,10 @@ async fn templates(server: Installed) -> Result<(), Failed> {
     let installed = node.get(path).ok().json();
     // Again, and with another pattern under the same name: nothing changes.
     to(&node, json!({})).open().await.expect("a template of ours");
-    to(&node, json!({"index": "else-%{+YYYY}", "template_name": "flow"})).open().await.expect("a template of ours");
+    to(&node, json!({"index": "else-%{+YYYY}", "template_name": "flow"}))
+        .open()
+        .await
+        .expect("a template of ours");
     assert_eq!(node.get(path).ok().json(), installed);
     // One of another name covers these indices already.
     to(&node, json!({"template_name": "second"})).open().await.expect("covered");
@@ -311,7 +325,8 @@ async fn troubles(server: Installed) -> Result<(), Failed> {
     node.post("/_aliases", actions.to_string()).ok();
     let alias = to(&node, json!({"index": "both"}));
     blocked(&alias.deliver(&plain(7)).await, "no_write_index");
-    let write = json!({"actions": [{"add": {"index": "elsewhere", "alias": "both", "is_write_index": true}}]});
+    let write =
+        json!({"actions": [{"add": {"index": "elsewhere", "alias": "both", "is_write_index": true}}]});
     node.post("/_aliases", write.to_string()).ok();
     assert_eq!(alias.deliver(&plain(7)).await, [Verdict::Delivered]);
 
@@ -329,7 +344,8 @@ async fn troubles(server: Installed) -> Result<(), Failed> {
     }
 
     // A request that is refused whole, its error in spite of the filter on the reply.
-    let strange = to(&node, json!({"index": "flow", "pipeline": "a", "headers": {"Content-Type": "text/plain"}}));
+    let strange =
+        to(&node, json!({"index": "flow", "pipeline": "a", "headers": {"Content-Type": "text/plain"}}));
     let whole = strange.deliver(&plain(1)).await;
     assert!(matches!(&whole[..], [Verdict::Blocked { .. } | Verdict::Delivered]), "{whole:?}");
 
@@ -337,7 +353,11 @@ async fn troubles(server: Installed) -> Result<(), Failed> {
     node.post(&format!("{index}/_close"), "").ok();
     let two_days = events(
         50,
-        &[event(json!({"n": 1})), json!({"@timestamp": "2019-02-25T00:00:00.000Z", "n": 2}), event(json!({"n": 3}))],
+        &[
+            event(json!({"n": 1})),
+            json!({"@timestamp": "2019-02-25T00:00:00.000Z", "n": 2}),
+            event(json!({"n": 3})),
+        ],
     );
     let verdicts = sink.deliver(&two_days).await;
     assert_eq!(verdicts[1], Verdict::Delivered);

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use flowstone_core::event::{Batch, Page, RowId, StrRef};
 use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Entry, Kind, Metrics, Node, NodeKind, Span, Table, Transform, TransformCx, find,
+    Build, BuildCx, Clock, ComponentId, Entry, Kind, Metrics, Node, NodeKind, Span, Table, Transform,
+    TransformCx, find,
 };
 use transform_grok as _;
 
@@ -77,7 +78,11 @@ fn twenty_line(n: u64) -> String {
 }
 
 fn twenty_other(n: u64) -> String {
-    format!("ACCEPT {n} {} - - - - vpc-abcdefab012345678 subnet-aaaaaaaa012345678 i-01234567890123456 eni-1235b8ca12345678{} NODATA", n + 60, n % 10)
+    format!(
+        "ACCEPT {n} {} - - - - vpc-abcdefab012345678 subnet-aaaaaaaa012345678 i-01234567890123456 eni-1235b8ca12345678{} NODATA",
+        n + 60,
+        n % 10
+    )
 }
 
 fn version_5(n: u64) -> String {
@@ -103,7 +108,11 @@ fn access(n: u64) -> String {
 }
 
 fn syslog(n: u64) -> String {
-    format!("Mar 16 00:01:25 evita postfix/smtpd[{}]: connect from camomile.cloud9.net[{}]", 1 + n % 30_000, address(n))
+    format!(
+        "Mar 16 00:01:25 evita postfix/smtpd[{}]: connect from camomile.cloud9.net[{}]",
+        1 + n % 30_000,
+        address(n)
+    )
 }
 
 const CASES: [Case; 5] = [
@@ -120,10 +129,13 @@ fn grok(pattern: &str) -> Box<dyn Transform> {
         span: Span::default(),
         entries: [(key.to_owned(), Entry { key_span: Span::default(), value })].into_iter().collect(),
     };
-    let config = table("match", node(NodeKind::Table(table("message", node(NodeKind::String(pattern.to_owned()))))));
+    let config =
+        table("match", node(NodeKind::Table(table("message", node(NodeKind::String(pattern.to_owned()))))));
     let id = ComponentId { name: "grok".into(), kind: Kind::Transform, type_name: "grok" };
     let cx = BuildCx { id, data_dir: PathBuf::new(), clock: Clock::Fixed(0) };
-    let Some(Build::Transform(make)) = find(Kind::Transform, "grok").map(|plugin| plugin.build) else { panic!("grok is registered") };
+    let Some(Build::Transform(make)) = find(Kind::Transform, "grok").map(|plugin| plugin.build) else {
+        panic!("grok is registered")
+    };
     make(&config, &cx, &mut Vec::new()).expect("a good pattern").expect("good options")
 }
 

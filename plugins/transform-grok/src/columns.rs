@@ -1,9 +1,7 @@
 //! Captures as whole columns: the way for patterns whose fields are new to the batch. Text becomes references into the
 //! page of the line, so that nothing is copied and the number of allocations does not depend on the rows.
 
-use flowstone_core::event::{
-    ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value, to_f, to_i,
-};
+use flowstone_core::event::{ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value, to_f, to_i};
 
 use crate::names::Convert;
 use crate::pattern::{Capture, Pattern, Scratch};
@@ -55,7 +53,9 @@ impl Layout {
                 let known = fields.iter().position(|known| known.path == *field);
                 numbers.push(known.unwrap_or(fields.len()));
                 match known {
-                    None => fields.push(Field { path: field.clone(), convert: *convert, overwrites: *overwrites }),
+                    None => {
+                        fields.push(Field { path: field.clone(), convert: *convert, overwrites: *overwrites })
+                    }
                     Some(known) if fields[known].convert != *convert => return None,
                     Some(_) => {}
                 }

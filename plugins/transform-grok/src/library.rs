@@ -138,7 +138,10 @@ impl Library {
             place.to_owned()
         };
         let found = glob::glob(&pattern).map_err(|error| {
-            failed(format!("`{pattern}` is no file pattern: {}", error.msg), "expected a path, or a pattern such as `dir/*.grok`")
+            failed(
+                format!("`{pattern}` is no file pattern: {}", error.msg),
+                "expected a path, or a pattern such as `dir/*.grok`",
+            )
         })?;
         let mut files: Vec<PathBuf> = found.flatten().filter(|path| path.is_file()).collect();
         files.sort();
@@ -150,10 +153,14 @@ impl Library {
         }
         for file in files {
             let shown = file.display().to_string();
-            let bytes = std::fs::read(&file)
-                .map_err(|error| failed(format!("cannot read {shown}: {error}"), "expected a readable file"))?;
+            let bytes = std::fs::read(&file).map_err(|error| {
+                failed(format!("cannot read {shown}: {error}"), "expected a readable file")
+            })?;
             let text = String::from_utf8(bytes).map_err(|error| {
-                let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+                let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+                    .iter()
+                    .filter(|&&byte| byte == b'\n')
+                    .count();
                 failed(format!("{shown}:{line}: the file is not UTF-8"), "expected text")
             })?;
             self.add_text(&shown, &text)?;

@@ -74,7 +74,9 @@ impl GroupName {
             Some((_, "float")) => Convert::Float,
             Some(&other) => {
                 let label = match nearest(other.1, TYPES).or(wider_name(other.1)) {
-                    Some(name) => format!("did you mean `{name}`? (a type is `int` or `float`; without one it is text)"),
+                    Some(name) => {
+                        format!("did you mean `{name}`? (a type is `int` or `float`; without one it is text)")
+                    }
                     None => "expected `int` or `float`, or nothing for text".to_owned(),
                 };
                 return error(other, format!("unknown type `{}`", other.1), label);
@@ -166,12 +168,18 @@ mod tests {
 
     #[test]
     fn plain_integers_are_read_as_to_i_reads_them() {
-        for text in ["0", "7", "007", "-3", "+4", "123456789012345", "", "-", "1234567890123456", "1_0", "1.5", "x"] {
+        for text in
+            ["0", "7", "007", "-3", "+4", "123456789012345", "", "-", "1234567890123456", "1_0", "1.5", "x"]
+        {
             if let Some(number) = Convert::plain_int(text.as_bytes()) {
                 assert_eq!(Value::Int(number), to_i(text), "{text}");
                 assert!((to_f(text) - number as f64).abs() < f64::EPSILON, "{text}");
             } else {
-                assert!(text.len() > 15 || !text.trim_start_matches(['-', '+']).bytes().all(|b| b.is_ascii_digit()) || text.len() < 2);
+                assert!(
+                    text.len() > 15
+                        || !text.trim_start_matches(['-', '+']).bytes().all(|b| b.is_ascii_digit())
+                        || text.len() < 2
+                );
             }
         }
     }

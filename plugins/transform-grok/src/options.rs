@@ -84,7 +84,10 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
         let path = match Path::parse(field) {
             Ok(path) => path,
             Err(error) => {
-                errors.push(BuildError::option(&option, format!("`{field}` is no field reference")).label(error.message));
+                errors.push(
+                    BuildError::option(&option, format!("`{field}` is no field reference"))
+                        .label(error.message),
+                );
                 continue;
             }
         };
@@ -105,7 +108,10 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
         sources.push(Matched { path, patterns, first });
     }
     if options.r#match.values().all(Vec::is_empty) {
-        errors.push(BuildError::option("match", "there is nothing to match").label("expected `match = { field = \"pattern\" }`"));
+        errors.push(
+            BuildError::option("match", "there is nothing to match")
+                .label("expected `match = { field = \"pattern\" }`"),
+        );
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -140,8 +146,11 @@ fn library(options: &GrokOptions, errors: &mut Vec<BuildError>) -> Library {
     for (name, text) in &options.pattern_definitions {
         if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'A'..=b'z' | b'0'..=b'9')) {
             errors.push(
-                BuildError::option(format!("pattern_definitions.{name}"), format!("`{name}` cannot be the name of a pattern"))
-                    .label("expected letters, digits and `_`"),
+                BuildError::option(
+                    format!("pattern_definitions.{name}"),
+                    format!("`{name}` cannot be the name of a pattern"),
+                )
+                .label("expected letters, digits and `_`"),
             );
         }
         library.define(name, Definition { text: text.as_str().into(), origin: Origin::Option });
@@ -153,7 +162,9 @@ fn library(options: &GrokOptions, errors: &mut Vec<BuildError>) -> Library {
 fn build_error(error: PatternError, option: &str, index: usize) -> BuildError {
     let PatternError { source, start, end, message, label, help } = error;
     let at_fault = match source {
-        Source::Pattern => BuildError::option(option, message).at_index(index).within(start, end).label(label),
+        Source::Pattern => {
+            BuildError::option(option, message).at_index(index).within(start, end).label(label)
+        }
         Source::Definition { name, origin: Origin::Option, .. } => {
             BuildError::option(format!("pattern_definitions.{name}"), message).within(start, end).label(label)
         }

@@ -101,7 +101,8 @@ impl Pattern {
     /// whole.
     pub(crate) fn place(&mut self, target: Option<&Path>, overwrite: &[Path]) {
         for capture in &mut self.captures {
-            let whole = target.map_or_else(|| capture.field.clone(), |target| target.join(capture.field.names()));
+            let whole =
+                target.map_or_else(|| capture.field.clone(), |target| target.join(capture.field.names()));
             capture.overwrites = overwrite.contains(&capture.field) || overwrite.contains(&whole);
             capture.field = whole;
         }
@@ -114,7 +115,12 @@ impl Pattern {
 
     /// Looks for the leftmost match; the groups are then to be had by [`Scratch::group`].
     #[inline]
-    pub(crate) fn search(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, TimedOut> {
+    pub(crate) fn search(
+        &self,
+        text: &str,
+        scratch: &mut Scratch,
+        budget: &mut Budget,
+    ) -> Result<bool, TimedOut> {
         if let Some(fast) = &self.fast
             && (scratch.unsure < ENOUGH || scratch.unsure * 2 <= scratch.asked)
         {
@@ -128,7 +134,12 @@ impl Pattern {
         self.search_slowly(text, scratch, budget)
     }
 
-    fn search_slowly(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, TimedOut> {
+    fn search_slowly(
+        &self,
+        text: &str,
+        scratch: &mut Scratch,
+        budget: &mut Budget,
+    ) -> Result<bool, TimedOut> {
         match &self.linear {
             Some(linear) => {
                 let cache = scratch.linear.get_or_insert_with(|| linear.cache());
@@ -192,7 +203,8 @@ fn half_converted(expression: &Expression) -> Vec<String> {
     let groups = &expression.groups;
     let typed = |name: &str| GroupName::parse(name).is_ok_and(|name| name.convert != Convert::Text);
     let again = |(first, name): &(usize, &String)| typed(name) && groups[..*first].contains(name);
-    let mut names: Vec<String> = groups.iter().enumerate().filter(again).map(|(_, name)| name.clone()).collect();
+    let mut names: Vec<String> =
+        groups.iter().enumerate().filter(again).map(|(_, name)| name.clone()).collect();
     names.dedup();
     names
 }

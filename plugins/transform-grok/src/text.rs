@@ -47,7 +47,11 @@ fn inspect(value: &Value, out: &mut String) {
 /// Ruby writes floats with a point, and from 1e16 and below 1e-4 with an exponent of at least two digits.
 fn float(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { "NaN".to_owned() } else { format!("{}Infinity", if value < 0.0 { "-" } else { "" }) };
+        return if value.is_nan() {
+            "NaN".to_owned()
+        } else {
+            format!("{}Infinity", if value < 0.0 { "-" } else { "" })
+        };
     }
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e16).contains(&size) {

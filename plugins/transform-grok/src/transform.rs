@@ -81,7 +81,8 @@ impl Grok {
 
     /// Fills whole columns; gives the rows that must be done alone.
     fn fill(&mut self, plan: &Plan, batch: &Batch, columns: &mut Columns<'_>, rest: &mut Rest) -> Vec<usize> {
-        let sources: Vec<Option<&Column>> = plan.sources.iter().map(|source| batch.column_of(&source.path)).collect();
+        let sources: Vec<Option<&Column>> =
+            plan.sources.iter().map(|source| batch.column_of(&source.path)).collect();
         let mut alone = Vec::new();
         for row in batch.active_rows() {
             match self.fill_row(plan, batch, &sources, columns, row) {
@@ -178,7 +179,14 @@ impl Grok {
         }
     }
 
-    fn text(&mut self, plan: &Plan, source: &Source, text: &str, batch: &mut Batch, row: usize) -> Result<bool, Stop> {
+    fn text(
+        &mut self,
+        plan: &Plan,
+        source: &Source,
+        text: &str,
+        batch: &mut Batch,
+        row: usize,
+    ) -> Result<bool, Stop> {
         let mut matched = false;
         for (number, pattern) in source.patterns.iter().enumerate() {
             let scratch = &mut self.scratch[source.first + number];
@@ -230,7 +238,11 @@ impl Transform for Grok {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), scratch: self.plan.scratch(), budget: self.budget.clone() })
+        Box::new(Self {
+            plan: Arc::clone(&self.plan),
+            scratch: self.plan.scratch(),
+            budget: self.budget.clone(),
+        })
     }
 }
 

@@ -37,18 +37,39 @@ enum Inst {
     Save(u32),
     Assert(Assert),
     /// One character of a set, repeated.
-    Run { set: u32, min: u32, max: u32, kind: RunKind },
+    Run {
+        set: u32,
+        min: u32,
+        max: u32,
+        kind: RunKind,
+    },
     /// The part that follows, up to `Succeed`, as one thing; then on at the number.
     Atomic(u32),
-    Ahead { negated: bool, then: u32 },
+    Ahead {
+        negated: bool,
+        then: u32,
+    },
     /// The branches, each with its length in characters.
-    Behind { negated: bool, branches: Box<[(u32, u32)]>, then: u32 },
-    BackReference { groups: Box<[u32]>, ignore_case: bool },
+    Behind {
+        negated: bool,
+        branches: Box<[(u32, u32)]>,
+        then: u32,
+    },
+    BackReference {
+        groups: Box<[u32]>,
+        ignore_case: bool,
+    },
     /// Register = 0.
     Zero(u32),
     Increment(u32),
     /// The head of a counted loop whose body follows.
-    Count { register: u32, min: u32, max: u32, greedy: bool, out: u32 },
+    Count {
+        register: u32,
+        min: u32,
+        max: u32,
+        greedy: bool,
+        out: u32,
+    },
     /// Register = place.
     Mark(u32),
     /// On at the number if nothing was consumed since the mark.
@@ -66,13 +87,30 @@ enum RunKind {
 /// The way back.
 #[derive(Clone, Copy, Debug)]
 enum Frame {
-    Branch { pc: u32, at: u32 },
+    Branch {
+        pc: u32,
+        at: u32,
+    },
     /// Fewer characters of the run at `pc`: down from `at`, not below `low`.
-    Shorter { pc: u32, low: u32, at: u32 },
+    Shorter {
+        pc: u32,
+        low: u32,
+        at: u32,
+    },
     /// One more character of the run at `pc`, which has `left` to go.
-    Longer { pc: u32, at: u32, left: u32 },
-    Slot { slot: u32, was: u32 },
-    Register { register: u32, was: u32 },
+    Longer {
+        pc: u32,
+        at: u32,
+        left: u32,
+    },
+    Slot {
+        slot: u32,
+        was: u32,
+    },
+    Register {
+        register: u32,
+        was: u32,
+    },
 }
 
 /// The memory of a match, used again for the next.
@@ -190,7 +228,9 @@ fn begins_with_everything(node: &Node) -> bool {
         Node::Capture(_, inner) => begins_with_everything(inner),
         Node::Concat(nodes) => nodes.first().is_some_and(begins_with_everything),
         Node::Repeat(repeat) => {
-            let all = |set: &CharSet| set.first_bytes().union(ByteSet::beyond_ascii()) == ByteSet::ALL && set.is_bytewise();
+            let all = |set: &CharSet| {
+                set.first_bytes().union(ByteSet::beyond_ascii()) == ByteSet::ALL && set.is_bytewise()
+            };
             repeat.max.is_none() && repeat.node.as_set().is_some_and(|set| all(&set))
         }
         _ => false,
@@ -362,7 +402,9 @@ impl Compiler {
             self.code[check] = Inst::IfEmpty(register, out);
         }
         self.code[head] = match counter {
-            Some(register) => Inst::Count { register, min: *min, max: max.unwrap_or(u32::MAX), greedy: *greedy, out },
+            Some(register) => {
+                Inst::Count { register, min: *min, max: max.unwrap_or(u32::MAX), greedy: *greedy, out }
+            }
             None if *greedy => Inst::Split(body, out),
             None => Inst::Split(out, body),
         };
@@ -377,7 +419,11 @@ impl Compiler {
             self.code[start] = Inst::Ahead { negated: look.negated, then };
             return;
         }
-        let branches = if let Node::Alternate(branches) = &look.node { branches } else { std::slice::from_ref(&look.node) };
+        let branches = if let Node::Alternate(branches) = &look.node {
+            branches
+        } else {
+            std::slice::from_ref(&look.node)
+        };
         let mut compiled = Vec::new();
         for branch in branches {
             // The parser has seen to it that every branch has a length.
@@ -437,13 +483,15 @@ impl Run<'_> {
                     true
                 }
                 Inst::Assert(assert) => holds(*assert, self.text, at as usize),
-                Inst::Run { set, min, max, kind } => match self.run(pc as u32, *set, (*min, *max), *kind, at)? {
-                    Some(next) => {
-                        at = next;
-                        true
+                Inst::Run { set, min, max, kind } => {
+                    match self.run(pc as u32, *set, (*min, *max), *kind, at)? {
+                        Some(next) => {
+                            at = next;
+                            true
+                        }
+                        None => false,
                     }
-                    None => false,
-                },
+                }
                 Inst::Atomic(then) => {
                     let mark = self.machine.stack.len();
                     match self.attempt(pc as u32 + 1, at, mark)? {
@@ -482,13 +530,15 @@ impl Run<'_> {
                     }
                     false
                 }
-                Inst::BackReference { groups, ignore_case } => match self.back_reference(groups, *ignore_case, at) {
-                    Some(next) => {
-                        at = next;
-                        true
+                Inst::BackReference { groups, ignore_case } => {
+                    match self.back_reference(groups, *ignore_case, at) {
+                        Some(next) => {
+                            at = next;
+                            true
+                        }
+                        None => false,
                     }
-                    None => false,
-                },
+                }
                 Inst::Zero(register) => {
                     self.write(*register, 0)?;
                     true
@@ -635,7 +685,14 @@ impl Run<'_> {
         Some(at as u32)
     }
 
-    fn run(&mut self, pc: u32, set: u32, (min, max): (u32, u32), kind: RunKind, at: u32) -> Result<Option<u32>, TimedOut> {
+    fn run(
+        &mut self,
+        pc: u32,
+        set: u32,
+        (min, max): (u32, u32),
+        kind: RunKind,
+        at: u32,
+    ) -> Result<Option<u32>, TimedOut> {
         let set = &self.program.sets[set as usize];
         let mut place = at;
         let mut count = 0;

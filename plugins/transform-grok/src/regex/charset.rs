@@ -251,7 +251,8 @@ pub(crate) fn perl_class(letter: char) -> Option<ClassUnicode> {
 /// The class of a POSIX bracket `[:name:]` or of `\p{name}`; Unicode-aware, as in Oniguruma. Names of scripts and
 /// categories are known as well.
 pub(crate) fn named_class(name: &str) -> Option<ClassUnicode> {
-    let plain: String = name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).collect::<String>().to_lowercase();
+    let plain: String =
+        name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).collect::<String>().to_lowercase();
     let expression = match plain.as_str() {
         "alpha" => r"\p{Alphabetic}",
         "digit" => r"\p{Nd}",
@@ -282,7 +283,8 @@ pub(crate) fn named_class(name: &str) -> Option<ClassUnicode> {
 
 /// The names that [`named_class`] knows without asking the Unicode tables, for the nearest one in a message.
 pub(crate) const CLASS_NAMES: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word", "xdigit",
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
 ];
 
 /// Everything that is not in `class`.

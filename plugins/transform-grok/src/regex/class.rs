@@ -27,7 +27,12 @@ pub(super) fn bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<ClassUnic
 fn nested(cursor: &mut Cursor<'_>, flags: Flags, depth: usize) -> Result<ClassUnicode, PatternError> {
     let open = cursor.at - 1;
     if depth > MAX_DEPTH {
-        return Err(cursor.error(open, open + 1, "brackets are nested too deeply", format!("at most {MAX_DEPTH}")));
+        return Err(cursor.error(
+            open,
+            open + 1,
+            "brackets are nested too deeply",
+            format!("at most {MAX_DEPTH}"),
+        ));
     }
     let negated = cursor.eat("^");
     let mut whole: Option<ClassUnicode> = None;
@@ -36,7 +41,12 @@ fn nested(cursor: &mut Cursor<'_>, flags: Flags, depth: usize) -> Result<ClassUn
     loop {
         let at = cursor.at;
         let Some(c) = cursor.peek() else {
-            return Err(cursor.error(open, open + 1, "a bracket expression is not closed", "expected a `]` for this"));
+            return Err(cursor.error(
+                open,
+                open + 1,
+                "a bracket expression is not closed",
+                "expected a `]` for this",
+            ));
         };
         // A `]` in the first place is a plain one, where another follows.
         if c == ']' && !(first && cursor.rest()[1..].contains(']')) {
@@ -65,7 +75,12 @@ fn nested(cursor: &mut Cursor<'_>, flags: Flags, depth: usize) -> Result<ClassUn
     intersect(&mut whole, class);
     let mut class = whole.unwrap_or_else(ClassUnicode::empty);
     if class.ranges().is_empty() && !negated {
-        return Err(cursor.error(open, cursor.at, "the bracket expression is empty", "expected at least one character"));
+        return Err(cursor.error(
+            open,
+            cursor.at,
+            "the bracket expression is empty",
+            "expected at least one character",
+        ));
     }
     if negated {
         class.negate();
@@ -140,7 +155,8 @@ fn posix(cursor: &mut Cursor<'_>) -> Result<Option<ClassUnicode>, PatternError> 
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphabetic()) {
         return Ok(None);
     }
-    let Some(class) = charset::CLASS_NAMES.contains(&name).then(|| charset::named_class(name)).flatten() else {
+    let Some(class) = charset::CLASS_NAMES.contains(&name).then(|| charset::named_class(name)).flatten()
+    else {
         return Err(unknown_class(cursor, start, start + end + 2, name));
     };
     cursor.at = start + end + 2;
@@ -159,7 +175,12 @@ fn unknown_class(cursor: &Cursor<'_>, start: usize, end: usize, name: &str) -> P
 pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
     let start = cursor.at - 1;
     let Some(c) = cursor.next() else {
-        return Err(cursor.error(start, start + 1, "a `\\` at the end means nothing", "expected `\\\\` for a plain one"));
+        return Err(cursor.error(
+            start,
+            start + 1,
+            "a `\\` at the end means nothing",
+            "expected `\\\\` for a plain one",
+        ));
     };
     if let Some(class) = charset::perl_class(c) {
         return Ok(Escape::Class(class));
@@ -179,7 +200,12 @@ pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
         'x' if cursor.eat("{") => {
             let code = u32::from_str_radix(cursor.digits(16, 8), 16).unwrap_or(u32::MAX);
             if !cursor.eat("}") {
-                return Err(cursor.error(start, cursor.at, "a `\\x{` is not closed", "expected hexadecimal digits and `}`"));
+                return Err(cursor.error(
+                    start,
+                    cursor.at,
+                    "a `\\x{` is not closed",
+                    "expected hexadecimal digits and `}`",
+                ));
             }
             code
         }
@@ -189,7 +215,9 @@ pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
             let digits = cursor.digits(16, 4);
             if digits.len() == 4 { u32::from_str_radix(digits, 16).unwrap_or(u32::MAX) } else { u32::MAX }
         }
-        'p' | 'P' if cursor.peek() == Some('{') => return property(cursor, start, c == 'P').map(Escape::Class),
+        'p' | 'P' if cursor.peek() == Some('{') => {
+            return property(cursor, start, c == 'P').map(Escape::Class);
+        }
         'c' => control(cursor.next()),
         'C' if cursor.eat("-") => control(cursor.next()),
         'M' if cursor.peek() == Some('-') => u32::MAX,

@@ -123,7 +123,10 @@ impl Dfa {
             Choice::Preferred => vec![true; width],
             Choice::Only(after) => {
                 let mut follows = vec![false; width];
-                after.bytes.iter().for_each(|byte| follows[usize::from(raw.classes[usize::from(byte)])] = true);
+                after
+                    .bytes
+                    .iter()
+                    .for_each(|byte| follows[usize::from(raw.classes[usize::from(byte)])] = true);
                 follows[width - 1] = after.end;
                 follows
             }
@@ -172,7 +175,8 @@ pub(super) fn is_prefix_free(nodes: &[Node]) -> bool {
     let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false));
     raw.is_some_and(|raw| {
         let live = raw.live(&vec![true; raw.width]);
-        raw.rows.iter().flatten().all(|entry| !entry.unknown && !(entry.accepts && entry.next.is_some_and(|next| live[next])))
+        let goes_on = |next: Option<usize>| next.is_some_and(|next| live[next]);
+        raw.rows.iter().flatten().all(|entry| !entry.unknown && (!entry.accepts || !goes_on(entry.next)))
     })
 }
 
@@ -202,7 +206,13 @@ impl Raw {
         let looks_back = nfa.looks_back();
         let mut builder = Builder { nfa, ordered, known: HashMap::new(), todo: Vec::new() };
         let starts: Vec<usize> = if looks_back {
-            samples.iter().copied().map(Some).chain([None]).map(|before| builder.state(vec![nfa.start], before)).collect()
+            samples
+                .iter()
+                .copied()
+                .map(Some)
+                .chain([None])
+                .map(|before| builder.state(vec![nfa.start], before))
+                .collect()
         } else {
             vec![builder.state(vec![nfa.start], None)]
         };
@@ -241,7 +251,9 @@ impl Raw {
             for (state, row) in self.rows.iter().enumerate() {
                 if !live[state]
                     && row.iter().zip(follows).any(|(entry, &follows)| {
-                        entry.unknown || (entry.accepts && follows) || entry.next.is_some_and(|next| live[next])
+                        entry.unknown
+                            || (entry.accepts && follows)
+                            || entry.next.is_some_and(|next| live[next])
                     })
                 {
                     live[state] = true;
@@ -261,8 +273,12 @@ fn classes(nfa: &Nfa, extra: &[ByteSet]) -> (Box<[u8; 256]>, Vec<u8>) {
     for state in &nfa.states {
         match state {
             State::Bytes(set, _) => sets.push(*set),
-            State::When(Condition::Before { bytes, .. } | Condition::Behind { bytes, .. }, _) => sets.push(*bytes),
-            State::When(Condition::Boundary { .. }, _) => sets.extend([ByteSet::ascii_word(), ByteSet::beyond_ascii()]),
+            State::When(Condition::Before { bytes, .. } | Condition::Behind { bytes, .. }, _) => {
+                sets.push(*bytes)
+            }
+            State::When(Condition::Boundary { .. }, _) => {
+                sets.extend([ByteSet::ascii_word(), ByteSet::beyond_ascii()])
+            }
             State::Match | State::Split(_) => {}
         }
     }

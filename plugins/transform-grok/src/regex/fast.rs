@@ -43,12 +43,15 @@ enum Item<'n> {
     Node(&'n Node),
 }
 
+/// What an automaton is for, and the automaton, if there is one for it.
+type Made = (Vec<Node>, Option<First>, Option<Arc<Dfa>>);
+
 struct Compiler {
     ops: Vec<Op>,
     /// Every choice is proven.
     proven: bool,
     /// Automata made so far, by what they are for.
-    automata: Vec<(Vec<Node>, Option<First>, Option<Arc<Dfa>>)>,
+    automata: Vec<Made>,
 }
 
 fn flatten<'n>(node: &'n Node, out: &mut Vec<Item<'n>>) {
@@ -117,7 +120,11 @@ impl Compiler {
             Node::Empty => {}
             Node::Char(c) => self.literal(*c)?,
             Node::Set(set) => {
-                let op = if set.is_bytewise() { Op::One(set.first_bytes().table()) } else { Op::OneOf(CharSet::clone(set)) };
+                let op = if set.is_bytewise() {
+                    Op::One(set.first_bytes().table())
+                } else {
+                    Op::OneOf(CharSet::clone(set))
+                };
                 self.emit(op)?;
             }
             Node::Assert(assert) => drop(self.emit(Op::Assert(*assert))?),
@@ -168,7 +175,9 @@ impl Compiler {
     }
 
     fn automaton(&mut self, nodes: &[Node], after: Option<First>) -> Option<Arc<Dfa>> {
-        if let Some((.., dfa)) = self.automata.iter().find(|(known, follows, _)| known == nodes && *follows == after) {
+        if let Some((.., dfa)) =
+            self.automata.iter().find(|(known, follows, _)| known == nodes && *follows == after)
+        {
             return dfa.clone();
         }
         let dfa = match after {
@@ -249,7 +258,8 @@ impl Compiler {
             self.emit(Op::Dfa(dfa))?;
             return Some(count);
         }
-        let firsts: Vec<First> = branches.iter().map(|branch| First::of(branch, place.after, place.before)).collect();
+        let firsts: Vec<First> =
+            branches.iter().map(|branch| First::of(branch, place.after, place.before)).collect();
         if (0..branches.len()).all(|index| (0..index).all(|other| firsts[index].is_disjoint(firsts[other]))) {
             self.switch(branches, &firsts, place)?;
             return Some(1);

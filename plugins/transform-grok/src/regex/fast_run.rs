@@ -44,7 +44,11 @@ pub(super) enum Op {
     /// Bytes as long as they belong, at least one if so.
     While(Table, bool),
     /// As `While`, with the start and the end kept, and then this byte.
-    Field { set: Table, start: u32, byte: u8 },
+    Field {
+        set: Table,
+        start: u32,
+        byte: u8,
+    },
     /// Bytes up to this one or to the end of the text, at least one if so.
     UpTo(u8, bool),
     /// Characters as long as they belong.
@@ -54,15 +58,26 @@ pub(super) enum Op {
     Dfa(Arc<Dfa>),
     Save(u32),
     Assert(Assert),
-    Behind { set: CharSet, negated: bool },
-    Ahead { set: CharSet, negated: bool },
+    Behind {
+        set: CharSet,
+        negated: bool,
+    },
+    Ahead {
+        set: CharSet,
+        negated: bool,
+    },
     /// On at the number for the next byte, the last one for the end of the text.
     Switch(Box<[u16; 257]>),
     Jump(u32),
     /// If what follows up to `Commit` fails, on at `otherwise` with these slots as they were.
-    Try { otherwise: u32, slots: Box<[u32]> },
+    Try {
+        otherwise: u32,
+        slots: Box<[u32]>,
+    },
     /// What was tried stands; `sure` if nothing that follows can fail.
-    Commit { sure: bool },
+    Commit {
+        sure: bool,
+    },
     /// What follows up to `Release` is settled once it matched.
     Hold,
     Release,
@@ -341,7 +356,9 @@ impl Program {
                 Op::Behind { set, negated } => {
                     text[..at].chars().next_back().is_some_and(|c| set.contains(c)) != *negated
                 }
-                Op::Ahead { set, negated } => text[at..].chars().next().is_some_and(|c| set.contains(c)) != *negated,
+                Op::Ahead { set, negated } => {
+                    text[at..].chars().next().is_some_and(|c| set.contains(c)) != *negated
+                }
                 Op::Switch(table) => {
                     let next = table[bytes.get(at).map_or(256, |&byte| usize::from(byte))];
                     if next != Op::NOWHERE {
@@ -385,7 +402,9 @@ impl Program {
             let Some(frame) = tries.frames.pop() else {
                 return if unproven == 0 { Answer::NoMatch } else { Answer::Unsure };
             };
-            let Op::Try { otherwise, slots: kept } = &self.ops[frame.op as usize] else { return Answer::Unsure };
+            let Op::Try { otherwise, slots: kept } = &self.ops[frame.op as usize] else {
+                return Answer::Unsure;
+            };
             // A choice within what was tried could have been another one: then it has not failed yet.
             if frame.unproven != unproven {
                 return Answer::Unsure;
@@ -438,8 +457,12 @@ fn joined(ops: Vec<Op>) -> Vec<Op> {
             }
             [Op::Byte(_), ..] => {
                 let more = ops[index + 1..].iter().zip(&targets[index + 1..]);
-                let count = 1 + more.take_while(|(op, target)| matches!(op, Op::Byte(_)) && !**target).count();
-                let bytes: Vec<u8> = ops[index..index + count].iter().map(|op| if let Op::Byte(byte) = op { *byte } else { 0 }).collect();
+                let count =
+                    1 + more.take_while(|(op, target)| matches!(op, Op::Byte(_)) && !**target).count();
+                let bytes: Vec<u8> = ops[index..index + count]
+                    .iter()
+                    .map(|op| if let Op::Byte(byte) = op { *byte } else { 0 })
+                    .collect();
                 result.push(if let [byte] = bytes[..] { Op::Byte(byte) } else { Op::Bytes(bytes.into()) });
                 index += count;
             }
@@ -454,7 +477,10 @@ fn joined(ops: Vec<Op>) -> Vec<Op> {
         match op {
             Op::Jump(to) | Op::Try { otherwise: to, .. } => *to = moved[*to as usize],
             Op::Switch(table) => {
-                table.iter_mut().filter(|to| **to != Op::NOWHERE).for_each(|to| *to = moved[usize::from(*to)] as u16);
+                table
+                    .iter_mut()
+                    .filter(|to| **to != Op::NOWHERE)
+                    .for_each(|to| *to = moved[usize::from(*to)] as u16);
             }
             _ => {}
         }
@@ -493,7 +519,9 @@ impl Run {
         match &self.way {
             Way::Longest => Some(at),
             Way::First(follow) => follow.admits(bytes, at).then_some(at),
-            Way::Last(follow) => (low..=at).rev().find(|&place| text.is_char_boundary(place) && follow.admits(bytes, place)),
+            Way::Last(follow) => {
+                (low..=at).rev().find(|&place| text.is_char_boundary(place) && follow.admits(bytes, place))
+            }
         }
     }
 }

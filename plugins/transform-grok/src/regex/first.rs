@@ -65,7 +65,11 @@ impl First {
             Node::Repeat(repeat) => {
                 let again = if repeat.node.is_nullable() { Self::ANYTHING } else { after };
                 let before_any = Before::of(&repeat.node, before).union(before);
-                let inside = if repeat.max == Some(0) { Self::NOTHING } else { Self::of(&repeat.node, again, before_any) };
+                let inside = if repeat.max == Some(0) {
+                    Self::NOTHING
+                } else {
+                    Self::of(&repeat.node, again, before_any)
+                };
                 if repeat.min == 0 { inside.union(after) } else { inside }
             }
             Node::BackReference { .. } => Self::ANYTHING,
@@ -151,7 +155,9 @@ impl Before {
             Node::Set(set) => Self::bytes(set.last_bytes()),
             Node::Capture(_, inner) | Node::Atomic(inner) => Self::of(inner, before),
             Node::Concat(nodes) => nodes.iter().fold(before, |before, node| Self::of(node, before)),
-            Node::Alternate(branches) => branches.iter().fold(NOTHING, |sum, branch| sum.union(Self::of(branch, before))),
+            Node::Alternate(branches) => {
+                branches.iter().fold(NOTHING, |sum, branch| sum.union(Self::of(branch, before)))
+            }
             Node::Repeat(repeat) => {
                 let inside = Self::of(&repeat.node, before);
                 if repeat.min == 0 || repeat.node.is_nullable() { inside.union(before) } else { inside }

@@ -84,9 +84,12 @@ fn node(original: &Node, first: bool, last: bool) -> Option<Hir> {
             }
             Hir::concat(parts)
         }
-        Node::Alternate(branches) => {
-            Hir::alternation(branches.iter().map(|branch| node(branch, first && branches.len() == 1, last)).collect::<Option<_>>()?)
-        }
+        Node::Alternate(branches) => Hir::alternation(
+            branches
+                .iter()
+                .map(|branch| node(branch, first && branches.len() == 1, last))
+                .collect::<Option<_>>()?,
+        ),
         Node::Repeat(repeat) => return loop_of(repeat, last),
         Node::Look(look) => return look_of(look, first, last),
         Node::Atomic(_) | Node::BackReference { .. } => return None,

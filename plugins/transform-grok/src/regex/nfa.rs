@@ -72,13 +72,17 @@ impl Nfa {
             Node::Char(c) => {
                 let mut buffer = [0; 4];
                 let bytes = c.encode_utf8(&mut buffer).as_bytes();
-                bytes.iter().rev().try_fold(then, |then, &byte| self.add(State::Bytes(ByteSet::one(byte), then)))
+                bytes
+                    .iter()
+                    .rev()
+                    .try_fold(then, |then, &byte| self.add(State::Bytes(ByteSet::one(byte), then)))
             }
             Node::Set(set) => self.set(set, then),
             Node::Assert(assert) => self.assert(*assert, then),
             Node::Concat(nodes) => self.sequence(nodes, then),
             Node::Alternate(branches) => {
-                let starts = branches.iter().map(|branch| self.node(branch, then)).collect::<Option<Vec<_>>>()?;
+                let starts =
+                    branches.iter().map(|branch| self.node(branch, then)).collect::<Option<Vec<_>>>()?;
                 self.add(State::Split(starts))
             }
             Node::Repeat(repeat) => self.repeat(repeat, then),

@@ -142,7 +142,12 @@ impl Parser<'_> {
     fn whole(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let node = self.alternation(cursor, flags)?;
         if cursor.at < cursor.text.len() {
-            return Err(cursor.error(cursor.at, cursor.at + 1, "a `)` closes no group", "expected `\\)` for a plain one"));
+            return Err(cursor.error(
+                cursor.at,
+                cursor.at + 1,
+                "a `)` closes no group",
+                "expected `\\)` for a plain one",
+            ));
         }
         Ok(node)
     }
@@ -151,7 +156,12 @@ impl Parser<'_> {
     fn alternation(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(cursor.error(cursor.at, cursor.at + 1, "groups are nested too deeply", format!("at most {MAX_DEPTH}")));
+            return Err(cursor.error(
+                cursor.at,
+                cursor.at + 1,
+                "groups are nested too deeply",
+                format!("at most {MAX_DEPTH}"),
+            ));
         }
         let mut branches = Vec::new();
         let mut sequence = Vec::new();
@@ -183,12 +193,15 @@ impl Parser<'_> {
                     Some(')') => return Ok(None),
                     Some('\\') => drop(cursor.next()),
                     Some(_) => {}
-                    None => return Err(cursor.error(start, start + 3, "a comment is not closed", "expected `)`")),
+                    None => {
+                        return Err(cursor.error(start, start + 3, "a comment is not closed", "expected `)`"));
+                    }
                 }
             }
         }
         if flags.extended {
-            let blank = cursor.rest().len() - cursor.rest().trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
+            let blank = cursor.rest().len()
+                - cursor.rest().trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
             cursor.at += blank;
             if cursor.peek() == Some('#') {
                 cursor.at += cursor.rest().find('\n').unwrap_or(cursor.rest().len());
@@ -237,7 +250,12 @@ impl Parser<'_> {
     fn escape(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let start = cursor.at - 1;
         let Some(c) = cursor.peek() else {
-            return Err(cursor.error(start, start + 1, "a `\\` at the end means nothing", "expected `\\\\` for a plain one"));
+            return Err(cursor.error(
+                start,
+                start + 1,
+                "a `\\` at the end means nothing",
+                "expected `\\\\` for a plain one",
+            ));
         };
         let assert = match c {
             'b' => Some(Assert::WordBoundary),
@@ -290,14 +308,25 @@ impl Parser<'_> {
         }
     }
 
-    fn numbered_back_reference(&mut self, cursor: &Cursor<'_>, start: usize, number: usize, flags: Flags) -> Node {
+    fn numbered_back_reference(
+        &mut self,
+        cursor: &Cursor<'_>,
+        start: usize,
+        number: usize,
+        flags: Flags,
+    ) -> Node {
         let error = cursor.error(start, cursor.at, "", "");
         let largest = self.numbered.as_ref().map_or(0, |(_, largest)| *largest).max(number);
         self.numbered = Some((error, largest));
         Node::BackReference { groups: vec![number - 1], ignore_case: flags.ignore_case }
     }
 
-    fn named_back_reference(&mut self, cursor: &mut Cursor<'_>, start: usize, flags: Flags) -> Result<Node, PatternError> {
+    fn named_back_reference(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        start: usize,
+        flags: Flags,
+    ) -> Result<Node, PatternError> {
         let close = match cursor.next() {
             Some('<') => '>',
             Some('\'') => '\'',
@@ -305,7 +334,12 @@ impl Parser<'_> {
         };
         let at = cursor.at;
         let Some(name) = cursor.until(close).map(str::to_owned) else {
-            return Err(cursor.error(start, cursor.text.len(), "a back reference is not closed", format!("expected `{close}`")));
+            return Err(cursor.error(
+                start,
+                cursor.text.len(),
+                "a back reference is not closed",
+                format!("expected `{close}`"),
+            ));
         };
         if let Ok(number) = name.parse::<usize>()
             && number > 0
@@ -319,7 +353,12 @@ impl Parser<'_> {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "expected the name of a group that stands before it".to_owned(),
             };
-            return Err(cursor.error(at, at + name.len().max(1), format!("no group is called `{name}`"), label));
+            return Err(cursor.error(
+                at,
+                at + name.len().max(1),
+                format!("no group is called `{name}`"),
+                label,
+            ));
         }
         Ok(Node::BackReference { groups, ignore_case: flags.ignore_case })
     }
@@ -332,10 +371,16 @@ impl Parser<'_> {
             let node = self.closed(cursor, flags, start)?;
             return Ok(Node::Capture(number, Box::new(node)));
         }
-        for (mark, behind, negated) in [("=", false, false), ("!", false, true), ("<=", true, false), ("<!", true, true)] {
+        for (mark, behind, negated) in
+            [("=", false, false), ("!", false, true), ("<=", true, false), ("<!", true, true)]
+        {
             if cursor.eat(mark) {
                 let node = self.closed(cursor, flags, start)?;
-                let branches = if let Node::Alternate(branches) = &node { branches } else { std::slice::from_ref(&node) };
+                let branches = if let Node::Alternate(branches) = &node {
+                    branches
+                } else {
+                    std::slice::from_ref(&node)
+                };
                 if behind && branches.iter().any(|branch| branch.fixed_chars().is_none()) {
                     let label = "expected one fixed length in each alternative";
                     return Err(cursor.error(start, cursor.at, "look-behind of no fixed length", label));
@@ -350,7 +395,12 @@ impl Parser<'_> {
                 let at = cursor.at;
                 let close = if open == '<' { '>' } else { '\'' };
                 let Some(name) = cursor.until(close).map(str::to_owned) else {
-                    return Err(cursor.error(start, cursor.at, "the name of a group is not closed", format!("expected `{close}`")));
+                    return Err(cursor.error(
+                        start,
+                        cursor.at,
+                        "the name of a group is not closed",
+                        format!("expected `{close}`"),
+                    ));
                 };
                 check_name(cursor, at, &name)?;
                 let number = self.new_group(&name);
@@ -361,8 +411,18 @@ impl Parser<'_> {
                 let label = "expected `(?<name>...)`";
                 Err(cursor.error(start, cursor.at, "`(?P` is the syntax of other libraries", label))
             }
-            Some('(') => Err(cursor.error(start, cursor.at, "conditional groups are not supported", "expected a choice `(?:a|b)`")),
-            Some('~') => Err(cursor.error(start, cursor.at, "the absence operator is not supported", "expected a negative look-ahead")),
+            Some('(') => Err(cursor.error(
+                start,
+                cursor.at,
+                "conditional groups are not supported",
+                "expected a choice `(?:a|b)`",
+            )),
+            Some('~') => Err(cursor.error(
+                start,
+                cursor.at,
+                "the absence operator is not supported",
+                "expected a negative look-ahead",
+            )),
             Some(c) if "imx-".contains(c) => {
                 cursor.at -= 1;
                 self.options(cursor, flags, start)
@@ -375,7 +435,12 @@ impl Parser<'_> {
     }
 
     /// `(?i-mx)` up to the end of the group around it, or `(?i-mx:...)`.
-    fn options(&mut self, cursor: &mut Cursor<'_>, mut flags: Flags, start: usize) -> Result<Node, PatternError> {
+    fn options(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        mut flags: Flags,
+        start: usize,
+    ) -> Result<Node, PatternError> {
         let mut on = true;
         loop {
             match cursor.next() {
@@ -385,7 +450,14 @@ impl Parser<'_> {
                 Some('x') => flags.extended = on,
                 Some(':') => return self.closed(cursor, flags, start),
                 Some(')') => return self.alternation(cursor, flags),
-                _ => return Err(cursor.error(start, cursor.at, "an unknown option", "expected `i`, `m` or `x`")),
+                _ => {
+                    return Err(cursor.error(
+                        start,
+                        cursor.at,
+                        "an unknown option",
+                        "expected `i`, `m` or `x`",
+                    ));
+                }
             }
         }
     }
@@ -393,7 +465,11 @@ impl Parser<'_> {
     /// The inside of a group and its `)`.
     fn closed(&mut self, cursor: &mut Cursor<'_>, flags: Flags, start: usize) -> Result<Node, PatternError> {
         let node = self.alternation(cursor, flags)?;
-        if cursor.eat(")") { Ok(node) } else { Err(cursor.error(start, start + 1, "a group is not closed", "expected a `)` for this")) }
+        if cursor.eat(")") {
+            Ok(node)
+        } else {
+            Err(cursor.error(start, start + 1, "a group is not closed", "expected a `)` for this"))
+        }
     }
 
     fn new_group(&mut self, name: &str) -> usize {
@@ -410,7 +486,8 @@ impl Parser<'_> {
         let name = &cursor.text[reference.name.clone()];
         if let Some(definition) = &reference.definition {
             let text = cursor.text[definition.clone()].to_owned();
-            self.inline.insert(name.to_owned(), (text, cursor.base + definition.start, cursor.source.clone()));
+            self.inline
+                .insert(name.to_owned(), (text, cursor.base + definition.start, cursor.source.clone()));
         }
         self.references += 1;
         if self.references > MAX_REFERENCES {
@@ -418,23 +495,39 @@ impl Parser<'_> {
             return Err(cursor.error(open, reference.end, "the pattern refers to too many others", label));
         }
         if self.within.iter().any(|outer| outer == name) {
-            let path: Vec<&str> = self.within.iter().map(String::as_str).skip_while(|outer| *outer != name).chain([name]).collect();
+            let path: Vec<&str> = self
+                .within
+                .iter()
+                .map(String::as_str)
+                .skip_while(|outer| *outer != name)
+                .chain([name])
+                .collect();
             let message = format!("pattern `{name}` refers to itself");
             return Err(cursor.error(reference.name.start, reference.name.end, message, path.join(" > ")));
         }
         let (text, base, source) = match (self.inline.get(name), self.library.get(name)) {
             (Some((text, base, source)), _) => (Arc::from(text.as_str()), *base, source.clone()),
             (None, Some(Definition { text, origin })) => {
-                let source = Source::Definition { name: name.into(), text: Arc::clone(text), origin: origin.clone() };
+                let source =
+                    Source::Definition { name: name.into(), text: Arc::clone(text), origin: origin.clone() };
                 (Arc::clone(text), 0, source)
             }
             (None, None) => {
                 let message = format!("no pattern is called `{name}`");
                 let mut error = match nearest(name, self.library.names()) {
-                    Some(near) => cursor.error(reference.name.start, reference.name.end, message, format!("did you mean `{near}`?")),
-                    None => cursor.error(reference.name.start, reference.name.end, message, "an unknown name"),
+                    Some(near) => cursor.error(
+                        reference.name.start,
+                        reference.name.end,
+                        message,
+                        format!("did you mean `{near}`?"),
+                    ),
+                    None => {
+                        cursor.error(reference.name.start, reference.name.end, message, "an unknown name")
+                    }
                 };
-                error.help = Some("define it in `pattern_definitions` or in a file named in `patterns_dir`".to_owned());
+                error.help = Some(
+                    "define it in `pattern_definitions` or in a file named in `patterns_dir`".to_owned(),
+                );
                 return Err(error);
             }
         };
@@ -608,7 +701,12 @@ fn interval(cursor: &mut Cursor<'_>, start: usize) -> Result<Option<(u32, Option
         return Err(cursor.error(start, cursor.at, "too many repetitions", format!("at most {MAX_REPEAT}")));
     };
     if max.is_some_and(|max| max < min) {
-        return Err(cursor.error(start, cursor.at, "the repetitions end below where they begin", "expected `{least,most}`"));
+        return Err(cursor.error(
+            start,
+            cursor.at,
+            "the repetitions end below where they begin",
+            "expected `{least,most}`",
+        ));
     }
     // As in Ruby: `{n}?` is "n times or not at all", and a `+` behind braces repeats instead of possessing.
     let lazy = comma && cursor.eat("?");
@@ -628,13 +726,15 @@ fn renumber(node: Node, numbers: &[Option<usize>]) -> Node {
         }
         Node::Concat(nodes) => Node::concat(all(nodes)),
         Node::Alternate(nodes) => Node::Alternate(all(nodes)),
-        Node::Repeat(repeat) => Node::Repeat(Box::new(Repeat { node: renumber(repeat.node, numbers), ..*repeat })),
+        Node::Repeat(repeat) => {
+            Node::Repeat(Box::new(Repeat { node: renumber(repeat.node, numbers), ..*repeat }))
+        }
         Node::Atomic(inner) => Node::Atomic(Box::new(renumber(*inner, numbers))),
         Node::Look(look) => Node::Look(Box::new(Look { node: renumber(look.node, numbers), ..*look })),
-        Node::BackReference { groups, ignore_case } => {
-            Node::BackReference { groups: groups.into_iter().filter_map(|group| numbers[group]).collect(), ignore_case }
-        }
+        Node::BackReference { groups, ignore_case } => Node::BackReference {
+            groups: groups.into_iter().filter_map(|group| numbers[group]).collect(),
+            ignore_case,
+        },
         node => node,
     }
 }
-

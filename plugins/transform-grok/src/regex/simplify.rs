@@ -15,7 +15,13 @@ pub(crate) fn simplify(root: &Node) -> Node {
 fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
     match original {
         Node::Empty | Node::Char(_) | Node::Set(_) | Node::BackReference { .. } => original.clone(),
-        Node::Assert(assert) => if is_given(*assert, after, before) { Node::Empty } else { original.clone() },
+        Node::Assert(assert) => {
+            if is_given(*assert, after, before) {
+                Node::Empty
+            } else {
+                original.clone()
+            }
+        }
         Node::Capture(group, inner) => captured(*group, node(inner, after, before, settled)),
         Node::Concat(nodes) => {
             let places = Before::each(nodes, before);
@@ -36,7 +42,11 @@ fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
         Node::Repeat(repeat) => loop_of(repeat, after, before, settled),
         Node::Atomic(inner) => {
             let inside = node(inner, First::ANYTHING, before, true);
-            if settled || is_neutral(&inside, after, before) { inside } else { Node::Atomic(Box::new(inside)) }
+            if settled || is_neutral(&inside, after, before) {
+                inside
+            } else {
+                Node::Atomic(Box::new(inside))
+            }
         }
         Node::Look(look) if is_implied(look, after, before) => Node::Empty,
         Node::Look(look) => {
@@ -84,7 +94,8 @@ fn without_runs(body: Node, after: First) -> Node {
         return body;
     }
     let branches = if let Node::Alternate(branches) = inner { branches } else { std::slice::from_ref(inner) };
-    let firsts: Vec<First> = branches.iter().map(|branch| First::of(branch, First::ANYTHING, Before::ANYTHING)).collect();
+    let firsts: Vec<First> =
+        branches.iter().map(|branch| First::of(branch, First::ANYTHING, Before::ANYTHING)).collect();
     let apart = |index: usize| (0..index).all(|other| firsts[index].is_disjoint(firsts[other]));
     if !(0..branches.len()).all(apart) {
         return body;
@@ -96,7 +107,9 @@ fn without_runs(body: Node, after: First) -> Node {
             branch => (branch, false),
         };
         let single = match run {
-            Node::Repeat(run) if run.greedy && run.min == 1 && run.max.is_none() => run.node.as_set().map(|set| (set, &run.node)),
+            Node::Repeat(run) if run.greedy && run.min == 1 && run.max.is_none() => {
+                run.node.as_set().map(|set| (set, &run.node))
+            }
             _ => None,
         };
         if let Some((set, _)) = &single
@@ -168,7 +181,8 @@ fn is_forced(node: &Node, after: First, before: Before) -> bool {
             let again = First::again(repeat, after, before);
             repeat.greedy
                 && !repeat.node.is_nullable()
-                && (repeat.max == Some(repeat.min) || First::of(&repeat.node, again, around).is_disjoint(after))
+                && (repeat.max == Some(repeat.min)
+                    || First::of(&repeat.node, again, around).is_disjoint(after))
                 && is_forced(&repeat.node, again, around)
         }
         _ => false,
@@ -194,7 +208,9 @@ fn is_given(assert: Assert, after: First, before: Before) -> bool {
     let newline = ByteSet::one(b'\n');
     match assert {
         Assert::WordBoundary => (word_before && plain(after.bytes)) || (plain(before.bytes) && word_behind),
-        Assert::NotWordBoundary => (word_before && word_behind) || (plain(before.bytes) && plain(after.bytes)),
+        Assert::NotWordBoundary => {
+            (word_before && word_behind) || (plain(before.bytes) && plain(after.bytes))
+        }
         Assert::LineStart => before.bytes.is_within(newline),
         Assert::LineEnd => after.bytes.is_within(newline),
         Assert::TextStart => before.bytes.is_empty(),

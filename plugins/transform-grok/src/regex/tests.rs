@@ -23,7 +23,8 @@ struct Engines {
 }
 
 fn library() -> &'static Library {
-    static LIBRARY: std::sync::LazyLock<Library> = std::sync::LazyLock::new(|| Library::shipped(Shipped::Legacy));
+    static LIBRARY: std::sync::LazyLock<Library> =
+        std::sync::LazyLock::new(|| Library::shipped(Shipped::Legacy));
     &LIBRARY
 }
 
@@ -104,7 +105,8 @@ fn pattern() -> impl Strategy<Value = String> {
 
 fn line() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
-        "a", "b", "1", " ", "-", ".", "é", ":", "\"", "ab", "12", "1.5", "10.0.0.1", "\n", "a1", "  ", "\"x\"", "\\", "中", "-7", "aB", "z.a",
+        "a", "b", "1", " ", "-", ".", "é", ":", "\"", "ab", "12", "1.5", "10.0.0.1", "\n", "a1", "  ",
+        "\"x\"", "\\", "中", "-7", "aB", "z.a",
     ]);
     prop::collection::vec(piece, 0..12).prop_map(|parts| parts.concat())
 }
@@ -112,23 +114,51 @@ fn line() -> impl Strategy<Value = String> {
 /// Columns between separators, as logs have them.
 fn columns() -> impl Strategy<Value = (String, Vec<String>)> {
     let column = prop::sample::select(vec![
-        "%{NUMBER:a}", "%{NOTSPACE:b}", "%{IP:c}", "%{INT:d}", "%{WORD:e}", "%{DATA:f}", "(?:-|%{NUMBER:g})", "\\[%{DATA:h}\\]",
-        "%{QS:i}", "%{TIMESTAMP_ISO8601:j}", "(?:%{POSINT:k}|-)?", "%{HOSTNAME:l}", "%{IPORHOST:o}", "%{BASE10NUM:p}(?:ms)?",
+        "%{NUMBER:a}",
+        "%{NOTSPACE:b}",
+        "%{IP:c}",
+        "%{INT:d}",
+        "%{WORD:e}",
+        "%{DATA:f}",
+        "(?:-|%{NUMBER:g})",
+        "\\[%{DATA:h}\\]",
+        "%{QS:i}",
+        "%{TIMESTAMP_ISO8601:j}",
+        "(?:%{POSINT:k}|-)?",
+        "%{HOSTNAME:l}",
+        "%{IPORHOST:o}",
+        "%{BASE10NUM:p}(?:ms)?",
     ]);
     let value = prop::sample::select(vec![
-        "1", "-", "10.0.0.1", "fe80::1%eth0", "::1", "abc", "[x y]", "\"q\"", "2019-02-24T09:58:29Z", "eni-1", "1.5", "12ms", "a.b-c", "",
-        "::ffff:10.1.2.3", "1.2.3.4.5",
+        "1",
+        "-",
+        "10.0.0.1",
+        "fe80::1%eth0",
+        "::1",
+        "abc",
+        "[x y]",
+        "\"q\"",
+        "2019-02-24T09:58:29Z",
+        "eni-1",
+        "1.5",
+        "12ms",
+        "a.b-c",
+        "",
+        "::ffff:10.1.2.3",
+        "1.2.3.4.5",
     ]);
     let values = prop::collection::vec(value.prop_map(str::to_owned), 0..8);
     let separator = prop::sample::select(vec![" ", "\\t", ",", " +"]);
-    (prop::collection::vec(column, 1..6), separator, prop::collection::vec(values, 1..6)).prop_map(|(columns, separator, lines)| {
-        let between = match separator {
-            "\\t" => "\t",
-            "," => ",",
-            _ => " ",
-        };
-        (columns.join(separator), lines.into_iter().map(|values| values.join(between)).collect())
-    })
+    (prop::collection::vec(column, 1..6), separator, prop::collection::vec(values, 1..6)).prop_map(
+        |(columns, separator, lines)| {
+            let between = match separator {
+                "\\t" => "\t",
+                "," => ",",
+                _ => " ",
+            };
+            (columns.join(separator), lines.into_iter().map(|values| values.join(between)).collect())
+        },
+    )
 }
 
 /// Some thousand patterns; more with `PROPTEST_CASES`.
