@@ -48,7 +48,8 @@ impl FlowTraffic {
         let stream = random.u32(..self.streams);
         // Each interface has windows of its own.
         let phase = i64::from(stream) * self.aggregation_ms / i64::from(self.streams);
-        let window_end = ((time_ms - phase).div_euclid(self.aggregation_ms) + 1) * self.aggregation_ms + phase;
+        let window_end =
+            ((time_ms - phase).div_euclid(self.aggregation_ms) + 1) * self.aggregation_ms + phase;
         let chance = random.f64();
         let straggling = if chance < 0.0001 {
             random.i64(1_800_000..10_800_000)

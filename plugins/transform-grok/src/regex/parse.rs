@@ -194,7 +194,12 @@ impl Parser<'_> {
                     Some('\\') => drop(cursor.next()),
                     Some(_) => {}
                     None => {
-                        return Err(cursor.error(start, start + 3, "a comment is not closed", "expected `)`"));
+                        return Err(cursor.error(
+                            start,
+                            start + 3,
+                            "a comment is not closed",
+                            "expected `)`",
+                        ));
                     }
                 }
             }

@@ -1,1 +1,0 @@
-//! flowstone transform that reads dates as Logstash does.

@@ -1,1 +1,0 @@
-//! flowstone transform that looks addresses up in MaxMind databases as Logstash does.
