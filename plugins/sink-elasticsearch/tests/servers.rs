@@ -363,13 +363,11 @@ async fn troubles(server: Installed) -> Result<(), Failed> {
     assert_eq!(verdicts[1], Verdict::Delivered);
     blocked(&verdicts[..1], "index_closed");
     blocked(&verdicts[2..], "index_closed");
-    if server.spec().product == Product::Elasticsearch {
-        return Ok(());
+    if server.spec().product == Product::OpenSearch {
+        // This block stops `PUT INDEX` and not a bulk request that creates its index (2.19.1 and 3.8.0).
+        cluster(json!({"cluster.blocks.create_index": true}));
+        assert_eq!(to(&node, json!({"index": "fourth"})).deliver(&plain(1)).await, [Verdict::Delivered]);
     }
-
-    // OpenSearch: no node has room for another index.
-    cluster(json!({"cluster.blocks.create_index": true}));
-    blocked(&to(&node, json!({"index": "fourth"})).deliver(&plain(1)).await, "create_index_blocked");
     Ok(())
 }
 
@@ -383,7 +381,7 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     for _ in 0..5 {
         let verdicts = sink.send(&request(&segment)).await;
         let Verdicts::All(Verdict::Split { reason, .. }) = &verdicts else { panic!("{verdicts:?}") };
-        assert_eq!(reason, "too_large");
+        assert_eq!(reason, "too_large", "{verdicts:?}");
     }
     // What the engine then does.
     for quarter in 0..8 {
