@@ -378,8 +378,18 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     let wide = "x".repeat(900);
     let documents: Vec<Value> = (0..4000).map(|n| event(json!({"n": n, "wide": wide}))).collect();
     let (segment, _) = sink.encode(&events(0, &documents));
-    for _ in 0..5 {
-        let verdicts = sink.send(&request(&segment)).await;
+    // 6.8 may take the rest of a refused request for the next one, which is then sent again.
+    let send = async |request: &Request| {
+        for _ in 0..100 {
+            match sink.send(request).await {
+                Verdicts::All(Verdict::Busy { reason, .. }) if reason == "out_of_step" => {}
+                verdicts => return verdicts,
+            }
+        }
+        panic!("out of step for good")
+    };
+    for _ in 0..50 {
+        let verdicts = send(&request(&segment)).await;
         let Verdicts::All(Verdict::Split { reason, .. }) = &verdicts else { panic!("{verdicts:?}") };
         assert_eq!(reason, "too_large", "{verdicts:?}");
     }
@@ -387,7 +397,7 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     for quarter in 0..8 {
         let rows = Rows::Range(quarter * 500, (quarter + 1) * 500);
         let request = Request::new(vec![(std::sync::Arc::clone(&segment), rows)]);
-        assert_eq!(sink.send(&request).await, Verdicts::All(Verdict::Delivered));
+        assert_eq!(send(&request).await, Verdicts::All(Verdict::Delivered));
     }
     assert_eq!(node.count("flow-2019.02.24"), 4000);
     // A node that goes away is waited for.
