@@ -388,7 +388,7 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
         }
         panic!("out of step for good")
     };
-    for _ in 0..50 {
+    for _ in 0..10 {
         let verdicts = send(&request(&segment)).await;
         let Verdicts::All(Verdict::Split { reason, .. }) = &verdicts else { panic!("{verdicts:?}") };
         assert_eq!(reason, "too_large", "{verdicts:?}");
@@ -408,7 +408,7 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     tokio::time::sleep(Duration::from_millis(10)).await;
     node.restart()?;
     let mut verdict = sink.deliver(&plain(9999)).await;
-    for _ in 0..50 {
+    for _ in 0..10 {
         if verdict == [Verdict::Delivered] {
             return Ok(());
         }
