@@ -30,10 +30,11 @@ mod tail;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowstone_core::prelude::*;
 use flowstone_core::{Decoding, LineOptions, StateDir};
+use tokio::time::Instant;
 
 use crate::listing::Listing;
 use crate::tail::Manner;

@@ -20,9 +20,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use memchr::memrchr;
+use tokio::time::Instant;
 
 use crate::identity::FileId;
 use crate::listing::{Found, Stat};

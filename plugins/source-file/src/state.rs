@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) gzip: bool,
     /// The compressed file, as it was seen last, is delivered to its end.
     pub(crate) complete: bool,
+    /// The file was seen under a second name: it was rotated, and a last line may stay without a newline.
+    pub(crate) rotated: bool,
     /// When the file was there last, in milliseconds since the epoch.
     pub(crate) seen: i64,
 }
@@ -168,6 +170,7 @@ impl Record {
         }
         fields.push(("gzip", Value::Bool(self.gzip)));
         fields.push(("complete", Value::Bool(self.complete)));
+        fields.push(("rotated", Value::Bool(self.rotated)));
         fields.push(("seen", Value::Int(self.seen)));
         object(fields)
     }
@@ -205,6 +208,7 @@ impl Record {
             },
             gzip: fields.truth("gzip")?,
             complete: fields.truth("complete")?,
+            rotated: fields.truth("rotated")?,
             seen: fields.int("seen")?,
         })
     }
@@ -283,6 +287,7 @@ mod tests {
             torn: vec![5, 30],
             gzip: true,
             complete: false,
+            rotated: true,
             seen: 1_700_000_000_000,
         }
     }

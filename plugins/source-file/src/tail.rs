@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowstone_core::event::{Column, Path as Field, Value};
 use flowstone_core::{LineIds, LineOptions, Lines, Position, SourceBatch, SourceCx};
+use tokio::time::Instant;
 
 use crate::identity::{FileId, Head, Mark, header_of};
 use crate::listing::Stat;
@@ -64,8 +65,10 @@ pub(crate) struct Tail {
     ended_at: Option<Stat>,
     /// When it was last seen to have grown.
     grown: Instant,
-    /// When it was seen to have left its path.
+    /// When it was seen under another name than before.
     rotated: Option<Instant>,
+    /// Since when it is not found.
+    missed: Option<Instant>,
     /// Since when there is something in it that was not read.
     behind: Option<Instant>,
     /// The compressed file, as it is, was given out to its end.
@@ -128,6 +131,7 @@ impl Tail {
             torn: Vec::new(),
             gzip: beginning.gzip,
             complete: false,
+            rotated: false,
             seen: 0,
         };
         let mut tail = Self::from_record(record);
@@ -159,7 +163,8 @@ impl Tail {
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
             grown: Instant::now(),
-            rotated: None,
+            rotated: record.rotated.then(Instant::now),
+            missed: None,
             behind: None,
             complete: record.complete,
             racy: false,
@@ -179,6 +184,7 @@ impl Tail {
             torn: self.torn.iter().copied().filter(|torn| *torn <= self.committed.offset).collect(),
             gzip: self.gzip,
             complete: self.complete && self.committed.offset == self.read.offset,
+            rotated: self.rotated.is_some(),
             seen: self.seen,
         }
     }
@@ -209,8 +215,9 @@ impl Tail {
     ) -> io::Result<bool> {
         let back = self.place == Place::Gone;
         // A write that came right after the last look may have left the same time behind.
-        let was_racy = std::mem::replace(&mut self.racy, is_racy(&stat));
+        let was_racy = std::mem::replace(&mut self.racy, true);
         if stat == self.stat && !self.remembered && !back && !was_racy {
+            self.racy = is_racy(&stat);
             self.see_at(path, now);
             return Ok(true);
         }
@@ -224,6 +231,10 @@ impl Tail {
             }
             _ => {
                 let (beginning, file) = Beginning::of(path)?;
+                if !beginning.stat.same_inode(&stat) {
+                    // Rotated since the listing; the next look finds it under its new name.
+                    return Err(io::ErrorKind::NotFound.into());
+                }
                 let same_kind = beginning.gzip == self.gzip;
                 let reborn = stat.born.is_some() && self.stat.born.is_some() && stat.born != self.stat.born;
                 let intact = same_kind
@@ -246,6 +257,8 @@ impl Tail {
             self.complete &= stat.size == self.stat.size && stat.modified == self.stat.modified;
             self.see_at(path, now);
             self.place = Place::Here;
+            self.missed = None;
+            self.racy = is_racy(&stat);
             self.stat = stat;
         }
         Ok(intact)
@@ -255,7 +268,7 @@ impl Tail {
     pub(crate) fn miss(&mut self, now: Instant) {
         if self.place == Place::Here {
             self.place = Place::Gone;
-            self.rotated = self.rotated.or(Some(now));
+            self.missed = Some(now);
         }
         // An open file can still be written to.
         if let Stream::Open(Reader::Plain(reader), _) = &self.stream
@@ -286,6 +299,7 @@ impl Tail {
     ) {
         self.move_to(path);
         self.rotated = Some(now);
+        self.missed = None;
         self.grown = now;
         self.gzip = beginning.gzip;
         self.complete = false;
@@ -378,7 +392,8 @@ impl Tail {
     /// Whether the file is taken to be at its end for good, so that a last line needs no newline.
     fn is_over(&self, manner: &Manner, now: Instant) -> bool {
         let quiet = |since: Instant| now.duration_since(since) >= manner.rotate_wait;
-        !manner.follow || self.rotated.is_some_and(|rotated| quiet(rotated) && quiet(self.grown))
+        let left = self.missed.or(self.rotated);
+        !manner.follow || left.is_some_and(|left| quiet(left) && quiet(self.grown))
     }
 
     fn has_unfinished_line(&self) -> bool {

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use flowstone_core::{SourceBatch, SourceCx};
 use indexmap::IndexMap;
+use tokio::time::Instant;
 
 use crate::identity::{FileId, Mark, birth_hash};
 use crate::listing::{Found, Listing, Stat};
@@ -170,11 +171,12 @@ impl Watch {
                     reports.push((here.path, None));
                 }
                 Ok(false) => tail.replace(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     // It is still that file as far as one can tell; nobody else may have it.
                     found.shift_remove(&inode);
-                    reports.push((here.path, Some(error)));
+                    if error.kind() != io::ErrorKind::NotFound {
+                        reports.push((here.path, Some(error)));
+                    }
                 }
             }
         }
