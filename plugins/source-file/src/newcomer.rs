@@ -43,6 +43,8 @@ pub(crate) struct Newcomer {
     pub(crate) rotated: Option<Instant>,
     /// What is in it at the first start is not to be read (`read_from = "end"`).
     pub(crate) skip_present: bool,
+    /// It was there then: nothing in it is to be read whatever it may be a copy of.
+    pub(crate) was_present: bool,
     /// Where reading begins in that case.
     pub(crate) start: u64,
     /// A proof under way.
@@ -72,6 +74,7 @@ impl Newcomer {
             quiet_since: now,
             rotated: None,
             skip_present,
+            was_present: skip_present,
             start: 0,
             proof: None,
             refuted: Vec::new(),
@@ -135,7 +138,7 @@ impl Newcomer {
 
     /// Whether the file may be a copy of `tail`, which is there, complete or still being made.
     pub(crate) fn resembles(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        if tail.place != Place::Here || !tail.head.agrees(beginning) {
+        if self.was_present || tail.place != Place::Here || !tail.head.agrees(beginning) {
             return false;
         }
         let both_plain = !beginning.gzip && !tail.gzip;

@@ -93,7 +93,9 @@ pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>
     let path = state.path().join(FILE_NAME);
     let what_to_do = "or move it away to read all files from their beginning";
     let Some(mut text) =
-        state.load(FILE_NAME).map_err(|error| format!("cannot read {}: {error}", path.display()))?
+        state.load(FILE_NAME).map_err(|error| {
+            format!("cannot read {}: {error}; give flowstone the right to read it {what_to_do}", path.display())
+        })?
     else {
         return Ok(None);
     };

@@ -343,9 +343,10 @@ impl Tail {
         self.read
     }
 
-    /// Whether so little was read that an unrelated file could begin with the same bytes.
+    /// Whether so little is known that an unrelated file could begin with the same bytes. After a crash the head may
+    /// say more than what is committed.
     pub(crate) fn has_little_evidence(&self) -> bool {
-        self.read.offset - self.start < 1024
+        (self.read.offset - self.start).max(self.head.len as u64) < 1024
     }
 
     /// Whether something that was given out is not committed.
@@ -541,13 +542,12 @@ impl Tail {
         Step::Failed(error)
     }
 
-    /// Closes the file if nothing that was read of it can be asked for again.
-    pub(crate) fn close(&mut self) -> bool {
-        let idle = !self.is_awaited() && self.ended_at.is_some();
-        if idle {
+    /// Closes the file if it was read to its end. What was given out and is not committed can be asked for again only
+    /// as long as the file is at its place.
+    pub(crate) fn close(&mut self) {
+        if self.ended_at.is_some() {
             self.stream = Stream::Closed;
         }
-        idle
     }
 
     /// Whether the file can be closed: it is at its end for good.

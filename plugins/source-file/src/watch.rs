@@ -136,6 +136,8 @@ impl Watch {
         self.look_at_known(cx, &mut found, now);
         self.look_at_new(found, cx, now);
         self.looks += 1;
+        // Whatever was found: from now on it is no longer the first start.
+        self.unsaved |= self.skip_present;
         self.skip_present = false;
         self.settle(cx, now);
         // What the first look did not find is missed from now on like any other file.
@@ -214,7 +216,8 @@ impl Watch {
             if !self.manner.follow && self.looks > 0 && !written_anew() {
                 continue;
             }
-            if self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
+            // Not with `read_from = "end"` at the first start: that is where reading of the old ones begins, too.
+            if !self.skip_present && self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
                 continue;
             }
             self.newcomers.push(Newcomer::new(found, self.skip_present, now));
@@ -420,8 +423,14 @@ impl Watch {
         if let Step::Batch(batch) = step {
             self.turn += 1;
             if self.turn >= TURN_BATCHES {
-                self.queue.rotate_left(1);
                 self.turn = 0;
+                self.queue.rotate_left(1);
+                // Files that are half read stay open, so among very many it is the turn of those.
+                if self.open_files() >= MAX_OPEN
+                    && let Some(next) = self.queue.iter().position(|key| self.tails[key].is_open())
+                {
+                    self.queue.rotate_left(next);
+                }
             }
             return Progress::Batch(batch);
         }
@@ -495,7 +504,7 @@ impl Watch {
         for tail in self.tails.values_mut().filter(|tail| tail.is_open() && !tail.queued) {
             let inactive =
                 now.duration_since(tail.grown()) >= self.close_inactive && tail.place == Place::Here;
-            if inactive || tail.is_finished(&self.manner, now) {
+            if (inactive || tail.is_finished(&self.manner, now)) && !tail.is_awaited() {
                 tail.close();
             }
         }
@@ -516,17 +525,20 @@ impl Watch {
 
     /// Before another file is opened: closes the one that has been quiet for longest if many are open.
     fn make_room(&mut self, now: Instant) {
-        if self.tails.values().filter(|tail| tail.is_open()).count() < MAX_OPEN {
+        if self.open_files() < MAX_OPEN {
             return;
         }
-        let closable = |tail: &&mut Tail| {
-            tail.is_open() && !tail.queued && tail.place == Place::Here && !tail.is_awaited()
-        };
-        if let Some(tail) =
-            self.tails.values_mut().filter(closable).max_by_key(|tail| now.duration_since(tail.grown()))
-        {
+        let idle = |tail: &&mut Tail| tail.is_open() && !tail.queued && tail.place == Place::Here;
+        // One that is awaited only if there is no other: until it is delivered it may be asked for again, and then its
+        // name must still lead to it.
+        let quiet = |tail: &&mut Tail| (!tail.is_awaited(), now.duration_since(tail.grown()));
+        if let Some(tail) = self.tails.values_mut().filter(idle).max_by_key(quiet) {
             tail.close();
         }
+    }
+
+    fn open_files(&self) -> usize {
+        self.tails.values().filter(|tail| tail.is_open()).count()
     }
 
     fn trouble(&mut self, cx: &SourceCx, path: &Path, error: &io::Error) {

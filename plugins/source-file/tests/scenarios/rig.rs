@@ -430,6 +430,11 @@ impl Rig {
         self.run = None;
     }
 
+    /// The checkpoint was lost: what it knew of may come again.
+    pub(crate) fn forget_what_was_committed(&mut self) {
+        self.committed.clear();
+    }
+
     pub(crate) fn runs(&self) -> bool {
         self.run.is_some()
     }
