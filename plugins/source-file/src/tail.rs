@@ -270,11 +270,14 @@ impl Tail {
             self.place = Place::Gone;
             self.missed = Some(now);
         }
-        // An open file can still be written to.
+        // An open file can still be written to, or have been truncated before it went.
         if let Stream::Open(Reader::Plain(reader), _) = &self.stream
             && let Ok(stat) = reader.stat()
             && stat.size != self.stat.size
         {
+            if matches!(reader.still_has(&self.head), Ok(false)) {
+                return self.replace();
+            }
             self.stat = stat;
             self.grown = now;
         }
@@ -440,6 +443,9 @@ impl Tail {
                 // Rotated since the last look; the next one will find it.
                 return Ok(None);
             }
+            if beginning.gzip != self.gzip || !self.head.begins(&beginning) {
+                return Ok(Some(None));
+            }
             self.stream_of(file, beginning.gzip, manner).map(Some)
         });
         match opened {
@@ -479,8 +485,13 @@ impl Tail {
         let mut at_end = false;
         if room > 0 {
             let mut replaced = false;
+            let is_first = lines.end() == 0;
             let filled = lines.fill(room, |buffer| {
                 replaced = reader.read(buffer, room)? == Outcome::Replaced;
+                // Where nothing was read before, only the head shows it.
+                if is_first && let Reader::Plain(reader) = &reader {
+                    replaced |= !reader.still_has(&self.head)?;
+                }
                 Ok(())
             });
             match filled {
