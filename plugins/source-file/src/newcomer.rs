@@ -14,7 +14,8 @@
 //!   file became a `.gz`, or a truncated file a plain one, or the length is that of the file that is missed.
 //! * A file at the path of one that this process saw disappear was created anew, whatever is in it. After a restart
 //!   that cannot be told from a file that was restored or moved with its folder; there its content decides.
-//! * An inode that was overwritten never takes its own former content back: it was truncated and written anew.
+//! * An inode that was overwritten never takes its own former content back: it was truncated and written anew. A `.gz`
+//!   may: it got an inode number that had become free.
 
 use std::fs::File;
 use std::io;
@@ -119,7 +120,7 @@ impl Newcomer {
 
     /// Whether `tail`, whose content is not at its place any more, may have this file as its heir.
     pub(crate) fn may_succeed(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        let written_anew = self.stat.same_inode(&tail.stat);
+        let written_anew = self.stat.same_inode(&tail.stat) && beginning.gzip == tail.gzip;
         let made_anew = self.path == tail.path && !tail.remembered;
         if tail.place == Place::Here
             || written_anew

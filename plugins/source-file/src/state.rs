@@ -92,10 +92,9 @@ impl Identities {
 pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>, String> {
     let path = state.path().join(FILE_NAME);
     let what_to_do = "or move it away to read all files from their beginning";
-    let Some(mut text) =
-        state.load(FILE_NAME).map_err(|error| {
-            format!("cannot read {}: {error}; give flowstone the right to read it {what_to_do}", path.display())
-        })?
+    let Some(mut text) = state.load(FILE_NAME).map_err(|error| {
+        format!("cannot read {}: {error}; give flowstone the right to read it {what_to_do}", path.display())
+    })?
     else {
         return Ok(None);
     };

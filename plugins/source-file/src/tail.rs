@@ -264,9 +264,10 @@ impl Tail {
         Ok(intact)
     }
 
-    /// The file was not found.
-    pub(crate) fn miss(&mut self, now: Instant) {
-        if self.place == Place::Here {
+    /// The file was not found. `true` if it has just gone and something in it was never read.
+    pub(crate) fn miss(&mut self, now: Instant) -> bool {
+        let has_gone = self.place == Place::Here;
+        if has_gone {
             self.place = Place::Gone;
             self.missed = Some(now);
         }
@@ -276,11 +277,13 @@ impl Tail {
             && stat.size != self.stat.size
         {
             if matches!(reader.still_has(&self.head), Ok(false)) {
-                return self.replace();
+                self.replace();
+                return false;
             }
             self.stat = stat;
             self.grown = now;
         }
+        has_gone && !self.is_open() && self.ended_at.is_none()
     }
 
     /// The file was overwritten: what was not read of it is lost, unless a copy turns up.

@@ -162,7 +162,10 @@ impl Watch {
                 None => None,
             };
             let Some(here) = here.cloned() else {
-                tail.miss(now);
+                if tail.miss(now) {
+                    tracing::warn!(path = %tail.path.display(), offset = tail.read().offset, component = %cx.id.name, "a file is gone before it was read to its end; the rest is read if it turns up again");
+                    cx.metrics.component.error("vanished", 1);
+                }
                 continue;
             };
             let inode = (here.stat.dev, here.stat.ino);

@@ -200,7 +200,10 @@ async fn a_finite_run_ends_with_an_error_that_names_what_is_not_there() {
         match rig.ended.take().expect("it ends") {
             Ok(()) => assert_eq!(expect, ""),
             Err(problem) => {
-                assert!(problem.fatal && problem.message.contains(expect) && !expect.is_empty(), "{problem:?}");
+                assert!(
+                    problem.fatal && problem.message.contains(expect) && !expect.is_empty(),
+                    "{problem:?}"
+                );
             }
         }
     }
@@ -247,7 +250,10 @@ async fn a_name_that_cannot_be_read_is_reported_and_the_others_are_read() {
             match (follow, &rig.ended) {
                 (true, None) => {}
                 (false, Some(Err(problem))) => {
-                    assert!(problem.message.contains(name) && problem.message.contains(expect), "{problem:?}");
+                    assert!(
+                        problem.message.contains(name) && problem.message.contains(expect),
+                        "{problem:?}"
+                    );
                 }
                 (_, ended) => panic!("{name}: {ended:?}"),
             }
@@ -276,11 +282,15 @@ fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
         }
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         for follow in [true, false] {
             for restart in [false, true] {
-                let mut rig = Rig::new([("follow", Setting::Truth(follow)), ("paths", Setting::Paths(&["*.log", "sub/*"]))]);
+                let mut rig = Rig::new([
+                    ("follow", Setting::Truth(follow)),
+                    ("paths", Setting::Paths(&["*.log", "sub/*"])),
+                ]);
                 let allow = |rig: &Rig, name: &str, mode| {
                     fs::set_permissions(rig.path(name), fs::Permissions::from_mode(mode)).unwrap();
                 };

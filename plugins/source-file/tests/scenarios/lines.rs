@@ -20,7 +20,10 @@ async fn each_line_becomes_an_event_whatever_its_bytes() {
         (b"\xff\xfe a\nb\n\xc3\n", vec!["\u{fffd}", "\u{fffd}\u{fffd} a", "b"]),
         (b"\0\0\0\nnul\0\n", vec!["\0\0\0", "nul\0"]),
         (&[long.as_bytes(), b"\n"].concat(), vec![&long]),
-        (&[b"a\n", too_long.as_bytes(), b"\nb\n", too_long.as_bytes(), b"\n"].concat(), vec!["a", "b", &head, &head]),
+        (
+            &[b"a\n", too_long.as_bytes(), b"\nb\n", too_long.as_bytes(), b"\n"].concat(),
+            vec!["a", "b", &head, &head],
+        ),
     ];
     for (content, expect) in cases {
         for as_gzip in [false, true] {
@@ -181,7 +184,9 @@ async fn with_header_none_and_with_json_a_header_line_is_a_record() {
         let found = rig.documents();
         let found: Vec<String> = match value {
             // The reason's name is core's.
-            "json" => found.iter().map(|text| format!("not_json: {}", text.split_once(": ").unwrap().1)).collect(),
+            "json" => {
+                found.iter().map(|text| format!("not_json: {}", text.split_once(": ").unwrap().1)).collect()
+            }
             _ => found,
         };
         let mut expect = expect;
@@ -233,7 +238,10 @@ async fn a_damaged_compressed_file_gives_what_can_be_read_and_does_not_stop_the_
         match (follow, &rig.ended) {
             (true, None) => {}
             (false, Some(Err(problem))) => {
-                assert!(problem.message.contains("a.gz") && problem.message.contains("checksum"), "{problem:?}");
+                assert!(
+                    problem.message.contains("a.gz") && problem.message.contains("checksum"),
+                    "{problem:?}"
+                );
             }
             (_, ended) => panic!("{ended:?}"),
         }

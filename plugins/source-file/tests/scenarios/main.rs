@@ -6,6 +6,7 @@
 mod finding;
 mod histories;
 mod lines;
+mod measure;
 mod restarts;
 mod rig;
 mod rotation;

@@ -90,8 +90,14 @@ async fn a_checkpoint_that_cannot_be_read_stops_the_source_with_what_to_do() {
     for (content, expect) in [
         (saved[..saved.len() / 2].to_owned(), "is damaged"),
         (String::new(), "is damaged"),
-        (saved.replace("\"version\":1", "\"version\":7"), "has state version 7, this flowstone knows version 1"),
-        (saved.replace("\"offset\":4", "\"offset\":\"x\""), "is damaged (a field is missing or of another type)"),
+        (
+            saved.replace("\"version\":1", "\"version\":7"),
+            "has state version 7, this flowstone knows version 1",
+        ),
+        (
+            saved.replace("\"offset\":4", "\"offset\":\"x\""),
+            "is damaged (a field is missing or of another type)",
+        ),
         (saved.replace(".0\"", "\""), "is damaged"),
     ] {
         assert_ne!(content, saved);

@@ -15,8 +15,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowstone_core::event::{Act, Path as Field, RowId, Value};
 use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Kind, Metrics, Next, Node, NodeKind, Position, Source,
-    SourceBatch, SourceCx, SourceError, Span, Table,
+    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Kind, Metrics, Next, Node, NodeKind, Position,
+    Source, SourceBatch, SourceCx, SourceError, Span, Table,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
@@ -60,7 +60,8 @@ struct Run {
     /// Given out in this run since the last rewind of their partition.
     given: HashSet<RowId>,
     reached: HashMap<Arc<str>, u64>,
-    looked_at: Option<Instant>,
+    /// The first look is at once, the others wait for their time.
+    has_looked: bool,
 }
 
 /// See the module.
@@ -170,7 +171,8 @@ impl Rig {
         let path = self.path(name);
         let before = inode(&path);
         fs::remove_file(&path).unwrap();
-        let others: Vec<PathBuf> = (0..100).map(|attempt| self.path(&format!(".attempt-{attempt}"))).collect();
+        let others: Vec<PathBuf> =
+            (0..100).map(|attempt| self.path(&format!(".attempt-{attempt}"))).collect();
         let same = others.iter().find(|candidate| {
             fs::write(candidate, content).unwrap();
             inode(candidate) == before
@@ -213,7 +215,7 @@ impl Rig {
             in_flight: Vec::new(),
             given: HashSet::new(),
             reached: HashMap::new(),
-            looked_at: None,
+            has_looked: false,
         });
         Ok(())
     }
@@ -269,7 +271,7 @@ impl Rig {
 
     /// Lets the source look, and takes all that it has. Gives how many rows came.
     pub(crate) async fn read(&mut self) -> usize {
-        if self.run.as_ref().is_some_and(|run| run.looked_at.is_some()) {
+        if self.run.as_ref().is_some_and(|run| run.has_looked) {
             advance(POLL).await;
         }
         self.read_some(usize::MAX).await
@@ -285,20 +287,24 @@ impl Rig {
         rows
     }
 
+    /// Lets the source look where there is nothing to read; how long it then wants to rest.
+    pub(crate) async fn idle(&mut self) -> Duration {
+        let run = self.run.as_mut().expect("the source runs");
+        match run.source.next(&mut run.cx).await {
+            Ok(Next::Idle(wait)) => wait,
+            _ => panic!("nothing was written"),
+        }
+    }
+
     async fn next(&mut self) -> Option<SourceBatch> {
         let run = self.run.as_mut().expect("the source runs");
         // A source that is busy for ever without giving anything out would spin in the engine.
         for _ in 0..100_000 {
+            run.has_looked = true;
             match run.source.next(&mut run.cx).await {
-                Ok(Next::Batch(batch)) => {
-                    run.looked_at = Some(Instant::now());
-                    return Some(batch);
-                }
+                Ok(Next::Batch(batch)) => return Some(batch),
                 Ok(Next::Idle(Duration::ZERO)) => {}
-                Ok(Next::Idle(_)) => {
-                    run.looked_at = Some(Instant::now());
-                    return None;
-                }
+                Ok(Next::Idle(_)) => return None,
                 Ok(Next::End) => {
                     self.ended = Some(Ok(()));
                     return None;
@@ -328,8 +334,12 @@ impl Rig {
         let mut fates: BTreeMap<usize, String> = BTreeMap::new();
         for act in batch.take_acts() {
             match act {
-                Act::Reject(row, reject) => drop(fates.insert(row, reject.reason.into_owned())),
-                Act::Discard { reason, rows } => fates.extend(rows.iter().map(|row| (row, reason.to_owned()))),
+                Act::Reject(row, reject) => {
+                    fates.insert(row, reject.reason.into_owned());
+                }
+                Act::Discard { reason, rows } => {
+                    fates.extend(rows.iter().map(|row| (row, reason.to_owned())))
+                }
                 Act::Send { .. } => panic!("lines go nowhere else"),
             }
         }
@@ -346,7 +356,8 @@ impl Rig {
                 None => message,
             };
             let path = field("path").expect("every event says where it came from");
-            let path = Path::new(&path).strip_prefix(self.folder.path()).unwrap().to_str().unwrap().to_owned();
+            let path =
+                Path::new(&path).strip_prefix(self.folder.path()).unwrap().to_str().unwrap().to_owned();
             let format = field("flow_log_format");
             let seen = Seen { text, path, format, partition: Arc::clone(&position.partition) };
             let row_id = batch.id(row);
@@ -404,7 +415,7 @@ impl Rig {
             let again =
                 flight.position.partition == position.partition && flight.position.value >= position.value;
             if again {
-                flight.rows.iter().for_each(|row| drop(run.given.remove(row)));
+                run.given.retain(|row| !flight.rows.contains(row));
             } else if flight.position.partition == position.partition {
                 before = flight.position.value;
             }
@@ -484,7 +495,10 @@ impl Rig {
     }
 
     /// [`Rig::expect`], now and after a restart, a crash before anything is delivered, and time.
-    pub(crate) async fn expect_for_good<T: AsRef<str> + Clone>(&mut self, lines: impl IntoIterator<Item = T>) {
+    pub(crate) async fn expect_for_good<T: AsRef<str> + Clone>(
+        &mut self,
+        lines: impl IntoIterator<Item = T>,
+    ) {
         let lines: Vec<T> = lines.into_iter().collect();
         self.quiesce().await;
         self.expect(lines.iter().cloned());

@@ -77,10 +77,7 @@ async fn every_line_comes_once_through_every_rotation() {
                 |rig| rig.compress("app.log.1"),
             ],
         ),
-        (
-            "compressed at once",
-            &[|rig| rig.compress("app.log"), |rig| rig.write("app.log", lines("new", 9))],
-        ),
+        ("compressed at once", &[|rig| rig.compress("app.log"), |rig| rig.write("app.log", lines("new", 9))]),
         (
             "compressed bit by bit beside the original",
             &[
@@ -440,4 +437,21 @@ async fn files_that_begin_alike_are_told_apart() {
             rig.expect_for_good(all).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotate_wait_is_how_long_a_rotation_may_take() {
+    let mut rig = Rig::new([("rotate_wait", super::rig::Setting::Text("60s"))]);
+    rig.texts_are_unique = false;
+    rig.write("app.log", "one\ntwo");
+    rig.write("a.log", "same\n");
+    rig.start().await;
+    rig.read().await;
+    rig.rename("app.log", "app.log.1");
+    rig.write("b.log", "same\n");
+    rig.read().await;
+    rig.wait(std::time::Duration::from_secs(59)).await;
+    rig.expect(["one", "same"]);
+    rig.wait(std::time::Duration::from_secs(2)).await;
+    rig.expect(["one", "same", "same", "two"]);
 }
