@@ -272,7 +272,7 @@ async fn a_name_that_cannot_be_read_is_reported_and_the_others_are_read() {
 #[test]
 fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
     let denied = tempfile::NamedTempFile::new().unwrap();
-    fs::set_permissions(denied.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(denied.path(), fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(denied.path()).is_ok() {
         let this = "finding::a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be";
         let program = std::env::current_exe().unwrap();
@@ -298,8 +298,8 @@ fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
                 rig.write("sub/c.log", "c 0\n");
                 rig.write("a.log", "a 0\n");
                 rig.write("b.log", "b 0\n");
-                allow(&rig, "b.log", 0);
-                allow(&rig, "sub", 0);
+                allow(&rig, "b.log", 0o0);
+                allow(&rig, "sub", 0o0);
                 let said = rig.build().unwrap().probe().await.unwrap_err();
                 assert!(said.contains("let the user that flowstone runs as read it"), "{said}");
                 rig.start().await;
@@ -322,7 +322,7 @@ fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
                 if restart || !follow {
                     rig.stop().await;
                 }
-                allow(&rig, "b.log", 0);
+                allow(&rig, "b.log", 0o0);
                 if restart || !follow {
                     rig.start().await;
                 }

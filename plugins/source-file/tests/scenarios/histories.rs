@@ -148,13 +148,11 @@ impl History {
     async fn step(&mut self, step: &Step) {
         match step {
             Step::Append(count, long) => self.append(*count, *long),
-            Step::Partial => {
-                if self.partial.is_none() {
-                    let line = self.line(false);
-                    self.rig.append(LIVE, &line);
-                    self.files.entry(LIVE.into()).or_default();
-                    self.partial = Some(line);
-                }
+            Step::Partial if self.partial.is_none() => {
+                let line = self.line(false);
+                self.rig.append(LIVE, &line);
+                self.files.entry(LIVE.into()).or_default();
+                self.partial = Some(line);
             }
             Step::RotateByName if self.files.contains_key(LIVE) => {
                 self.finish_line();
