@@ -455,3 +455,15 @@ async fn rotate_wait_is_how_long_a_rotation_may_take() {
     rig.wait(std::time::Duration::from_secs(2)).await;
     rig.expect(["one", "same", "same", "two"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_written_anew_before_its_first_byte_was_read_is_a_new_file() {
+    let mut rig = Rig::new([]);
+    rig.write("a.log", "a\n");
+    rig.write("b.log", "never seen\n");
+    rig.start().await;
+    // Both are known by now; the older one was read, the other one not even opened.
+    assert_eq!(rig.read_some(1).await, 1);
+    rig.write("b.log", "b 0\nb 1\n");
+    rig.expect_for_good(["a", "b 0", "b 1"]).await;
+}
