@@ -1,0 +1,129 @@
+//! What was read of a date so far, and the time that it makes.
+
+use crate::calendar::Field;
+use crate::zone::Zone;
+
+/// Fields and a zone in the order in which they were read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bucket {
+    fields: Vec<(Field, i64)>,
+    zone: Option<Zone>,
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    /// Empties it for another text.
+    pub(crate) fn clear(&mut self) {
+        self.fields.clear();
+        self.zone = None;
+    }
+
+    /// Keeps the value of a field.
+    pub(crate) fn save(&mut self, field: Field, value: i64) {
+        self.fields.push((field, value));
+    }
+
+    /// Keeps the zone that the text names.
+    pub(crate) fn save_zone(&mut self, zone: Zone) {
+        // An offset in the text counts more than a name, wherever it stands.
+        if !matches!((&self.zone, &zone), (Some(Zone::Fixed(_)), Zone::Named(_))) {
+            self.zone = Some(zone);
+        }
+    }
+
+    /// How much was read, to go back to with [`Bucket::reset`].
+    pub(crate) fn mark(&self) -> (usize, Option<Zone>) {
+        (self.fields.len(), self.zone.clone())
+    }
+
+    /// Forgets what was read after the mark.
+    pub(crate) fn reset(&mut self, (fields, zone): (usize, Option<Zone>)) {
+        self.fields.truncate(fields);
+        self.zone = zone;
+    }
+
+    /// The zone that the text names.
+    pub(crate) fn zone(&self) -> Option<&Zone> {
+        self.zone.as_ref()
+    }
+
+    /// The local time that the fields make, `default_year` standing in where a month, week or day has no year. Nothing
+    /// when a field is out of its range.
+    ///
+    /// Fields are set from long to short, each cutting off what is below it, and then once more without cutting: a
+    /// weekday moves the date within its week, the month of a week year counts in the calendar year.
+    pub(crate) fn local(&self, default_year: i64) -> Option<i64> {
+        let mut fields = self.fields.clone();
+        let long_first = |(field, _): &(Field, i64)| {
+            let (range, unit) = field.lengths();
+            (std::cmp::Reverse(range), std::cmp::Reverse(unit))
+        };
+        fields.sort_by_key(long_first);
+        if fields.first().is_some_and(|(field, _)| field.needs_year()) {
+            fields.push((Field::Year, default_year));
+            fields.sort_by_key(long_first);
+        }
+        let mut local = 0;
+        for (field, value) in &fields {
+            local = field.floor(field.set(local, *value)?);
+        }
+        for (field, value) in &fields {
+            local = field.set(local, *value)?;
+        }
+        match fields.last() {
+            Some((field, _)) => Some(field.floor(local)),
+            None => Some(local),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowstone_event::format_iso_millis;
+
+    use super::*;
+
+    fn check(fields: &[(Field, i64)], expect: Option<&str>) {
+        let mut bucket = Bucket::default();
+        fields.iter().for_each(|&(field, value)| bucket.save(field, value));
+        assert_eq!(bucket.local(2016).map(format_iso_millis).as_deref(), expect, "{fields:?}");
+    }
+
+    #[test]
+    fn fields_in_any_order_make_one_time() {
+        check(
+            &[(Field::Second, 29), (Field::Day, 24), (Field::Year, 2019), (Field::Month, 2), (Field::Hour, 9)],
+            Some("2019-02-24T09:00:29.000Z"),
+        );
+        check(&[(Field::Day, 29), (Field::Month, 2)], Some("2016-02-29T00:00:00.000Z"));
+        check(&[(Field::Hour, 9)], Some("1970-01-01T09:00:00.000Z"));
+        check(&[(Field::Year, 2019), (Field::Month, 2), (Field::Day, 30)], None);
+        check(&[], Some("1970-01-01T00:00:00.000Z"));
+    }
+
+    #[test]
+    fn a_wrong_weekday_moves_the_date_within_its_week() {
+        check(
+            &[(Field::Weekday, 1), (Field::Month, 2), (Field::Day, 24), (Field::Year, 2019)],
+            Some("2019-02-18T00:00:00.000Z"),
+        );
+    }
+
+    #[test]
+    fn a_week_year_beside_months_is_taken_for_the_year() {
+        check(&[(Field::WeekYear, 2019), (Field::Month, 2), (Field::Day, 24)], Some("2019-02-24T00:00:00.000Z"));
+        check(&[(Field::WeekYear, 2019), (Field::Week, 8), (Field::Weekday, 7)], Some("2019-02-24T00:00:00.000Z"));
+    }
+
+    #[test]
+    fn years_before_christ_are_counted_backwards() {
+        check(&[(Field::YearOfEra, 44), (Field::Era, 0), (Field::Month, 3)], Some("-0043-03-01T00:00:00.000Z"));
+    }
+
+    #[test]
+    fn half_days_and_their_hours() {
+        check(&[(Field::ClockHourOfHalfday, 12), (Field::Halfday, 1)], Some("1970-01-01T12:00:00.000Z"));
+        check(&[(Field::ClockHourOfHalfday, 12), (Field::Halfday, 0)], Some("1970-01-01T00:00:00.000Z"));
+    }
+}

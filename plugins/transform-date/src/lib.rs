@@ -1,0 +1,1 @@
+//! flowstone transform that reads dates as Logstash does.

@@ -1,0 +1,1 @@
+//! flowstone transform that looks addresses up in MaxMind databases as Logstash does.
