@@ -1,6 +1,6 @@
 //! What was read of a date so far, and the time that it makes.
 
-use crate::calendar::Field;
+use crate::calendar::{self, Field};
 use crate::zone::Zone;
 
 /// Fields and a zone in the order in which they were read.
@@ -9,6 +9,9 @@ pub(crate) struct Bucket {
     fields: Vec<(Field, i64)>,
     zone: Option<Zone>,
 }
+
+/// The fields are not just those of a calendar date and a time of day, each once.
+struct NotPlain;
 
 // === impl Bucket ===
 
@@ -32,15 +35,9 @@ impl Bucket {
         }
     }
 
-    /// How much was read, to go back to with [`Bucket::reset`].
-    pub(crate) fn mark(&self) -> (usize, Option<Zone>) {
-        (self.fields.len(), self.zone.clone())
-    }
-
-    /// Forgets what was read after the mark.
-    pub(crate) fn reset(&mut self, (fields, zone): (usize, Option<Zone>)) {
-        self.fields.truncate(fields);
-        self.zone = zone;
+    /// How many fields were read.
+    pub(crate) fn count(&self) -> usize {
+        self.fields.len()
     }
 
     /// The zone that the text names.
@@ -54,6 +51,45 @@ impl Bucket {
     /// Fields are set from long to short, each cutting off what is below it, and then once more without cutting: a
     /// weekday moves the date within its week, the month of a week year counts in the calendar year.
     pub(crate) fn local(&self, default_year: i64) -> Option<i64> {
+        match self.plain_local(default_year) {
+            Ok(local) => local,
+            Err(NotPlain) => self.any_local(default_year),
+        }
+    }
+
+    /// [`Bucket::local`] for a calendar date and a time of day, each field given once: nothing cuts into anything else,
+    /// so that the order does not count.
+    fn plain_local(&self, default_year: i64) -> Result<Option<i64>, NotPlain> {
+        let mut found = 0_u8;
+        let mut year = 1970;
+        let (mut month, mut day) = (1, 1);
+        let (mut hour, mut minute, mut second, mut millis) = (0, 0, 0, 0);
+        for &(field, value) in &self.fields {
+            let (slot, bit) = match field {
+                Field::Year => (&mut year, 1),
+                // Without an era it is the year itself.
+                Field::YearOfEra if value > 0 => (&mut year, 1),
+                Field::Month => (&mut month, 2),
+                Field::Day => (&mut day, 4),
+                Field::Hour => (&mut hour, 8),
+                Field::Minute => (&mut minute, 16),
+                Field::Second => (&mut second, 32),
+                Field::MillisOfSecond => (&mut millis, 64),
+                _ => return Err(NotPlain),
+            };
+            if found & bit != 0 {
+                return Err(NotPlain);
+            }
+            found |= bit;
+            *slot = value;
+        }
+        if found & 1 == 0 && found & 6 != 0 {
+            year = default_year;
+        }
+        Ok(calendar::instant([year, month, day, hour, minute, second, millis]))
+    }
+
+    fn any_local(&self, default_year: i64) -> Option<i64> {
         let mut fields = self.fields.clone();
         let long_first = |(field, _): &(Field, i64)| {
             let (range, unit) = field.lengths();
@@ -93,7 +129,13 @@ mod tests {
     #[test]
     fn fields_in_any_order_make_one_time() {
         check(
-            &[(Field::Second, 29), (Field::Day, 24), (Field::Year, 2019), (Field::Month, 2), (Field::Hour, 9)],
+            &[
+                (Field::Second, 29),
+                (Field::Day, 24),
+                (Field::Year, 2019),
+                (Field::Month, 2),
+                (Field::Hour, 9),
+            ],
             Some("2019-02-24T09:00:29.000Z"),
         );
         check(&[(Field::Day, 29), (Field::Month, 2)], Some("2016-02-29T00:00:00.000Z"));
@@ -112,13 +154,22 @@ mod tests {
 
     #[test]
     fn a_week_year_beside_months_is_taken_for_the_year() {
-        check(&[(Field::WeekYear, 2019), (Field::Month, 2), (Field::Day, 24)], Some("2019-02-24T00:00:00.000Z"));
-        check(&[(Field::WeekYear, 2019), (Field::Week, 8), (Field::Weekday, 7)], Some("2019-02-24T00:00:00.000Z"));
+        check(
+            &[(Field::WeekYear, 2019), (Field::Month, 2), (Field::Day, 24)],
+            Some("2019-02-24T00:00:00.000Z"),
+        );
+        check(
+            &[(Field::WeekYear, 2019), (Field::Week, 8), (Field::Weekday, 7)],
+            Some("2019-02-24T00:00:00.000Z"),
+        );
     }
 
     #[test]
     fn years_before_christ_are_counted_backwards() {
-        check(&[(Field::YearOfEra, 44), (Field::Era, 0), (Field::Month, 3)], Some("-0043-03-01T00:00:00.000Z"));
+        check(
+            &[(Field::YearOfEra, 44), (Field::Era, 0), (Field::Month, 3)],
+            Some("-0043-03-01T00:00:00.000Z"),
+        );
     }
 
     #[test]

@@ -199,6 +199,20 @@ fn set_week_year(local: i64, year: i64) -> Option<i64> {
     Some(first_week_of(year) + (week - 1) * WEEK + (weekday_of(local) - 1) * DAY + local.rem_euclid(DAY))
 }
 
+/// The local time of a calendar date and a time of day: year, month, day, hour, minute, second, millisecond. Nothing
+/// when one of them is out of its range.
+pub(crate) fn instant([year, month, day, hour, minute, second, millis]: [i64; 7]) -> Option<i64> {
+    let is_date = (-MAX_YEAR..=MAX_YEAR).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day);
+    let is_time = (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..60).contains(&second)
+        && (0..1000).contains(&millis);
+    (is_date && is_time)
+        .then(|| date(year, month, day) + hour * HOUR + minute * MINUTE + second * SECOND + millis)
+}
+
 fn date(year: i64, month: i64, day: i64) -> i64 {
     Civil::to_millis(year, month as u8, day as u8, 0, 0, 0, 0)
 }

@@ -68,18 +68,20 @@ fn date_time(text: &str, bucket: &mut Bucket) -> Option<usize> {
 
 /// The form of a date that takes the most of the text; the first of two that take the same.
 fn date(text: &str, bucket: &mut Bucket) -> Option<usize> {
-    let mut best: Option<(usize, Bucket)> = None;
-    for form in [calendar_date, week_date, ordinal_date] {
+    let before = bucket.count();
+    let mut longest = calendar_date(text, bucket)?;
+    // Year, month and day are more than the other forms can make of such a text.
+    if bucket.count() == before + 3 {
+        return Some(longest);
+    }
+    for form in [week_date, ordinal_date] {
         let mut read = Bucket::default();
-        if let Some(len) = form(text, &mut read)
-            && best.as_ref().is_none_or(|(longest, _)| len > *longest)
-        {
-            best = Some((len, read));
+        if let Some(len) = form(text, &mut read).filter(|len| *len > longest) {
+            *bucket = read;
+            longest = len;
         }
     }
-    let (len, read) = best?;
-    *bucket = read;
-    Some(len)
+    Some(longest)
 }
 
 /// `2019`, `2019-02`, `2019-02-24`.
@@ -110,7 +112,9 @@ fn ordinal_date(text: &str, bucket: &mut Bucket) -> Option<usize> {
 fn time(text: &str, bucket: &mut Bucket) -> Option<usize> {
     let mut at = field(text, "", Field::Hour, 2, bucket)?;
     let mut unit = (Field::MillisOfHour, 3_600_000);
-    for (next, smaller) in [(Field::Minute, (Field::MillisOfMinute, 60_000)), (Field::Second, (Field::MillisOfSecond, 1000))] {
+    for (next, smaller) in
+        [(Field::Minute, (Field::MillisOfMinute, 60_000)), (Field::Second, (Field::MillisOfSecond, 1000))]
+    {
         let Some(len) = field(&text[at..], ":", next, 2, bucket) else { break };
         at += len;
         unit = smaller;

@@ -43,7 +43,10 @@ pub(crate) fn parse_offset(text: &str) -> Option<(i64, usize)> {
 
 fn two_digits(bytes: &[u8], at: usize, max: i64) -> Option<i64> {
     let digits = bytes.get(at..at + 2)?;
-    let value = digits.iter().all(u8::is_ascii_digit).then(|| i64::from(digits[0] - b'0') * 10 + i64::from(digits[1] - b'0'))?;
+    let value = digits
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| i64::from(digits[0] - b'0') * 10 + i64::from(digits[1] - b'0'))?;
     (value <= max).then_some(value)
 }
 

@@ -70,7 +70,8 @@ impl Zone {
         let first = text.chars().next()?;
         let from = NAMES.partition_point(|name| name.chars().next() < Some(first));
         let same_letter = NAMES[from..].iter().take_while(|name| name.starts_with(first));
-        let name = same_letter.filter(|name| text.starts_with(name.as_str())).max_by_key(|name| name.len())?;
+        let name =
+            same_letter.filter(|name| text.starts_with(name.as_str())).max_by_key(|name| name.len())?;
         Some((Self::find(name)?, name.len()))
     }
 
@@ -183,7 +184,9 @@ mod tests {
 
     #[test]
     fn the_longest_name_is_read() {
-        for (text, expect) in [("Asia/Tokyo]", Some(10)), ("Etc/GMT+10 x", Some(10)), ("UTC", Some(3)), ("Xyz", None)] {
+        for (text, expect) in
+            [("Asia/Tokyo]", Some(10)), ("Etc/GMT+10 x", Some(10)), ("UTC", Some(3)), ("Xyz", None)]
+        {
             assert_eq!(Zone::at_start_of(text).map(|(_, len)| len), expect, "{text}");
         }
     }
