@@ -7,7 +7,9 @@ use crate::zone::Zone;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bucket {
     fields: Vec<(Field, i64)>,
-    zone: Option<Zone>,
+    /// Read as an offset; it counts more than a zone's name, wherever it stands.
+    offset: Option<Zone>,
+    named: Option<Zone>,
 }
 
 /// The fields are not just those of a calendar date and a time of day, each once.
@@ -19,7 +21,7 @@ impl Bucket {
     /// Empties it for another text.
     pub(crate) fn clear(&mut self) {
         self.fields.clear();
-        self.zone = None;
+        (self.offset, self.named) = (None, None);
     }
 
     /// Keeps the value of a field.
@@ -27,12 +29,14 @@ impl Bucket {
         self.fields.push((field, value));
     }
 
+    /// Keeps the offset from UTC that the text gives, in milliseconds.
+    pub(crate) fn save_offset(&mut self, offset: i64) {
+        self.offset = Some(Zone::Fixed(offset));
+    }
+
     /// Keeps the zone that the text names.
     pub(crate) fn save_zone(&mut self, zone: Zone) {
-        // An offset in the text counts more than a name, wherever it stands.
-        if !matches!((&self.zone, &zone), (Some(Zone::Fixed(_)), Zone::Named(_))) {
-            self.zone = Some(zone);
-        }
+        self.named = Some(zone);
     }
 
     /// How many fields were read.
@@ -40,9 +44,9 @@ impl Bucket {
         self.fields.len()
     }
 
-    /// The zone that the text names.
+    /// The zone of the text, if it gives any.
     pub(crate) fn zone(&self) -> Option<&Zone> {
-        self.zone.as_ref()
+        self.offset.as_ref().or(self.named.as_ref())
     }
 
     /// The local time that the fields make, `default_year` standing in where a month, week or day has no year. Nothing

@@ -236,7 +236,7 @@ fn weekday_of(local: i64) -> i64 {
 }
 
 /// The ISO week: its year and its number.
-fn week_of(local: i64) -> (i64, i64) {
+pub(crate) fn week_of(local: i64) -> (i64, i64) {
     // The week belongs to the year of its Thursday.
     let thursday = local.div_euclid(DAY) + 4 - weekday_of(local);
     let year = Civil::from_millis(thursday * DAY).year;

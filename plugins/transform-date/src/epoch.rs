@@ -63,7 +63,8 @@ fn plain_digits(text: &str) -> Option<i64> {
     for &byte in bytes {
         let digit = byte.wrapping_sub(b'0');
         strange |= u8::from(digit > 9);
-        value = value * 10 + i64::from(digit);
+        // What strange bytes make of it does not count.
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
     }
     (strange == 0).then_some(value)
 }
@@ -120,6 +121,7 @@ mod tests {
             ("", None),
             ("9999999999999999999", None),
             ("-9223372036854775808", None),
+            (" T- F0F+-ZZZ aT-00", None),
         ] {
             assert_eq!(unix_text(text), expect, "{text}");
         }

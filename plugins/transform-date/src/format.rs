@@ -4,7 +4,7 @@ use flowstone_core::{DateFormat, ExprError};
 use flowstone_event::Civil;
 
 use crate::bucket::Bucket;
-use crate::calendar::set_year;
+use crate::calendar::{set_year, week_of};
 use crate::epoch::{tai64n, unix_float, unix_ms_float, unix_ms_text, unix_number, unix_text};
 use crate::iso::Iso8601;
 use crate::names::Names;
@@ -51,6 +51,8 @@ pub(crate) struct Around<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub(crate) year: i64,
+    /// The year to which the ISO week belongs.
+    pub(crate) week_year: i64,
     /// 1 to 12.
     pub(crate) month: i64,
 }
@@ -113,7 +115,8 @@ impl Format {
 impl CalendarFormat {
     /// The instant that the whole of `text` means.
     pub(crate) fn instant(&self, text: &str, around: Around<'_>, bucket: &mut Bucket) -> Option<i64> {
-        let surroundings = Surroundings { names: around.names, year: around.now.year };
+        let Now { year, week_year, .. } = around.now;
+        let surroundings = Surroundings { names: around.names, year, week_year };
         bucket.clear();
         match self {
             Self::Iso8601(iso) => iso.read(text, surroundings, bucket, |bucket| {
@@ -168,41 +171,12 @@ fn in_guessed_year(local: i64, has_zone: bool, named: Option<&Zone>, around: Aro
 impl Now {
     /// The year and the month of an instant in a zone.
     pub(crate) fn at(instant: i64, zone: &Zone) -> Self {
-        let civil = Civil::from_millis(instant.saturating_add(zone.offset_at(instant)));
-        Self { year: civil.year, month: i64::from(civil.month) }
+        let local = instant.saturating_add(zone.offset_at(instant));
+        let civil = Civil::from_millis(local);
+        Self { year: civil.year, week_year: week_of(local).0, month: i64::from(civil.month) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Lines of the file that `DATE_ANSWERS` names: pattern, locale, zone, clock, text, and Joda-Time's answer.
-    #[test]
-    fn oracle() {
-        let Ok(path) = std::env::var("DATE_ANSWERS") else { return };
-        let answers = std::fs::read_to_string(path).unwrap();
-        let (mut wrong, mut all) = (0, 0);
-        for line in answers.lines() {
-            let [pattern, locale, zone, clock, text, answer] =
-                line.split('\t').collect::<Vec<_>>().try_into().unwrap();
-            let ours = match Format::parse(pattern) {
-                Ok(Format::Calendar(format)) => Zone::find(zone).and_then(|zone| {
-                    let names = Names::of(locale).unwrap();
-                    let now = Now::at(clock.parse().unwrap(), &Zone::UTC);
-                    format.instant(text, Around { names: &names, zone: &zone, now }, &mut Bucket::default())
-                }),
-                _ => None,
-            };
-            all += 1;
-            let ours = ours.map_or("-".to_owned(), |millis| millis.to_string());
-            if ours != answer {
-                wrong += 1;
-                if wrong < 400 {
-                    eprintln!("{line} ours {ours}");
-                }
-            }
-        }
-        eprintln!("{wrong} of {all} differ");
-    }
-}
+#[path = "format_tests.rs"]
+mod tests;

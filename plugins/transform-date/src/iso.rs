@@ -130,8 +130,8 @@ fn time(text: &str, bucket: &mut Bucket) -> Option<usize> {
 
 fn zone(text: &str, bucket: &mut Bucket) -> usize {
     match offset_or_z(text) {
-        Some((zone, len)) => {
-            bucket.save_zone(zone);
+        Some((offset, len)) => {
+            bucket.save_offset(offset);
             len
         }
         None => 0,
@@ -157,7 +157,7 @@ mod tests {
 
     fn read(text: &str) -> Option<String> {
         let names = Names::english();
-        let around = Surroundings { names: &names, year: 2019 };
+        let around = Surroundings { names: &names, year: 2019, week_year: 2019 };
         let instant = |bucket: &Bucket| {
             let local = bucket.local(2000)?;
             bucket.zone().unwrap_or(&Zone::UTC).instant_of(local)

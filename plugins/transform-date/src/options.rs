@@ -101,7 +101,7 @@ fn zone(timezone: Option<Template>, errors: &mut Vec<BuildError>) -> Option<Zone
     if let Some(zone) = Zone::find(name) {
         return Some(ZoneOption::Fixed(zone));
     }
-    let label = match Zone::nearest(name) {
+    let label = match Zone::nearest(name).filter(|_| name.len() > 2) {
         Some(known) => format!("did you mean `{known}`?"),
         None => {
             "expected an IANA name such as `Europe/Paris`, an offset such as `+09:00`, or `UTC`".to_owned()

@@ -51,6 +51,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) names: &'a Names,
     /// The year now, for `yy`.
     pub(crate) year: i64,
+    /// The year of the ISO week now, for `xx`.
+    pub(crate) week_year: i64,
 }
 
 // === impl Pattern ===
@@ -145,7 +147,8 @@ impl Element {
                 Some(len)
             }
             Self::TwoDigitYear { field, lenient } => {
-                let (year, len) = two_digit_year(text, *lenient, around.year - 30)?;
+                let now = if *field == Field::WeekYear { around.week_year } else { around.year };
+                let (year, len) = two_digit_year(text, *lenient, now - 30)?;
                 bucket.save(*field, year);
                 Some(len)
             }
@@ -160,8 +163,8 @@ impl Element {
                 Some(len)
             }
             Self::Offset => {
-                let (zone, len) = offset_or_z(text)?;
-                bucket.save_zone(zone);
+                let (offset, len) = offset_or_z(text)?;
+                bucket.save_offset(offset);
                 Some(len)
             }
             Self::ZoneName => {
@@ -179,12 +182,9 @@ impl Element {
     }
 }
 
-/// `Z` in either case or an offset.
-pub(crate) fn offset_or_z(text: &str) -> Option<(Zone, usize)> {
-    if text.starts_with(['Z', 'z']) {
-        return Some((Zone::UTC, 1));
-    }
-    parse_offset(text).map(|(offset, len)| (Zone::Fixed(offset), len))
+/// `Z` in either case or an offset, in milliseconds.
+pub(crate) fn offset_or_z(text: &str) -> Option<(i64, usize)> {
+    if text.starts_with(['Z', 'z']) { Some((0, 1)) } else { parse_offset(text) }
 }
 
 /// The length of `literal` at the start of `text`, in whatever case.
@@ -202,10 +202,10 @@ pub(crate) fn literal_len(text: &str, literal: &str) -> Option<usize> {
     Some(text.len() - found.as_str().len())
 }
 
-/// Up to `max_digits` digits, at least one, behind an optional sign that does not count.
+/// Up to `max_digits` digits, at least one, behind an optional sign that does not count; a single digit has no sign.
 pub(crate) fn number(text: &str, max_digits: usize, signed: bool) -> Option<(i64, usize)> {
     let bytes = text.as_bytes();
-    let sign = usize::from(signed && matches!(bytes.first(), Some(b'+' | b'-')));
+    let sign = usize::from(signed && max_digits > 1 && matches!(bytes.first(), Some(b'+' | b'-')));
     let digits = bytes[sign..].iter().take(max_digits).take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
         return None;
@@ -250,7 +250,7 @@ mod tests {
         let format = DateFormat::parse(pattern).unwrap();
         let mut bucket = Bucket::default();
         let names = Names::english();
-        let around = Surroundings { names: &names, year: 2019 };
+        let around = Surroundings { names: &names, year: 2019, week_year: 2019 };
         Pattern::new(pattern, &format).read(text, around, &mut bucket).then_some(())?;
         let text = format_iso_millis(bucket.local(2019)?);
         Some(text.trim_end_matches('Z').trim_end_matches(".000").trim_end_matches("T00:00:00").to_owned())
@@ -297,6 +297,7 @@ mod tests {
             ("HH:mm ZZZ", "09:58 Asia/Tokyo", Some("1970-01-01T09:58:00")),
             ("HH:mmZZ", "09:58z", Some("1970-01-01T09:58:00")),
             ("'日'dd", "日24", Some("2019-01-24")),
+            ("C", "+4", None),
             ("CC", "20", Some("2000-01-01")),
             ("yyyy", "99999999999", None),
         ] {

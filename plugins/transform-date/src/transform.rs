@@ -147,7 +147,8 @@ impl Reader {
                 Cell::Str(text) => reader.text(plan, now, zone_of_row.as_ref(), row, text),
                 Cell::Int(value) => plan.formats.iter().find_map(|format| format.of_int(value)),
                 Cell::Float(value) => plan.formats.iter().find_map(|format| format.of_float(value)),
-                Cell::Bool(_) | Cell::Time(_) | Cell::Tags(_) | Cell::Object(_) | Cell::Any(_) => None,
+                // Lists, objects, booleans, instants.
+                _ => None,
             };
             match instant.filter(|instant| *instant != ABSENT_INT) {
                 Some(instant) => read.instants[row] = instant,

@@ -34,7 +34,9 @@ pub(crate) const ABBREVIATIONS: [(&str, &str); 11] = [
 
 /// Every zone's name, sorted.
 static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let mut names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
+    let available = database().available();
+    let mut names: Vec<String> =
+        available.map(|name| name.as_str().to_owned()).filter(|name| is_of_iana(name)).collect();
     names.push("UTC".to_owned());
     names.sort_unstable();
     names.dedup();
@@ -52,20 +54,25 @@ impl Zone {
         Self::of(TimeZone::system())
     }
 
-    /// The zone of that name; names are case-sensitive, as in Joda-Time.
+    /// The zone of that name; names are case-sensitive, as in Joda-Time. An offset may stand behind `UTC`, `GMT` or `UT`.
     pub(crate) fn find(name: &str) -> Option<Self> {
         if matches!(name, "UTC" | "UT" | "GMT" | "Z") {
             return Some(Self::UTC);
         }
-        if name.starts_with(['+', '-']) {
-            let (offset, len) = parse_offset(name)?;
-            return (len == name.len()).then_some(Self::Fixed(offset));
+        let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        if offset.starts_with(['+', '-']) {
+            let (millis, len) = parse_offset(offset)?;
+            return (len == offset.len()).then_some(Self::Fixed(millis));
+        }
+        if !is_of_iana(name) {
+            return None;
         }
         let zone = database().get(name).ok()?;
         (zone.iana_name() == Some(name)).then(|| Self::of(zone))
     }
 
-    /// The longest zone name at the start of `text`, and its zone.
+    /// The longest zone name at the start of `text`, and its zone. Late versions of Joda-Time look for it up to the last
+    /// slash of the whole text, and find none in `CET 7/2019`; this one does not.
     pub(crate) fn at_start_of(text: &str) -> Option<(Self, usize)> {
         let first = text.chars().next()?;
         let from = NAMES.partition_point(|name| name.chars().next() < Some(first));
@@ -125,6 +132,12 @@ impl Zone {
     }
 }
 
+/// Whether a name of the machine's database is one of the IANA's, not a copy of the whole under another rule for leap
+/// seconds or a file for the machine's own use.
+fn is_of_iana(name: &str) -> bool {
+    !(name.starts_with("posix") || name.starts_with("right/") || matches!(name, "Factory" | "localtime"))
+}
+
 fn database() -> &'static TimeZoneDatabase {
     jiff::tz::db()
 }
@@ -133,9 +146,15 @@ fn millis(offset: Offset) -> i64 {
     i64::from(offset.seconds()) * 1000
 }
 
-/// jiff's time ends with the year 9999; beyond it the last known rules go on.
+/// jiff's time ends with the year 9999; beyond it the last known rules go on, and they and the calendar are the same
+/// every 400 years.
 fn timestamp(instant: i64) -> Timestamp {
-    let clamped = instant.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
+    const YEARS_400: i64 = 146_097 * 86_400_000;
+    /// 9999-01-01: far enough from the end for every zone.
+    const LAST: i64 = 253_370_764_800_000;
+    let within =
+        if instant >= LAST { instant - ((instant - LAST) / YEARS_400 + 1) * YEARS_400 } else { instant };
+    let clamped = within.max(Timestamp::MIN.as_millisecond());
     Timestamp::from_millisecond(clamped).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
@@ -155,6 +174,11 @@ mod tests {
         parse_iso_millis(&format!("{text}Z")).unwrap()
     }
 
+    /// The first of a month.
+    fn calendar_day(year: i64, month: u8) -> i64 {
+        flowstone_event::Civil::to_millis(year, month, 1, 0, 0, 0, 0)
+    }
+
     fn check(zone: &str, time: &str, expect: Option<&str>) {
         let instant = Zone::find(zone).unwrap().instant_of(local(time)).map(format_iso_millis);
         assert_eq!(instant, expect.map(|text| format!("{text}.000Z")), "{time} in {zone}");
@@ -168,6 +192,8 @@ mod tests {
             ("America/New_York", "2019-11-03T01:30:00", Some("2019-11-03T05:30:00")),
             ("Asia/Tokyo", "2019-02-24T09:58:29", Some("2019-02-24T00:58:29")),
             ("+05:30", "2019-02-24T09:58:29", Some("2019-02-24T04:28:29")),
+            ("UTC-02:30", "2019-02-24T09:58:29", Some("2019-02-24T12:28:29")),
+            ("GMT+03", "2019-02-24T09:58:29", Some("2019-02-24T06:58:29")),
             ("Z", "2019-02-24T09:58:29", Some("2019-02-24T09:58:29")),
         ] {
             check(zone, time, expect);
@@ -176,7 +202,20 @@ mod tests {
 
     #[test]
     fn names_are_case_sensitive_and_nothing_else_is_a_zone() {
-        for name in ["asia/tokyo", "Nowhere/Bad", "", "%{tz}", "+25:00", "+09:00x", "utc"] {
+        for name in [
+            "asia/tokyo",
+            "Nowhere/Bad",
+            "",
+            "%{tz}",
+            "+25:00",
+            "+09:00x",
+            "utc",
+            "GMT+",
+            "UTC+3",
+            "PST",
+            "posix/Asia/Tokyo",
+            "Factory",
+        ] {
             assert!(Zone::find(name).is_none(), "{name}");
         }
         assert_eq!(Zone::nearest("Asia/Tokio"), Some("Asia/Tokyo"));
@@ -193,6 +232,13 @@ mod tests {
 
     #[test]
     fn far_times_have_the_last_offset() {
+        check("America/New_York", "9999-07-24T09:58:29", Some("9999-07-24T13:58:29"));
+        let zone = Zone::find("America/New_York").unwrap();
+        let summer = calendar_day(12_019, 7);
+        assert_eq!(zone.instant_of(summer), Some(summer + 4 * 3_600_000));
+        let winter = calendar_day(12_019, 1);
+        assert_eq!(zone.instant_of(winter), Some(winter + 5 * 3_600_000));
+        assert_eq!(zone.offset_at(winter), -5 * 3_600_000);
         let zone = Zone::find("Asia/Tokyo").unwrap();
         assert_eq!(zone.instant_of(i64::MAX / 2), Some(i64::MAX / 2 - 9 * 3_600_000));
         assert!(zone.instant_of(i64::MIN / 2).is_some());
