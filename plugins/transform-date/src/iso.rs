@@ -59,7 +59,7 @@ impl Iso8601 {
 pub(crate) fn usual(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     // Up to nine digits of a fraction.
-    let longest = if bytes.last()? == &b'Z' { 30 } else { 34 };
+    let longest = if matches!(bytes.last()?, b'Z' | b'z') { 30 } else { 34 };
     if bytes.len() > longest || bytes.get(10)? != &b'T' {
         return None;
     }
@@ -214,6 +214,8 @@ mod tests {
             ("2019-02-24T24:00:00Z", None),
             ("2019-02-24T09:58:29.", None),
             ("2019-02-24T09:58:29.1234567890", None),
+            ("2019-02-24T09:58:29.1234567890z", None),
+            ("2019-02-24T09:58:29.1234567890+0900", None),
             ("2019-02-24Z", None),
             ("2019-02-30", None),
             ("2019-366", None),
