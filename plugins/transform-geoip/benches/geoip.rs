@@ -4,9 +4,6 @@
 //! `cargo bench -p transform-geoip`; with `FLOWSTONE_CITY_DB=city.mmdb` on a database of real size, which is what the
 //! figures in `README.md` and in the comments are about.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -14,7 +11,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
 use flowstone_testkit::cases::build;
-use support::{Mmdb, city};
+use flowstone_testkit::mmdb::{Mmdb, city};
 use transform_geoip as _;
 
 const ROWS: usize = 4096;

@@ -15,8 +15,11 @@ pub(crate) struct Entry {
     pub(crate) object: ObjectText,
     /// Whether the address belongs to the object.
     pub(crate) has_ip: bool,
-    parts: OnceLock<Box<[(Arc<str>, Part)]>>,
+    parts: OnceLock<Parts>,
 }
+
+/// The members of an object by their names.
+type Parts = Box<[(Arc<str>, Part)]>;
 
 /// A member of an object.
 #[derive(Clone, Debug)]

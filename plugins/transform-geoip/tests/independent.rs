@@ -1,16 +1,14 @@
 //! Ten thousand addresses, each compared with a rendering that shares nothing with the transform: the whole record as
 //! JSON, taken apart by hand. On a database made here, and on the one that `FLOWSTONE_CITY_DB` names.
 
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path as FilePath;
 
 use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
 use flowstone_testkit::cases::build;
+use flowstone_testkit::mmdb::{Mmdb, city};
 use serde_json::{Map, Value as Json, json};
-use support::{Mmdb, city};
 use transform_geoip as _;
 
 const ADDRESSES: usize = 10_000;
