@@ -60,7 +60,8 @@ impl Budget {
         }
     }
 
-    fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+    /// `bytes` if they are free now.
+    pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if *used + bytes > self.limit {
             return None;

@@ -23,4 +23,6 @@ mod testing;
 mod worker;
 
 pub use run::{Outcome, RunOptions, run, supervise};
+#[doc(hidden)]
+pub use settle::AckRound;
 pub use testing::{TestReport, run_tests};

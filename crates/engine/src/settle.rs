@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flowstone_core::{Ack, AckOutcome, Position};
 use tokio::sync::Notify;
 
-use crate::budget::Permit;
+use crate::budget::{Budget, Permit};
 
 /// Where the acks of one source report; read by its task. Never longer than the batches in flight.
 #[derive(Debug, Default)]
@@ -30,6 +30,44 @@ struct InFlight {
     token: u64,
     value: u64,
     settled: bool,
+}
+
+/// The bookkeeping of acknowledgements without a topology around it, for the bench.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct AckRound {
+    tracker: Tracker,
+    budget: Arc<Budget>,
+    partition: Arc<str>,
+    position: u64,
+}
+
+// === impl AckRound ===
+
+impl AckRound {
+    #[expect(clippy::new_without_default, reason = "of use to the bench alone")]
+    pub fn new() -> Self {
+        let budget = Budget::new(1 << 30, flowstone_core::Metrics::new());
+        Self { tracker: Tracker::new(), budget, partition: "bench".into(), position: 0 }
+    }
+
+    /// So many batches depart, are shared by so many sinks and resolved by each; how many positions were passed.
+    pub fn run(&mut self, batches: usize, sinks: usize) -> usize {
+        let before = self.position;
+        let mut handles = Vec::with_capacity(batches * sinks);
+        for _ in 0..batches {
+            self.position += 1;
+            let position = Position { partition: Arc::clone(&self.partition), value: self.position };
+            let permit = self.budget.try_acquire(1 << 10).expect("as much as is asked for");
+            let ack = self.tracker.depart(position, Arc::new(permit));
+            handles.extend((1..sinks).map(|_| ack.clone()));
+            handles.push(ack);
+        }
+        handles.into_iter().for_each(Ack::resolve);
+        assert!(self.tracker.note_arrivals().is_empty(), "nothing was lost");
+        let due = self.tracker.take_due();
+        due.first().map_or(0, |position| (position.value - before) as usize)
+    }
 }
 
 // === impl Tracker ===
@@ -139,7 +177,6 @@ mod tests {
     use flowstone_core::Metrics;
 
     use super::*;
-    use crate::budget::Budget;
 
     async fn permit() -> Arc<Permit> {
         Arc::new(Budget::new(1, Metrics::new()).acquire(1).await)

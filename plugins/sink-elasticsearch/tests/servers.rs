@@ -363,13 +363,11 @@ async fn troubles(server: Installed) -> Result<(), Failed> {
     assert_eq!(verdicts[1], Verdict::Delivered);
     blocked(&verdicts[..1], "index_closed");
     blocked(&verdicts[2..], "index_closed");
-    if server.spec().product == Product::Elasticsearch {
-        return Ok(());
+    if server.spec().product == Product::OpenSearch {
+        // This block stops `PUT INDEX` and not a bulk request that creates its index (2.19.1 and 3.8.0).
+        cluster(json!({"cluster.blocks.create_index": true}));
+        assert_eq!(to(&node, json!({"index": "fourth"})).deliver(&plain(1)).await, [Verdict::Delivered]);
     }
-
-    // OpenSearch: no node has room for another index.
-    cluster(json!({"cluster.blocks.create_index": true}));
-    blocked(&to(&node, json!({"index": "fourth"})).deliver(&plain(1)).await, "create_index_blocked");
     Ok(())
 }
 
@@ -380,16 +378,26 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     let wide = "x".repeat(900);
     let documents: Vec<Value> = (0..4000).map(|n| event(json!({"n": n, "wide": wide}))).collect();
     let (segment, _) = sink.encode(&events(0, &documents));
-    for _ in 0..5 {
-        let verdicts = sink.send(&request(&segment)).await;
+    // 6.8 may take the rest of a refused request for the next one, which is then sent again.
+    let send = async |request: &Request| {
+        for _ in 0..100 {
+            match sink.send(request).await {
+                Verdicts::All(Verdict::Busy { reason, .. }) if reason == "out_of_step" => {}
+                verdicts => return verdicts,
+            }
+        }
+        panic!("out of step for good")
+    };
+    for _ in 0..10 {
+        let verdicts = send(&request(&segment)).await;
         let Verdicts::All(Verdict::Split { reason, .. }) = &verdicts else { panic!("{verdicts:?}") };
-        assert_eq!(reason, "too_large");
+        assert_eq!(reason, "too_large", "{verdicts:?}");
     }
     // What the engine then does.
     for quarter in 0..8 {
         let rows = Rows::Range(quarter * 500, (quarter + 1) * 500);
         let request = Request::new(vec![(std::sync::Arc::clone(&segment), rows)]);
-        assert_eq!(sink.send(&request).await, Verdicts::All(Verdict::Delivered));
+        assert_eq!(send(&request).await, Verdicts::All(Verdict::Delivered));
     }
     assert_eq!(node.count("flow-2019.02.24"), 4000);
     // A node that goes away is waited for.
@@ -400,7 +408,7 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     tokio::time::sleep(Duration::from_millis(10)).await;
     node.restart()?;
     let mut verdict = sink.deliver(&plain(9999)).await;
-    for _ in 0..50 {
+    for _ in 0..10 {
         if verdict == [Verdict::Delivered] {
             return Ok(());
         }

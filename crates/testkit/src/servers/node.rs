@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Family, Installed, ServerSpec, available, switched_on};
-use crate::http::Client;
+use crate::http::{Client, Response};
 
 /// A server that answers on `127.0.0.1`, with helpers to ask it; the verbs are those of [`Client`], to which it
 /// derefs. All of them panic when the server does not answer or refuses: in a test that is the failure to report.
@@ -166,7 +166,7 @@ impl Node {
     /// an alias or a data stream.
     pub fn count(&self, index: &str) -> u64 {
         self.refresh(index);
-        let reply = self.get(&format!("/{index}/_count"));
+        let reply = until_shards_started(|| self.get(&format!("/{index}/_count")));
         match reply.status {
             404 => 0,
             _ => reply.ok().json()["count"].as_u64().expect("a count"),
@@ -178,7 +178,8 @@ impl Node {
     pub fn documents(&self, index: &str) -> Vec<Document> {
         self.refresh(index);
         let query = json!({"size": 5000, "sort": ["_doc"]});
-        let mut reply = self.post(&format!("/{index}/_search?scroll=1m"), query.to_string());
+        let search = || self.post(&format!("/{index}/_search?scroll=1m"), query.to_string());
+        let mut reply = until_shards_started(search);
         let mut documents = Vec::new();
         if reply.status == 404 {
             return documents;
@@ -359,6 +360,19 @@ fn free_port() -> Result<u16, StartError> {
         }
     }
     Err(StartError("found no free port between 10240 and 32000 on 127.0.0.1".to_owned()))
+}
+
+/// What `ask` answers once it is no longer 503: a search of an index whose shards are still being started, because
+/// it was made a moment ago or the node was, is answered so (Elasticsearch 8 and 9).
+fn until_shards_started(ask: impl Fn() -> Response) -> Response {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let reply = ask();
+        if reply.status != 503 || Instant::now() > end {
+            return reply;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[cfg(test)]

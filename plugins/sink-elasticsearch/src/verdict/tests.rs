@@ -497,6 +497,17 @@ fn what_is_too_large_or_refused_as_a_whole_is_split() {
 }
 
 #[test]
+fn the_rest_of_another_request_taken_for_this_one_is_not_held_against_it() {
+    for reason in ["text is empty (possibly HTTP/0.9)", "invalid version format: {\\\"A\\\":1}"] {
+        check_whole(
+            400,
+            &format!(r#"{{"type":"illegal_argument_exception","reason":"{reason}"}}"#),
+            "all busy out_of_step",
+        );
+    }
+}
+
+#[test]
 fn a_request_that_is_wrong_for_every_row_alike_rejects_none() {
     for (status, reason) in [
         (400, "Validation Failed: 1: type is missing;2: type is missing;"),
