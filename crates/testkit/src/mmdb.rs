@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json, json};
 
 /// A database in the making.
 pub struct Mmdb {
@@ -251,7 +251,7 @@ pub fn city(
     region: (&str, &str),
     [latitude, longitude]: [f64; 2],
 ) -> Json {
-    serde_json::json!({
+    json!({
         "city": { "geoname_id": 2_643_743, "names": { "de": format!("{name}burg"), "en": name } },
         "continent": { "code": "EU", "geoname_id": 6_255_148, "names": { "en": "Europe" } },
         "country": { "iso_code": country.0, "names": { "en": country.1, "fr": "quelque part" } },
@@ -260,4 +260,69 @@ pub fn city(
         "registered_country": { "iso_code": "US", "names": { "en": "United States" } },
         "subdivisions": [{ "iso_code": "XX", "names": { "en": "wide" } }, { "iso_code": region.0, "names": { "en": region.1 } }],
     })
+}
+
+/// What Logstash makes of a City record, by the tables of its documentation and the slow way; nothing where it knows
+/// no place. Shares nothing with the transform, which is compared with it.
+pub fn logstash_object(record: &Json, ip: IpAddr, ecs: bool) -> Option<Json> {
+    let ip = in_full(ip);
+    let text = |pointer: &str| record.pointer(pointer).filter(|value| value.is_string()).cloned();
+    let number = |pointer: &str| record.pointer(pointer).and_then(Json::as_f64).map(Json::from);
+    let (lat, lon) = (number("/location/latitude"), number("/location/longitude"));
+    if lat.is_none() && lon.is_none() {
+        return None;
+    }
+    let last = record["subdivisions"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    let country = text("/country/iso_code");
+    let region = last["iso_code"].as_str().map(Json::from);
+    let joined = country.as_ref().zip(region.as_ref()).map(|(country, region)| {
+        Json::from(format!(
+            "{}-{}",
+            country.as_str().unwrap_or_default(),
+            region.as_str().unwrap_or_default()
+        ))
+    });
+    let point = lat.clone().zip(lon.clone()).map(|(lat, lon)| json!({ "lat": lat, "lon": lon }));
+    let dma = record.pointer("/location/metro_code").cloned();
+    let present = |members: Vec<(&str, Option<Json>)>| {
+        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        members.collect::<Map<String, Json>>()
+    };
+    let mut both = vec![
+        ("city_name", text("/city/names/en")),
+        ("continent_code", text("/continent/code")),
+        ("country_name", text("/country/names/en")),
+        ("postal_code", text("/postal/code")),
+        ("region_name", last["names"]["en"].as_str().map(Json::from)),
+        ("timezone", text("/location/time_zone")),
+    ];
+    Some(if ecs {
+        let location = point.or_else(|| Some(Json::Object(present(vec![("lat", lat), ("lon", lon)]))));
+        both.extend([("country_iso_code", country), ("region_iso_code", joined), ("location", location)]);
+        let mut document = json!({ "ip": ip, "geo": present(both) });
+        if let Some(dma) = dma {
+            document["mmdb"] = json!({ "dma_code": dma });
+        }
+        document
+    } else {
+        both.extend([
+            ("ip", Some(Json::from(ip))),
+            ("country_code2", country.clone()),
+            ("country_code3", country),
+            ("region_code", region),
+            ("location", point),
+            ("latitude", lat),
+            ("longitude", lon),
+            ("dma_code", dma),
+        ]);
+        Json::Object(present(both))
+    })
+}
+
+/// An IPv6 address with all its groups.
+fn in_full(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => ip.segments().map(|group| format!("{group:x}")).join(":"),
+    }
 }
