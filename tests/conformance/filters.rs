@@ -114,6 +114,10 @@ fn as_ours(name: &str, options: &Json, files: &FilePath) -> Result<Json, Outcome
         };
         ours.insert(option.clone(), value);
     }
+    // The cases were recorded on a machine in UTC; this one may be anywhere.
+    if name == "date" && !ours.contains_key("timezone") {
+        ours.insert("timezone".to_owned(), Json::from("UTC"));
+    }
     // Logstash reads the patterns of its own folder before those of `patterns_dir`.
     let home = files.join("LOGSTASH_HOME/patterns");
     if name == "grok" && home.is_dir() {

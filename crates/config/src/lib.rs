@@ -175,7 +175,7 @@ fn hide_secrets(root: &Table, secrets: &mut Secrets) {
 
 /// Leaves out what only follows from something else that was told, and puts the rest in the order of the files.
 fn leave_out_consequences(diagnostics: &mut Diagnostics, complete: bool, unresolved: &[Span]) {
-    const OF_INCOMPLETE_FILES: [&str; 10] = [
+    const OF_INCOMPLETE_FILES: [&str; 11] = [
         "missing-option",
         "incomplete",
         "unread-output",
@@ -186,6 +186,7 @@ fn leave_out_consequences(diagnostics: &mut Diagnostics, complete: bool, unresol
         "empty-test",
         "index-by-reading-time",
         "invalid-option",
+        "missing-file",
     ];
     // A mistyped name in `inputs` leaves the component unread that was meant.
     let meant: Vec<String> = diagnostics

@@ -32,5 +32,6 @@ pub(crate) fn of_build_error(error: BuildError, table: &Table, header: Span, com
     } else {
         format!("option `{}` of {component}: {}", error.option, error.message)
     };
-    Diagnostic { help: error.help, ..Diagnostic::error("invalid-option", message, span).label(error.label) }
+    let code = if error.file_is_missing { "missing-file" } else { "invalid-option" };
+    Diagnostic { help: error.help, ..Diagnostic::error(code, message, span).label(error.label) }
 }

@@ -90,9 +90,15 @@ fn example_problems(plugin: &Plugin) -> Vec<String> {
     let text = format!("{own}{inputs}{}\n", plugin.example);
     let input = ConfigInput::Text { name: format!("example of {}", plugin.type_name), text };
     let loaded = load(&[input], &|_| Some("variable".to_owned()), &LoadOptions::default());
-    // The example stands alone: what only a whole topology can give is not its business.
-    let of_others =
-        ["incomplete", "unread-output", "unread-rejected", "unknown-input", "index-by-reading-time"];
+    // The example stands alone: what only a whole topology and its files can give is not its business.
+    let of_others = [
+        "incomplete",
+        "unread-output",
+        "unread-rejected",
+        "unknown-input",
+        "index-by-reading-time",
+        "missing-file",
+    ];
     let own = loaded.diagnostics.iter().filter(|diagnostic| !of_others.contains(&diagnostic.code));
     own.map(|diagnostic| {
         format!("its example: {}: {} {}", diagnostic.code, diagnostic.message, diagnostic.label)

@@ -107,6 +107,8 @@ pub struct BuildError {
     pub label: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whether all that is wrong is that a file is not there: an example in the reference names files of its reader.
+    pub file_is_missing: bool,
 }
 
 impl BuildError {
@@ -119,6 +121,7 @@ impl BuildError {
             message: message.into(),
             label: String::new(),
             help: None,
+            file_is_missing: false,
         }
     }
 
@@ -145,6 +148,13 @@ impl BuildError {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// Because a file is not there.
+    #[must_use]
+    pub fn file_is_missing(mut self) -> Self {
+        self.file_is_missing = true;
         self
     }
 

@@ -1,7 +1,7 @@
 //! Templates: Logstash's `sprintf`, `vpcflowlogs-%{+YYYY.MM.dd}`, `%{[src_geoip][country_code2]}`.
 
 use crate::access::{Access, Held};
-use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_value};
+use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell};
 use crate::java_time::JavaDateFormat;
 use crate::joda::DateFormat;
 use crate::{Diagnostics, ExprError, Node, OptionType};
@@ -232,7 +232,7 @@ fn push_cell(cell: Cell<'_>, source: &str, out: &mut String) {
             }
         }
         Cell::Any(Value::Array(items)) => push_joined(items, out),
-        Cell::Any(value) => push_bytes(out, |bytes| write_json_value(value, bytes)),
+        Cell::Object(_) | Cell::Any(_) => push_bytes(out, |bytes| write_json_cell(cell, bytes)),
     }
 }
 

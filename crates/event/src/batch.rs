@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{BitSet, Cell, Column, Page, Path, Row, RowId, RowView, Schema, StrRef, Value};
+use crate::{BitSet, Cell, Column, ObjectCell, Page, Path, Row, RowId, RowView, Schema, StrRef, Value};
 
 /// Rows that travel together: one column per field, and what a transform decided about each row.
 ///
@@ -292,6 +292,7 @@ impl Batch {
                     Column::Float(c) => c.len() == self.rows,
                     Column::Str(c) => c.len() == self.rows,
                     Column::Tags(c) => c.len() == self.rows,
+                    Column::Objects(c) => c.len() == self.rows,
                     Column::Any(c) => c.len() == self.rows,
                 },
                 "column {path} is as long as the batch"
@@ -365,6 +366,17 @@ impl Batch {
             Column::Float(cells) => Cell::Float(cells[row]),
             Column::Str(cells) => Cell::Str(self.text(cells[row])),
             Column::Tags(cells) => Cell::Tags(&self.tag_lists[cells[row] as usize]),
+            Column::Objects(objects) => match objects.at(row) {
+                Some((shared, own)) => Cell::Object(ObjectCell {
+                    shared,
+                    own: objects
+                        .own
+                        .as_ref()
+                        .filter(|_| !own.is_absent())
+                        .map(|member| (&member.name, self.text(own))),
+                }),
+                None => Cell::Absent,
+            },
             Column::Any(cells) => cells[row].as_ref().map_or(Cell::Absent, Cell::of),
         }
     }
@@ -442,28 +454,19 @@ impl Batch {
 
     fn repage(&mut self) {
         let held: usize = self.pages.iter().map(|page| page.as_str().len()).sum();
-        let used: usize = self
-            .columns
-            .iter()
-            .map(|column| match &**column {
-                Column::Str(cells) => cells.iter().map(|place| place.len as usize).sum(),
-                _ => 0,
-            })
-            .sum();
+        let texts = |column: &Column| column.places().iter().map(|place| place.len as usize).sum::<usize>();
+        let used: usize = self.columns.iter().map(|column| texts(column)).sum();
         if held < 4096 || used > held / 4 {
             return;
         }
         let mut text = String::with_capacity(used);
-        for column in &mut self.columns {
-            if let Column::Str(cells) = Arc::make_mut(column) {
-                for place in cells.iter_mut().filter(|place| !place.is_absent()) {
-                    let start = text.len();
-                    text.push_str(
-                        &self.pages[place.page as usize].as_str()[place.offset as usize..]
-                            [..place.len as usize],
-                    );
-                    *place = StrRef { page: 0, offset: start as u32, len: place.len };
-                }
+        for column in self.columns.iter_mut().filter(|column| !column.places().is_empty()) {
+            for place in Arc::make_mut(column).places_mut().iter_mut().filter(|place| !place.is_absent()) {
+                let start = text.len();
+                text.push_str(
+                    &self.pages[place.page as usize].as_str()[place.offset as usize..][..place.len as usize],
+                );
+                *place = StrRef { page: 0, offset: start as u32, len: place.len };
             }
         }
         self.pages = vec![Page::from_text(text)];

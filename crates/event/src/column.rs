@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{BitSet, Value};
+use crate::{BitSet, ObjectCell, Objects, Value};
 
 /// The place of a string cell's text: a page of its batch, an offset and a length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Column {
     Str(Vec<StrRef>),
     /// Numbers into the batch's table of tag lists.
     Tags(Vec<u32>),
+    /// Objects that rows share, but for a text of their own (what a database knows of an address).
+    Objects(Objects),
     /// Any value.
     Any(Vec<Option<Value>>),
 }
@@ -79,6 +81,8 @@ pub enum Cell<'a> {
     Str(&'a str),
     /// A list of texts.
     Tags(&'a [Arc<str>]),
+    /// An object that other rows may share; [`Cell::Any`] holds those that stand alone.
+    Object(ObjectCell<'a>),
     /// A list, an object or an integer beyond 64 bits.
     Any(&'a Value),
 }
@@ -108,6 +112,7 @@ impl<'a> Cell<'a> {
             Self::Time(v) => Value::Time(v),
             Self::Str(v) => Value::Str(v.into()),
             Self::Tags(tags) => Value::Array(tags.iter().map(|tag| Value::Str(Arc::clone(tag))).collect()),
+            Self::Object(object) => object.to_value(),
             Self::Any(v) => v.clone(),
         })
     }
@@ -140,6 +145,7 @@ impl Column {
             Self::Float(cells) => cells[row].to_bits() != ABSENT_FLOAT_BITS,
             Self::Str(cells) => !cells[row].is_absent(),
             Self::Tags(cells) => cells[row] != ABSENT_TAGS,
+            Self::Objects(objects) => objects.is_present(row),
             Self::Any(cells) => cells[row].is_some(),
         }
     }
@@ -158,6 +164,7 @@ impl Column {
             Self::Float(cells) => cells[row] = f64::from_bits(ABSENT_FLOAT_BITS),
             Self::Str(cells) => cells[row] = StrRef::ABSENT,
             Self::Tags(cells) => cells[row] = ABSENT_TAGS,
+            Self::Objects(objects) => objects.clear(row),
             Self::Any(cells) => cells[row] = None,
         }
     }
@@ -236,6 +243,7 @@ impl Column {
             Self::Float(cells) => Self::Float(of(cells, pick)),
             Self::Str(cells) => Self::Str(of(cells, pick)),
             Self::Tags(cells) => Self::Tags(of(cells, pick)),
+            Self::Objects(objects) => Self::Objects(objects.gather(pick)),
             Self::Any(cells) => Self::Any(of(cells, pick)),
         }
     }
@@ -250,10 +258,29 @@ impl Column {
             Self::Float(cells) => cells.capacity() * 8,
             Self::Str(cells) => cells.capacity() * 12,
             Self::Tags(cells) => cells.capacity() * 4,
+            Self::Objects(objects) => objects.memory_bytes(),
             Self::Any(cells) => {
                 cells.capacity() * size_of::<Option<Value>>()
                     + cells.iter().flatten().map(Value::heap_bytes).sum::<usize>()
             }
+        }
+    }
+
+    /// The places in the batch's pages that the column refers to.
+    pub(crate) fn places(&self) -> &[StrRef] {
+        match self {
+            Self::Str(cells) => cells,
+            Self::Objects(Objects { own: Some(member), .. }) => &member.cells,
+            _ => &[],
+        }
+    }
+
+    /// The same, to change.
+    pub(crate) fn places_mut(&mut self) -> &mut [StrRef] {
+        match self {
+            Self::Str(cells) => cells,
+            Self::Objects(Objects { own: Some(member), .. }) => &mut member.cells,
+            _ => &mut [],
         }
     }
 

@@ -47,6 +47,7 @@ impl Batch {
                 match self.cell(index, row) {
                     Cell::Absent => {}
                     Cell::Any(value) => return value.descend(&names[depth..]).cloned(),
+                    Cell::Object(object) => return object.get(&names[depth..]),
                     Cell::Tags(tags) if names.len() == depth + 1 => {
                         let tag = &tags[index_of(&names[depth], tags.len())?];
                         return Some(Value::Str(Arc::clone(tag)));

@@ -4,7 +4,8 @@
 //! its comma, and the first comma of an object is overwritten with its brace.
 
 use crate::{
-    ABSENT_INT, Batch, Cell, Column, Path, StrRef, Value, format_iso_millis, format_java_f64, push_iso_millis,
+    ABSENT_INT, Batch, Cell, Column, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
+    format_java_f64, push_iso_millis,
 };
 
 /// What a document looks like beside its fields.
@@ -84,10 +85,28 @@ pub struct JsonRows<'a> {
 
 /// A step with its column at hand. A fragment ends in the quote that begins a text.
 enum Op<'a> {
-    Str { cells: &'a [StrRef], fragment: &'a [u8] },
-    Int { cells: &'a [i64], fragment: &'a [u8] },
-    Time { cells: &'a [i64], fragment: &'a [u8] },
-    Other { column: usize, fragment: &'a [u8] },
+    Str {
+        cells: &'a [StrRef],
+        fragment: &'a [u8],
+    },
+    Int {
+        cells: &'a [i64],
+        fragment: &'a [u8],
+    },
+    Time {
+        cells: &'a [i64],
+        fragment: &'a [u8],
+    },
+    /// `opening` is the fragment, and what stands before the text of a row's own member.
+    Objects {
+        objects: &'a Objects,
+        fragment: &'a [u8],
+        opening: Vec<u8>,
+    },
+    Other {
+        column: usize,
+        fragment: &'a [u8],
+    },
     Open(&'a [u8]),
     Close,
 }
@@ -168,11 +187,28 @@ impl JsonRows<'_> {
                         out.push(b'"');
                     }
                 }
+                Op::Objects { objects, fragment, opening } => {
+                    let Some((shared, own)) = objects.at(row) else { continue };
+                    let Some(&(page, clean)) = self.pages.get(own.page as usize) else {
+                        out.extend_from_slice(fragment);
+                        out.extend_from_slice(shared.as_str().as_bytes());
+                        continue;
+                    };
+                    let text = &page[own.offset as usize..(own.offset + own.len) as usize];
+                    out.extend_from_slice(opening);
+                    if clean {
+                        out.extend_from_slice(text);
+                    } else {
+                        write_escaped(text, out);
+                    }
+                    out.push(b'"');
+                    push_further_members(shared, out);
+                }
                 Op::Other { column, fragment } => {
                     let cell = self.batch.cell(*column, row);
                     if !cell.is_absent() {
                         out.extend_from_slice(fragment);
-                        write_cell(cell, out);
+                        write_json_cell(cell, out);
                     }
                 }
                 Op::Open(fragment) => {
@@ -229,6 +265,16 @@ fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
             Column::Str(cells) => Op::Str { cells, fragment },
             Column::Int(cells) => Op::Int { cells, fragment: without_quote(fragment) },
             Column::Time(cells) => Op::Time { cells, fragment },
+            Column::Objects(objects) => {
+                let fragment = without_quote(fragment);
+                let mut opening = fragment.to_vec();
+                if let Some(member) = &objects.own {
+                    opening.push(b'{');
+                    write_json_str(&member.name, &mut opening);
+                    opening.extend_from_slice(b":\"");
+                }
+                Op::Objects { objects, fragment, opening }
+            }
             _ => Op::Other { column: *column, fragment: without_quote(fragment) },
         },
     })
@@ -265,7 +311,8 @@ fn write_time_of_day(since_midnight: i64, text: &mut [u8; 24]) {
     text[22] = b'0' + (millis % 10) as u8;
 }
 
-fn write_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
+/// Appends a cell as JSON; an absent one is null.
+pub fn write_json_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
     match cell {
         Cell::Absent | Cell::Null => out.extend_from_slice(b"null"),
         Cell::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -292,8 +339,27 @@ fn write_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
+        Cell::Object(object) => match object.own {
+            Some((name, text)) => {
+                out.push(b'{');
+                write_json_str(name, out);
+                out.push(b':');
+                write_json_str(text, out);
+                push_further_members(object.shared, out);
+            }
+            None => out.extend_from_slice(object.shared.as_str().as_bytes()),
+        },
         Cell::Any(value) => write_json_value(value, out),
     }
+}
+
+/// Appends what an object shares behind a member that was written, and its closing brace.
+#[inline]
+fn push_further_members(shared: &ObjectText, out: &mut Vec<u8>) {
+    if !shared.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(&shared.as_str().as_bytes()[1..]);
 }
 
 /// Appends a value as JSON, spelled as Logstash's Jackson does.
@@ -322,7 +388,7 @@ pub fn write_json_value(value: &Value, out: &mut Vec<u8>) {
             }
             out.push(b'}');
         }
-        scalar => write_cell(Cell::of(scalar), out),
+        scalar => write_json_cell(Cell::of(scalar), out),
     }
 }
 

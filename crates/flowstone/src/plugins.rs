@@ -21,7 +21,9 @@ standard_plugins! {
     "source-demo", source_demo => Source "demo";
     "source-file", source_file => Source "file";
     "source-stdin", source_stdin => Source "stdin";
+    "transform-date", transform_date => Transform "date";
     "transform-filter", transform_filter => Transform "filter";
+    "transform-geoip", transform_geoip => Transform "geoip";
     "transform-grok", transform_grok => Transform "grok";
     "transform-mutate", transform_mutate => Transform "mutate";
     "transform-route", transform_route => Transform "route";

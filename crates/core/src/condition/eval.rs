@@ -400,6 +400,10 @@ fn are_equal(left: Cell<'_>, right: Cell<'_>) -> bool {
             tags.len() == items.len()
                 && tags.iter().zip(items).all(|(tag, item)| item.as_str() == Some(&**tag))
         }
+        (Cell::Object(left), Cell::Object(right)) => left.to_value() == right.to_value(),
+        (Cell::Object(object), Cell::Any(value)) | (Cell::Any(value), Cell::Object(object)) => {
+            matches!(value, Value::Object(_)) && object.to_value() == *value
+        }
         _ => left == right,
     }
 }
@@ -446,7 +450,10 @@ pub(super) fn compare_constants(left: &Value, right: &Value) -> Option<Ordering>
 /// `[left] in [right]`.
 fn is_in(left: Cell<'_>, right: Cell<'_>) -> bool {
     match (left, right) {
-        (Cell::Tags(_) | Cell::Any(Value::Array(_) | Value::Object(_)) | Cell::Absent, _) => false,
+        (
+            Cell::Tags(_) | Cell::Object(_) | Cell::Any(Value::Array(_) | Value::Object(_)) | Cell::Absent,
+            _,
+        ) => false,
         (Cell::Str(part), Cell::Str(text)) => text.contains(part),
         (Cell::Str(text), Cell::Tags(tags)) => tags.iter().any(|tag| **tag == *text),
         (_, Cell::Any(Value::Array(items))) => items.iter().any(|item| are_equal(left, Cell::of(item))),
@@ -457,7 +464,9 @@ fn is_in(left: Cell<'_>, right: Cell<'_>) -> bool {
 /// Calls `each` with a scalar's text, as `in` compares a field with a list; nothing for lists and objects.
 fn with_text<T>(cell: Cell<'_>, each: impl FnOnce(&str) -> T) -> Option<T> {
     Some(match cell {
-        Cell::Absent | Cell::Tags(_) | Cell::Any(Value::Array(_) | Value::Object(_)) => return None,
+        Cell::Absent | Cell::Tags(_) | Cell::Object(_) | Cell::Any(Value::Array(_) | Value::Object(_)) => {
+            return None;
+        }
         Cell::Null => each(""),
         Cell::Bool(value) => each(if value { "true" } else { "false" }),
         Cell::Int(value) => each(itoa::Buffer::new().format(value)),

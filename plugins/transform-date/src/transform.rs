@@ -1,0 +1,292 @@
+//! The transform: which rows have a date, what instants they mean, and one column that holds them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Cell, Column, Path, Value};
+use flowstone_core::{BoundTemplate, Template, Transform, TransformCx};
+
+use crate::bucket::Bucket;
+use crate::format::{Around, CalendarFormat, Format, Now};
+use crate::names::Names;
+use crate::zone::Zone;
+
+/// What a `date` does, shared by its forks.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The field that is read.
+    pub(crate) source: Path,
+    /// At least one; in the order in which they are tried.
+    pub(crate) formats: Vec<Format>,
+    /// The field that becomes the instant.
+    pub(crate) target: Path,
+    /// The zone of dates that name none.
+    pub(crate) zone: ZoneOption,
+    /// The names of months and days.
+    pub(crate) names: Names,
+    /// The tags of an event whose date no format fits.
+    pub(crate) tags_on_failure: Vec<Arc<str>>,
+    /// The zone by which it is this year and this month.
+    pub(crate) machine: Zone,
+}
+
+/// `timezone`.
+#[derive(Clone, Debug)]
+pub(crate) enum ZoneOption {
+    /// The same for every event.
+    Fixed(Zone),
+    /// The one that each event names.
+    OfEvent(Template),
+}
+
+/// The transform.
+pub(crate) struct Date {
+    plan: Arc<Plan>,
+    reader: Reader,
+}
+
+/// Reads texts; keeps what need not be made anew for each.
+#[derive(Default)]
+struct Reader {
+    bucket: Bucket,
+    zones: Zones,
+    /// One for each format: lines that follow one another often have the same date.
+    last: Vec<Last>,
+}
+
+/// The text that a format read last in this batch, and what it made of it.
+#[derive(Clone, Default)]
+struct Last {
+    text: String,
+    zone: usize,
+    instant: Option<i64>,
+    is_set: bool,
+}
+
+/// Zones by the names that events give, known ones and those that are none.
+#[derive(Default)]
+struct Zones {
+    by_name: HashMap<String, usize>,
+    /// The zone of number `first` and those behind it: a number never means another zone.
+    zones: Vec<Option<Zone>>,
+    first: usize,
+    name: String,
+    /// The zone of `name`.
+    last: Option<usize>,
+}
+
+/// Names of zones that are kept; events may give any text as one.
+const MAX_ZONES: usize = 1024;
+
+/// What became of the rows.
+struct Read {
+    /// By row; [`ABSENT_INT`] where there is none.
+    instants: Vec<i64>,
+    /// Rows with a date that no format fits.
+    failed: BitSet,
+    /// Rows that stay as they are.
+    without: BitSet,
+}
+
+// === impl Date ===
+
+impl Date {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan: Arc::new(plan), reader: Reader::default() }
+    }
+}
+
+impl Transform for Date {
+    fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
+        let plan = Arc::clone(&self.plan);
+        let mut read = self.reader.read(&plan, batch, cx.now_ms());
+        write(&plan.target, batch, &mut read);
+        let failures = read.failed.count() as u64;
+        if failures > 0 {
+            batch.tag_rows(&read.failed, &plan.tags_on_failure);
+            cx.metrics().error("date", failures);
+        }
+        read.failed.iter().chain(read.without.iter()).for_each(|row| batch.not_matched(row));
+    }
+
+    /// An event without the field keeps the time at which it was read: whether there are such events, only the
+    /// pipeline's author knows.
+    fn dates(&self) -> bool {
+        self.plan.target == Path::timestamp()
+    }
+
+    fn rejects(&self) -> bool {
+        false
+    }
+
+    fn fork(&self) -> Box<dyn Transform> {
+        Box::new(Self { plan: Arc::clone(&self.plan), reader: Reader::default() })
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn read(&mut self, plan: &Plan, batch: &Batch, now_ms: i64) -> Read {
+        let rows = batch.len();
+        let mut read = Read {
+            instants: vec![ABSENT_INT; rows],
+            failed: BitSet::none(rows),
+            without: BitSet::none(rows),
+        };
+        self.last.clear();
+        self.last.resize(plan.formats.len(), Last::default());
+        let now = Now::at(now_ms, &plan.machine);
+        let zone_of_row = match &plan.zone {
+            ZoneOption::Fixed(_) => None,
+            ZoneOption::OfEvent(template) => Some(template.bind(batch)),
+        };
+        let mut settle = |reader: &mut Self, row: usize, cell: Cell<'_>| {
+            let instant = match cell {
+                Cell::Absent | Cell::Null => return read.without.insert(row),
+                Cell::Str(text) => reader.text(plan, now, zone_of_row.as_ref(), row, text),
+                Cell::Int(value) => plan.formats.iter().find_map(|format| format.of_int(value)),
+                Cell::Float(value) => plan.formats.iter().find_map(|format| format.of_float(value)),
+                // Lists, objects, booleans, instants.
+                _ => None,
+            };
+            match instant.filter(|instant| *instant != ABSENT_INT) {
+                Some(instant) => read.instants[row] = instant,
+                None => read.failed.insert(row),
+            }
+        };
+        match own_column(batch, &plan.source) {
+            Some(index) => batch.active_rows().for_each(|row| settle(self, row, batch.cell(index, row))),
+            None => batch.active_rows().for_each(|row| {
+                let value = batch.get(row, &plan.source);
+                settle(self, row, value.as_ref().map_or(Cell::Absent, Cell::of));
+            }),
+        }
+        read
+    }
+
+    #[inline]
+    fn text(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        zone_of_row: Option<&BoundTemplate<'_>>,
+        row: usize,
+        text: &str,
+    ) -> Option<i64> {
+        plan.formats.iter().enumerate().find_map(|(number, format)| {
+            format.of_text(text, |format| self.calendar(plan, now, zone_of_row, row, (number, format), text))
+        })
+    }
+
+    fn calendar(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        zone_of_row: Option<&BoundTemplate<'_>>,
+        row: usize,
+        (number, format): (usize, &CalendarFormat),
+        text: &str,
+    ) -> Option<i64> {
+        let zone_number = zone_of_row.map_or(0, |template| self.zones.number(template, row));
+        let last = &mut self.last[number];
+        if last.is_set && last.zone == zone_number && last.text == text {
+            return last.instant;
+        }
+        let zone = match &plan.zone {
+            ZoneOption::Fixed(zone) => Some(zone),
+            ZoneOption::OfEvent(_) => self.zones.get(zone_number),
+        };
+        let instant = zone.and_then(|zone| {
+            format.instant(text, Around { names: &plan.names, zone, now }, &mut self.bucket)
+        });
+        last.text.clear();
+        last.text.push_str(text);
+        (last.zone, last.instant, last.is_set) = (zone_number, instant, true);
+        instant
+    }
+}
+
+// === impl Zones ===
+
+impl Zones {
+    fn get(&self, number: usize) -> Option<&Zone> {
+        self.zones.get(number.checked_sub(self.first)?)?.as_ref()
+    }
+
+    /// The number of the zone that a row names.
+    fn number(&mut self, template: &BoundTemplate<'_>, row: usize) -> usize {
+        let before = std::mem::take(&mut self.name);
+        template.render(row, &mut self.name);
+        if let Some(last) = self.last.filter(|_| before == self.name) {
+            return last;
+        }
+        let number = match self.by_name.get(&self.name) {
+            Some(number) => *number,
+            None => {
+                if self.zones.len() >= MAX_ZONES {
+                    self.first += self.zones.len();
+                    self.by_name.clear();
+                    self.zones.clear();
+                }
+                let next = self.first + self.zones.len();
+                self.zones.push(Zone::find(&self.name));
+                self.by_name.insert(self.name.clone(), next);
+                next
+            }
+        };
+        self.last = Some(number);
+        number
+    }
+}
+
+/// The column that holds `path` in every row that has it; none where a row may have it within an object or spread over
+/// other columns.
+fn own_column(batch: &Batch, path: &Path) -> Option<usize> {
+    if has_relatives(batch, path) { None } else { batch.schema().position(path) }
+}
+
+/// Whether a column above or below `path` holds anything.
+fn has_relatives(batch: &Batch, path: &Path) -> bool {
+    batch.schema().fields().iter().enumerate().any(|(index, field)| {
+        field != path
+            && (field.is_within(path) || path.is_within(field))
+            && !matches!(batch.column(index), Column::Absent)
+    })
+}
+
+/// Puts the instants where they belong, as a whole column if that can be. An instant that has no place there, because
+/// something that is no object stands in the way, fails.
+fn write(target: &Path, batch: &mut Batch, read: &mut Read) {
+    if read.instants.iter().all(|instant| *instant == ABSENT_INT) {
+        return;
+    }
+    if !has_relatives(batch, target)
+        && let Some(column) = column(batch.column_of(target), &mut read.instants)
+    {
+        return batch.put_columns(vec![(target.clone(), column)]);
+    }
+    for (row, instant) in read.instants.iter().enumerate().filter(|(_, instant)| **instant != ABSENT_INT) {
+        if let Err(error) = batch.set(row, target, Value::Time(*instant)) {
+            tracing::debug!(%error, "an instant has no place");
+            read.failed.insert(row);
+        }
+    }
+}
+
+/// The instants over what is there, as a column; none if what is there is of another kind and stays in some row.
+fn column(there: Option<&Column>, instants: &mut Vec<i64>) -> Option<Column> {
+    let absent = |instants: &mut Vec<i64>, below: &dyn Fn(usize) -> i64| {
+        for (row, instant) in instants.iter_mut().enumerate().filter(|(_, instant)| **instant == ABSENT_INT) {
+            *instant = below(row);
+        }
+    };
+    match there {
+        None | Some(Column::Absent) => {}
+        Some(Column::Time(old)) => absent(instants, &|row| old[row]),
+        Some(Column::Const(Value::Time(old))) if *old != ABSENT_INT => absent(instants, &|_| *old),
+        Some(_) if !instants.contains(&ABSENT_INT) => {}
+        Some(_) => return None,
+    }
+    Some(Column::Time(std::mem::take(instants)))
+}

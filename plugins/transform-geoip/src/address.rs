@@ -1,0 +1,274 @@
+//! Addresses as text, read and written as Java does it: Logstash hands every text to `InetAddress.getByName` and
+//! writes what `getHostAddress` gives back. A host name is no address here: nobody is asked over the network.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address, and the number of the IPv6 zone if its text had one (`fe80::1%3`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) ip: IpAddr,
+    zone: Option<i32>,
+}
+
+/// The usual text of an IPv4 address: four numbers without leading zeros. `None` says nothing: see [`Address::parse`].
+#[inline]
+pub(crate) fn plain_v4(text: &[u8]) -> Option<u32> {
+    if !(7..=15).contains(&text.len()) {
+        return None;
+    }
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                // A digit behind a zero that leads.
+                if digits > 0 && octet == 0 {
+                    return None;
+                }
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if octet > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 => {
+                address = address << 8 | octet;
+                dots += 1;
+                (octet, digits) = (0, 0);
+            }
+            _ => return None,
+        }
+    }
+    (dots == 3 && digits > 0).then_some(address << 8 | octet)
+}
+
+// === impl Address ===
+
+impl Address {
+    /// Reads a text: `1.2.3.4`, with leading zeros (decimal all the same) or fewer numbers (`1.2.3` is `1.2.0.3`);
+    /// IPv6 with any abbreviation, in brackets or with a numbered zone; an IPv4-mapped address is the IPv4 address.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').filter(|inner| !inner.is_empty())?;
+            return v6(inner);
+        }
+        match v4(text) {
+            Some(address) => Some(Self { ip: IpAddr::V4(address.into()), zone: None }),
+            None => v6(text),
+        }
+    }
+
+    /// Appends the text: IPv6 is never abbreviated (`2001:218:0:0:0:0:0:1`).
+    pub(crate) fn write(self, out: &mut String) {
+        write_ip(self.ip, out);
+        if let Some(zone) = self.zone {
+            write!(out, "%{zone}").ok();
+        }
+    }
+}
+
+/// Appends an address as Java writes it.
+pub(crate) fn write_ip(ip: IpAddr, out: &mut String) {
+    match ip {
+        IpAddr::V4(ip) => {
+            write!(out, "{ip}").ok();
+        }
+        IpAddr::V6(ip) => {
+            for (number, group) in ip.segments().into_iter().enumerate() {
+                write!(out, "{}{group:x}", if number > 0 { ":" } else { "" }).ok();
+            }
+        }
+    }
+}
+
+/// One to four decimal numbers; the last one fills the bytes that are left.
+fn v4(text: &str) -> Option<u32> {
+    if text.is_empty() || text.len() > 15 {
+        return None;
+    }
+    let numbers: Vec<&str> = text.split('.').collect();
+    let (last, octets) = numbers.split_last()?;
+    if octets.len() > 3 {
+        return None;
+    }
+    let number = |text: &str, below: u64| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|number| is_number && *number < below)
+    };
+    let mut address = 0;
+    for octet in octets {
+        address = address << 8 | number(octet, 256)?;
+    }
+    let bits = 8 * (4 - octets.len() as u32);
+    u32::try_from(address << bits | number(last, 1 << bits)?).ok()
+}
+
+/// Groups of four hexadecimal digits at most in value, one `::`, the last two perhaps as an IPv4 address, and a zone.
+fn v6(text: &str) -> Option<Address> {
+    let (text, zone) = match text.split_once('%') {
+        // A zone by name is that of an interface of this machine, which a record's sender does not know.
+        Some((text, zone)) => {
+            let is_number = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit());
+            (text, Some(zone.parse::<i32>().ok().filter(|_| is_number)?))
+        }
+        None => (text, None),
+    };
+    if !text.contains(':') {
+        return None;
+    }
+    let (groups, count) = match text.split_once("::") {
+        None => groups(text)?,
+        Some((head, tail)) => {
+            let (head, head_count) = if head.is_empty() { ([0; 8], 0) } else { groups(head)? };
+            let (tail, tail_count) = if tail.is_empty() { ([0; 8], 0) } else { groups(tail)? };
+            // It stands for one group at least, and the text before it ends in no IPv4 address.
+            if head_count + tail_count > 7 || (head_count > 0 && text[..text.find("::")?].contains('.')) {
+                return None;
+            }
+            let mut all = [0; 8];
+            all[..head_count].copy_from_slice(&head[..head_count]);
+            all[8 - tail_count..].copy_from_slice(&tail[..tail_count]);
+            (all, 8)
+        }
+    };
+    if count != 8 {
+        return None;
+    }
+    let ip = Ipv6Addr::from(groups);
+    match ip.to_ipv4_mapped() {
+        Some(_) if zone.is_some() => None,
+        Some(ip) => Some(Address { ip: IpAddr::V4(ip), zone: None }),
+        None => Some(Address { ip: IpAddr::V6(ip), zone }),
+    }
+}
+
+/// Groups with a colon between them, and how many.
+fn groups(text: &str) -> Option<([u16; 8], usize)> {
+    let mut groups = [0; 8];
+    let mut count = 0;
+    let mut parts = text.split(':').peekable();
+    while let Some(part) = parts.next() {
+        if part.contains('.') {
+            if parts.peek().is_some() || part.bytes().filter(|byte| *byte == b'.').count() != 3 {
+                return None;
+            }
+            let [a, b, c, d] = Ipv4Addr::from(v4(part)?).octets();
+            for group in [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])] {
+                *groups.get_mut(count)? = group;
+                count += 1;
+            }
+            continue;
+        }
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        // Any number of zeros may lead.
+        let digits = part.trim_start_matches('0');
+        *groups.get_mut(count)? = if digits.is_empty() { 0 } else { u16::from_str_radix(digits, 16).ok()? };
+        count += 1;
+    }
+    Some((groups, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        let mut out = String::new();
+        Address::parse(text)?.write(&mut out);
+        Some(out)
+    }
+
+    #[test]
+    fn texts_are_read_and_written_as_java_does() {
+        for (text, expected) in [
+            ("2.125.160.216", Some("2.125.160.216")),
+            ("02.125.160.216", Some("2.125.160.216")),
+            ("010.8.0.01", Some("10.8.0.1")),
+            ("1", Some("0.0.0.1")),
+            ("1.2", Some("1.0.0.2")),
+            ("1.2.3", Some("1.2.0.3")),
+            ("1.2.65535", Some("1.2.255.255")),
+            ("16909060", Some("1.2.3.4")),
+            ("4294967295", Some("255.255.255.255")),
+            ("4294967296", None),
+            ("1.2.65536", None),
+            ("1.2.3.256", None),
+            ("256.1.1.1", None),
+            ("1.2.3.4.", None),
+            (".1.2.3", None),
+            ("1..2.3", None),
+            ("1.2.3.4.5", None),
+            ("+1.2.3.4", None),
+            ("0000000001.2.3.4", None),
+            ("2001:218::1", Some("2001:218:0:0:0:0:0:1")),
+            ("2001:0218:0000:0000:0000:0000:0000:0001", Some("2001:218:0:0:0:0:0:1")),
+            ("2001:00218::ABCD", Some("2001:218:0:0:0:0:0:abcd")),
+            ("[2001:218::1]", Some("2001:218:0:0:0:0:0:1")),
+            ("[1.2.3.4]", None),
+            ("[]", None),
+            ("[::1", None),
+            ("::", Some("0:0:0:0:0:0:0:0")),
+            ("::1", Some("0:0:0:0:0:0:0:1")),
+            ("1::", Some("1:0:0:0:0:0:0:0")),
+            ("1:2:3:4:5:6:7::", Some("1:2:3:4:5:6:7:0")),
+            ("::2:3:4:5:6:7:8", Some("0:2:3:4:5:6:7:8")),
+            ("1:2:3:4:5:6:7:8::", None),
+            ("1:2:3:4::5:6:7:8", None),
+            ("1::2::3", None),
+            (":1:2:3:4:5:6:7", None),
+            ("1:2:3:4:5:6:7:", None),
+            ("1:2:3:4:5:6:7", None),
+            ("12345::", None),
+            ("g::", None),
+            (":", None),
+            (":::", None),
+            ("::ffff:2.125.160.216", Some("2.125.160.216")),
+            ("::ffff:27d:a0d8", Some("2.125.160.216")),
+            ("::2.125.160.216", Some("0:0:0:0:0:0:27d:a0d8")),
+            ("64:ff9b::1.2.3.4", Some("64:ff9b:0:0:0:0:102:304")),
+            ("::ffff:1.2.3", None),
+            ("1.2.3.4::", None),
+            ("::1.2.3.4:5", None),
+            ("fe80::1%3", Some("fe80:0:0:0:0:0:0:1%3")),
+            ("fe80::1%eth0", None),
+            ("fe80::1%", None),
+            ("::ffff:1.2.3.4%1", None),
+            ("1.2.3.4%1", None),
+            ("", None),
+            ("-", None),
+            ("N/A", None),
+            (" 1.2.3.4", None),
+            ("1.2.3.4 ", None),
+            ("1.2.3.4:80", None),
+            ("1.2.3.4,5.6.7.8", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(read(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_standard_library_reads_is_read_the_same(groups in any::<[u16; 8]>(), zeros in any::<u8>()) {
+            let mut groups = groups;
+            groups.iter_mut().enumerate().filter(|(at, _)| zeros >> at & 1 == 1).for_each(|(_, group)| *group = 0);
+            let ip = Ipv6Addr::from(groups);
+            prop_assert_eq!(Address::parse(&ip.to_string()).map(|address| address.ip), Some(IpAddr::V6(ip).to_canonical()));
+            let ip = Ipv4Addr::from(u32::from(groups[0]) << 16 | u32::from(groups[1]));
+            prop_assert_eq!(Address::parse(&ip.to_string()).map(|address| address.ip), Some(IpAddr::V4(ip)));
+            prop_assert_eq!(plain_v4(ip.to_string().as_bytes()), Some(ip.into()));
+        }
+
+        #[test]
+        fn a_plain_text_is_its_own_spelling(text in "[0-9.]{5,17}|[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}") {
+            if let Some(address) = plain_v4(text.as_bytes()) {
+                prop_assert_eq!(read(&text), Some(text.clone()));
+                prop_assert_eq!(Address::parse(&text).map(|address| address.ip), Some(IpAddr::V4(address.into())));
+            }
+        }
+    }
+}

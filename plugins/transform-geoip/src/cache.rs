@@ -1,0 +1,245 @@
+//! What was worked out before: objects by the places of their records, shared by all transforms that ask the same of
+//! the same files, and what became of addresses, for each thread by itself.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use flowstone_core::event::{ObjectText, Value};
+
+/// How many databases one transform may ask.
+pub(crate) const MOST_DATABASES: usize = 4;
+
+/// What the databases say of an address, but for the address itself.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) object: ObjectText,
+    /// Whether the address belongs to the object.
+    pub(crate) has_ip: bool,
+    parts: OnceLock<Box<[(Arc<str>, Part)]>>,
+}
+
+/// A member of an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    Object(ObjectText),
+    Single(Value),
+}
+
+/// An entry, or that nothing is known.
+pub(crate) type Known = Option<Arc<Entry>>;
+
+/// Which records: of each database its number, and the place of the record in it plus one; 0 where it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) [(u32, u32); MOST_DATABASES]);
+
+/// Entries by the records they were made of: a fixed number of them, an old one making room for a new one.
+#[derive(Debug)]
+pub(crate) struct Records {
+    sets: Box<[Mutex<Set>]>,
+}
+
+/// A few entries whose keys fall together; `next` makes room next.
+#[derive(Debug, Default)]
+struct Set {
+    entries: [Option<(Key, Known)>; WAYS],
+    next: usize,
+}
+
+const WAYS: usize = 4;
+
+/// What became of addresses: as many as fit, each in the one place where it can be.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    slots: Box<[Slot]>,
+    /// The databases that were asked.
+    numbers: Vec<u32>,
+    /// Which batch is worked on.
+    batch: u64,
+}
+
+/// An address; what is known of it; and its number in the batch that met it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) ip: u128,
+    pub(crate) is_filled: bool,
+    pub(crate) known: Known,
+    number: u32,
+    batch: u64,
+}
+
+/// Addresses that a thread remembers. In flow logs half of all are of its own network, and of the others a few come
+/// again and again; 4,096 of them take 256 KiB.
+const SLOTS: usize = 4096;
+
+/// All records that are kept, by what was asked of which files.
+static KEPT: Mutex<Vec<(String, Weak<Records>)>> = Mutex::new(Vec::new());
+
+// === impl Entry ===
+
+impl Entry {
+    pub(crate) fn new(object: ObjectText, has_ip: bool) -> Self {
+        Self { object, has_ip, parts: OnceLock::new() }
+    }
+
+    /// The members of the object, made when they are asked for first.
+    pub(crate) fn parts(&self) -> &[(Arc<str>, Part)] {
+        self.parts.get_or_init(|| {
+            let part = |(name, part): (String, Option<ObjectText>)| {
+                let name: Arc<str> = name.into();
+                let part = match part {
+                    Some(object) => Part::Object(object),
+                    None => Part::Single(self.object.get(std::slice::from_ref(&name))?),
+                };
+                Some((name, part))
+            };
+            self.object.parts().into_iter().filter_map(part).collect()
+        })
+    }
+}
+
+// === impl Records ===
+
+impl Records {
+    /// Room for this many, or more if somebody else asks the same and wanted more.
+    pub(crate) fn shared(asked: String, room: usize) -> Arc<Self> {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(_, records)| records.strong_count() > 0);
+        let known =
+            kept.iter().filter(|(other, _)| *other == asked).filter_map(|(_, records)| records.upgrade());
+        if let Some(known) =
+            known.max_by_key(|records| records.room()).filter(|records| records.room() >= room)
+        {
+            return known;
+        }
+        let records = Arc::new(Self::new(room));
+        kept.push((asked, Arc::downgrade(&records)));
+        records
+    }
+
+    fn new(room: usize) -> Self {
+        Self { sets: (0..room.div_ceil(WAYS).next_power_of_two()).map(|_| Mutex::default()).collect() }
+    }
+
+    fn room(&self) -> usize {
+        self.sets.len() * WAYS
+    }
+
+    /// What was worked out for these records.
+    pub(crate) fn get(&self, key: &Key) -> Option<Known> {
+        let set = self.set(key);
+        set.entries.iter().flatten().find(|(known, _)| known == key).map(|(_, entry)| entry.clone())
+    }
+
+    /// Keeps it.
+    pub(crate) fn put(&self, key: Key, entry: Known) {
+        let mut set = self.set(&key);
+        let next = set.next;
+        set.entries[next] = Some((key, entry));
+        set.next = (next + 1) % WAYS;
+    }
+
+    fn set(&self, key: &Key) -> std::sync::MutexGuard<'_, Set> {
+        let hash = key
+            .0
+            .iter()
+            .fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)));
+        self.sets[hash as usize & (self.sets.len() - 1)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Addresses ===
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self { slots: vec![Slot::default(); SLOTS].into(), numbers: Vec::new(), batch: 0 }
+    }
+}
+
+impl Addresses {
+    /// A new batch begins, and these databases are asked: what others said is forgotten.
+    pub(crate) fn begin(&mut self, numbers: impl Iterator<Item = u32> + Clone) {
+        self.batch += 1;
+        if !self.numbers.iter().copied().eq(numbers.clone()) {
+            self.numbers = numbers.collect();
+            self.slots.fill(Slot::default());
+        }
+    }
+
+    /// The place of an address, whatever is in it now.
+    #[inline]
+    pub(crate) fn slot(&mut self, ip: u128) -> (&mut Slot, u64) {
+        let hash = mix(ip as u64 ^ mix((ip >> 64) as u64));
+        (&mut self.slots[hash as usize & (SLOTS - 1)], self.batch)
+    }
+}
+
+impl Slot {
+    /// The number that its entry has in this batch; `number` gives one if it has none yet.
+    #[inline]
+    pub(crate) fn number_in(&mut self, batch: u64, number: impl FnOnce(&Arc<Entry>) -> u32) -> Option<u32> {
+        let entry = self.known.as_ref()?;
+        if self.batch != batch {
+            self.number = number(entry);
+            self.batch = batch;
+        }
+        Some(self.number)
+    }
+
+    /// Puts an address in.
+    pub(crate) fn fill(&mut self, ip: u128, known: Known) {
+        *self = Self { ip, is_filled: true, known, number: 0, batch: 0 };
+    }
+}
+
+/// Spreads bits: the upper half of a product, folded down (the constant is that of splitmix64).
+#[inline]
+fn mix(bits: u64) -> u64 {
+    let product = u128::from(bits) * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(place: u32) -> Key {
+        let mut key = Key::default();
+        key.0[0] = (7, place);
+        key
+    }
+
+    #[test]
+    fn records_are_kept_up_to_the_room_there_is_and_old_ones_make_way() {
+        let records = Records::new(64);
+        for place in 0..1000 {
+            let object = ObjectText::of(&[("n".into(), Value::Int(place.into()))].into_iter().collect());
+            records.put(key(place), Some(Arc::new(Entry::new(object, true))));
+            assert!(records.get(&key(place)).is_some(), "the newest is there");
+        }
+        let kept: Vec<u32> = (0..1000).filter(|place| records.get(&key(*place)).is_some()).collect();
+        assert!(kept.len() <= 64 && kept.len() >= 48, "{} are kept", kept.len());
+        for place in kept {
+            let entry = records.get(&key(place)).flatten().unwrap();
+            assert_eq!(entry.object.as_str(), format!("{{\"n\":{place}}}"));
+        }
+    }
+
+    #[test]
+    fn those_who_ask_the_same_share_what_is_kept() {
+        let one = Records::shared("the same".to_owned(), 100);
+        assert!(Arc::ptr_eq(&one, &Records::shared("the same".to_owned(), 100)));
+        assert!(!Arc::ptr_eq(&one, &Records::shared("another".to_owned(), 100)));
+        let more = Records::shared("the same".to_owned(), 1000);
+        assert!(more.room() >= 1000);
+    }
+
+    #[test]
+    fn addresses_of_other_databases_are_forgotten() {
+        let mut addresses = Addresses::default();
+        addresses.begin([1].into_iter());
+        addresses.slot(5).0.fill(5, None);
+        addresses.begin([1].into_iter());
+        assert!(addresses.slot(5).0.is_filled);
+        addresses.begin([2].into_iter());
+        assert!(!addresses.slot(5).0.is_filled);
+    }
+}

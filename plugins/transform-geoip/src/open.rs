@@ -1,0 +1,186 @@
+//! The databases that this program has open: one copy of each file, shared by all that ask it, and taken anew when
+//! the file changes, without a pause and never half old and half new.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::database::{Database, OpenError};
+
+/// A database file and what was read from it last.
+pub(crate) struct Watched {
+    path: PathBuf,
+    current: Mutex<Arc<Database>>,
+    watch: Mutex<Watch>,
+    started: Instant,
+    /// Milliseconds after `started` at which the file is looked at next; [`LOADING`] while somebody reads it.
+    due: AtomicU64,
+    /// New files that could not be used, and nobody has counted yet.
+    refused: AtomicU64,
+}
+
+/// What a file looks like from outside: enough to know that it is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    file: u64,
+}
+
+struct Watch {
+    /// The file that was read last, or refused.
+    known: Option<Stamp>,
+    /// What it looked like when it was looked at last: one that still changes is not read.
+    seen: Option<Stamp>,
+}
+
+/// How often a file is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+const LOADING: u64 = u64::MAX;
+
+/// All that are open. Who asks for one keeps it open.
+static OPEN: Mutex<Vec<Weak<Watched>>> = Mutex::new(Vec::new());
+
+/// The database in this file: read now, unless somebody has it open already.
+pub(crate) fn open(path: &Path) -> Result<Arc<Watched>, OpenError> {
+    // Two paths to one file are one database. The file of a link may become another: the path is kept as it is.
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut all = lock(&OPEN);
+    all.retain(|watched| watched.strong_count() > 0);
+    let same = |watched: &Arc<Watched>| {
+        watched.path == path || fs::canonicalize(&watched.path).is_ok_and(|other| other == file)
+    };
+    if let Some(known) = all.iter().filter_map(Weak::upgrade).find(same) {
+        return Ok(known);
+    }
+    let watched = Arc::new(Watched::open(path)?);
+    all.push(Arc::downgrade(&watched));
+    Ok(watched)
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn open(path: &Path) -> Result<Self, OpenError> {
+        let before = Stamp::of(path);
+        let database = Database::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            current: Mutex::new(Arc::new(database)),
+            // A file that changed while it was read is read again.
+            watch: Mutex::new(Watch { known: before, seen: before }),
+            started: Instant::now(),
+            due: AtomicU64::new(INTERVAL.as_millis() as u64),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// What was read last. Whoever asks for many addresses asks this one for all of them.
+    pub(crate) fn current(&self) -> Arc<Database> {
+        Arc::clone(&lock(&self.current))
+    }
+
+    /// The path as it was given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks whether the file is another one, at most once a second, and has it read by a thread of its own: the
+    /// caller goes on with what it has.
+    #[inline]
+    pub(crate) fn check(self: &Arc<Self>) {
+        let now = self.started.elapsed().as_millis() as u64;
+        if now >= self.due.load(Ordering::Relaxed) {
+            self.check_now(now);
+        }
+    }
+
+    #[cold]
+    fn check_now(self: &Arc<Self>, now: u64) {
+        let due = self.due.load(Ordering::Relaxed);
+        let is_mine = now >= due
+            && self.due.compare_exchange(due, LOADING, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !is_mine {
+            return;
+        }
+        if !self.has_settled_anew() {
+            return self.check_later();
+        }
+        let this = Arc::clone(self);
+        let work = move || {
+            this.reload();
+            this.check_later();
+        };
+        if let Err(error) = std::thread::Builder::new().name("geoip-reload".to_owned()).spawn(work) {
+            tracing::warn!(%error, "no thread to read a new database with; tried again");
+            self.check_later();
+        }
+    }
+
+    fn check_later(&self) {
+        let next = self.started.elapsed() + INTERVAL;
+        self.due.store(next.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether there is another file, and it looks as it did the last time: nobody is writing to it.
+    fn has_settled_anew(&self) -> bool {
+        let now = Stamp::of(&self.path);
+        let mut watch = lock(&self.watch);
+        let has_settled = now.is_some() && now == watch.seen;
+        watch.seen = now;
+        has_settled && now != watch.known
+    }
+
+    /// Reads the file and, if it is a database, puts it in place of the old one. One that is none is not tried again
+    /// until it changes.
+    pub(crate) fn reload(&self) {
+        let before = Stamp::of(&self.path);
+        let read = Database::open(&self.path);
+        if before != Stamp::of(&self.path) {
+            // Somebody writes to it: it is read again when it has settled.
+            return;
+        }
+        lock(&self.watch).known = before;
+        match read {
+            Ok(database) => {
+                *lock(&self.current) = Arc::new(database);
+                tracing::info!(path = %self.path.display(), "a new geoip database is in use");
+            }
+            Err(error) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(error = %error.message, "the new geoip database is not used; the old one stays");
+            }
+        }
+    }
+
+    /// How many new files were refused since this was asked last.
+    pub(crate) fn take_refused(&self) -> u64 {
+        match self.refused.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.refused.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let file = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let file = 0;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok(), file })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! What databases know of an address, as the object that becomes a field of the event, in either layout.
+
+use flowstone_core::event::{Cell, ObjectText, ObjectWriter};
+
+use crate::field::{FIELDS, Field, FieldSet};
+use crate::kind::Kind;
+use crate::record::Record;
+
+/// What databases say of an address, by field.
+#[derive(Debug, Default)]
+pub(crate) struct Facts<'a> {
+    facts: [Option<Fact<'a>>; FIELDS],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fact<'a> {
+    Text(&'a str),
+    /// `GB-WBK`.
+    Joined(&'a str, &'a str),
+    Whole(u64),
+    Number(f64),
+    Flag(bool),
+    /// Latitude and longitude.
+    Point(f64, f64),
+    /// It is the row's own, and not written here.
+    Own,
+}
+
+/// How fields are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Layout {
+    /// Logstash's own names, side by side.
+    Legacy,
+    /// The Elastic Common Schema's.
+    Ecs,
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// Adds what a record says, as far as it is asked for and no other database has said it.
+    pub(crate) fn add(
+        &mut self,
+        kind: Kind,
+        wanted: FieldSet,
+        record: &Record<'a>,
+        network: Option<&'a str>,
+    ) {
+        // As in Logstash: most likely nothing else is known either.
+        if kind.needs_coordinates() && record.latitude.is_none() && record.longitude.is_none() {
+            return;
+        }
+        for field in wanted.and(kind.can_say()).iter() {
+            if self.facts[field as usize].is_none() {
+                self.facts[field as usize] = Fact::of(field, record, network);
+            }
+        }
+    }
+
+    /// Whether nothing is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.facts.iter().all(Option::is_none)
+    }
+
+    /// Whether the address itself is to be told.
+    pub(crate) fn has_ip(&self) -> bool {
+        self.facts[Field::Ip as usize].is_some()
+    }
+
+    /// The object, without the address itself.
+    pub(crate) fn render(&self, layout: Layout) -> ObjectText {
+        let mut object = ObjectWriter::default();
+        match layout {
+            Layout::Legacy => {
+                for (field, fact) in self.known() {
+                    fact.write(field.legacy(), &mut object);
+                }
+            }
+            Layout::Ecs => self.render_ecs(&mut object),
+        }
+        object.finish()
+    }
+
+    fn known(&self) -> impl Iterator<Item = (Field, Fact<'a>)> {
+        Field::all().filter_map(|field| Some((field, self.facts[field as usize]?)))
+    }
+
+    fn render_ecs(&self, object: &mut ObjectWriter) {
+        let mut open: &[&str] = &[];
+        for (field, fact) in self.known() {
+            let Some((parents, name)) = field.ecs() else { continue };
+            let shared = open.iter().zip(parents).take_while(|(a, b)| a == b).count();
+            open[shared..].iter().for_each(|_| object.close());
+            parents[shared..].iter().for_each(|parent| object.open(parent));
+            open = parents;
+            match field {
+                Field::Location | Field::Latitude | Field::Longitude => self.render_point(field, object),
+                _ => fact.write(name, object),
+            }
+        }
+    }
+
+    /// One object for what the other layout has in three places; written where the first of them stands.
+    fn render_point(&self, first: Field, object: &mut ObjectWriter) {
+        let [point, latitude, longitude] =
+            [Field::Location, Field::Latitude, Field::Longitude].map(|field| self.facts[field as usize]);
+        let is_first = match first {
+            Field::Location => true,
+            Field::Latitude => point.is_none(),
+            _ => point.is_none() && latitude.is_none(),
+        };
+        if !is_first {
+            return;
+        }
+        object.open("location");
+        match point {
+            Some(Fact::Point(lat, lon)) => {
+                object.member("lat", Cell::Float(lat));
+                object.member("lon", Cell::Float(lon));
+            }
+            _ => {
+                latitude.into_iter().for_each(|fact| fact.write("lat", object));
+                longitude.into_iter().for_each(|fact| fact.write("lon", object));
+            }
+        }
+        object.close();
+    }
+}
+
+// === impl Fact ===
+
+impl<'a> Fact<'a> {
+    fn of(field: Field, record: &Record<'a>, network: Option<&'a str>) -> Option<Self> {
+        let traits = &record.traits;
+        match field {
+            Field::Ip => Some(Self::Own),
+            Field::CityName => record.city_name.map(Self::Text),
+            Field::ContinentCode => record.continent_code.map(Self::Text),
+            Field::ContinentName => record.continent_name.map(Self::Text),
+            // Both have two letters: the databases know no others, and Logstash has it so.
+            Field::CountryCode2 | Field::CountryCode3 => record.country_code.map(Self::Text),
+            Field::CountryName => record.country_name.map(Self::Text),
+            Field::RegionName => record.region_name.map(Self::Text),
+            Field::RegionCode => record.region_code.map(Self::Text),
+            Field::RegionIsoCode => Some(Self::Joined(record.country_code?, record.region_code?)),
+            Field::PostalCode => record.postal_code.map(Self::Text),
+            Field::Timezone => record.timezone.map(Self::Text),
+            Field::Location => Some(Self::Point(record.latitude?, record.longitude?)),
+            Field::Latitude => record.latitude.map(Self::Number),
+            Field::Longitude => record.longitude.map(Self::Number),
+            Field::AutonomousSystemNumber => traits.autonomous_system_number.map(Self::Whole),
+            Field::AutonomousSystemOrganization => traits.autonomous_system_organization.map(Self::Text),
+            Field::DmaCode => record.dma_code.map(Self::Whole),
+            Field::Isp => traits.isp.map(Self::Text),
+            Field::Organization => traits.organization.map(Self::Text),
+            Field::Network => network.map(Self::Text),
+            Field::Anonymous => Some(Self::Flag(traits.is_anonymous)),
+            Field::AnonymousVpn => Some(Self::Flag(traits.is_anonymous_vpn)),
+            Field::HostingProvider => Some(Self::Flag(traits.is_hosting_provider)),
+            Field::PublicProxy => Some(Self::Flag(traits.is_public_proxy)),
+            Field::ResidentialProxy => Some(Self::Flag(traits.is_residential_proxy)),
+            Field::TorExitNode => Some(Self::Flag(traits.is_tor_exit_node)),
+            Field::Domain => traits.domain.map(Self::Text),
+        }
+    }
+
+    fn write(self, name: &str, object: &mut ObjectWriter) {
+        match self {
+            Self::Text(text) => object.member(name, Cell::Str(text)),
+            Self::Joined(country, region) => object.member(name, Cell::Str(&format!("{country}-{region}"))),
+            Self::Whole(number) => object.member(name, Cell::Int(i64::try_from(number).unwrap_or(i64::MAX))),
+            Self::Number(number) => object.member(name, Cell::Float(number)),
+            Self::Flag(flag) => object.member(name, Cell::Bool(flag)),
+            Self::Point(lat, lon) => {
+                object.open(name);
+                object.member("lat", Cell::Float(lat));
+                object.member("lon", Cell::Float(lon));
+                object.close();
+            }
+            Self::Own => {}
+        }
+    }
+}

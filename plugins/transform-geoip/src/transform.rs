@@ -1,0 +1,128 @@
+//! The transform: what is asked of which databases, and what becomes of the events.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use flowstone_core::event::{Batch, ObjectText, Path};
+use flowstone_core::{Transform, TransformCx};
+
+use crate::cache::{Addresses, Records};
+use crate::database::Database;
+use crate::field::{Field, FieldSet};
+use crate::kind::Kind;
+use crate::look::Look;
+use crate::open::Watched;
+use crate::place::{Findings, place};
+use crate::render::Layout;
+
+/// What a `geoip` does, shared by its forks.
+pub(crate) struct Plan {
+    pub(crate) source: Path,
+    pub(crate) target: Path,
+    pub(crate) layout: Layout,
+    pub(crate) files: Vec<Arc<Watched>>,
+    /// Unset: what each database says by default.
+    pub(crate) fields: Option<FieldSet>,
+    pub(crate) records: Arc<Records>,
+    pub(crate) tags_on_failure: Vec<Arc<str>>,
+    /// The name of the member that is the address itself.
+    pub(crate) ip: Arc<str>,
+    /// An object without members.
+    pub(crate) nothing: ObjectText,
+}
+
+/// The transform.
+pub(crate) struct Geoip {
+    plan: Arc<Plan>,
+    addresses: Addresses,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// A plan of these parts; at most `cache_size` objects are kept.
+    pub(crate) fn new(
+        [source, target]: [Path; 2],
+        layout: Layout,
+        files: Vec<Arc<Watched>>,
+        fields: Option<FieldSet>,
+        tags_on_failure: &[String],
+        cache_size: usize,
+    ) -> Self {
+        let paths: Vec<&FilePath> = files.iter().map(|file| file.path()).collect();
+        let asked = format!("{layout:?} {fields:?} {paths:?}");
+        Self {
+            source,
+            target,
+            layout,
+            fields,
+            records: Records::shared(asked, cache_size),
+            files,
+            tags_on_failure: tags_on_failure.iter().map(|tag| Arc::from(tag.as_str())).collect(),
+            ip: Field::Ip.legacy().into(),
+            nothing: ObjectText::empty(),
+        }
+    }
+
+    /// What is wanted of a database of this kind.
+    pub(crate) fn wanted(&self, kind: Kind) -> FieldSet {
+        self.fields.unwrap_or_else(|| kind.says_by_default(self.layout == Layout::Ecs))
+    }
+
+    /// Whether the network of an address is wanted; no database says it by default.
+    pub(crate) fn tells_network(&self) -> bool {
+        self.fields.is_some_and(|fields| fields.contains(Field::Network))
+    }
+}
+
+// === impl Geoip ===
+
+impl Geoip {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan: Arc::new(plan), addresses: Addresses::default() }
+    }
+}
+
+impl Transform for Geoip {
+    fn rejects(&self) -> bool {
+        false
+    }
+
+    fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
+        let plan = Arc::clone(&self.plan);
+        let metrics = cx.metrics();
+        for file in &plan.files {
+            file.check();
+            match file.take_refused() {
+                0 => {}
+                refused => metrics.error("geoip_reload", refused),
+            }
+        }
+        // All of a batch is looked up in the same databases, whatever is read meanwhile.
+        let databases: Vec<Arc<Database>> = plan.files.iter().map(|file| file.current()).collect();
+        let mut look = Look::new(&plan, &databases, &mut self.addresses, batch);
+        let rows = look.rows(batch);
+        let Look { entries, texts, counts, .. } = look;
+        let outcomes = [
+            ("found", counts.found),
+            ("not_found", counts.unknown),
+            ("not_an_address", counts.no_address),
+            ("missing", counts.missing),
+            ("not_text", counts.unusable),
+        ];
+        outcomes
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .for_each(|(outcome, count)| metrics.geoip(outcome, *count));
+        if counts.damaged > 0 {
+            metrics.error("geoip_record", counts.damaged);
+        }
+        let failed = place(&plan, Findings { rows, entries, texts }, batch);
+        batch.tag_rows(&failed, &plan.tags_on_failure);
+        failed.iter().for_each(|row| batch.not_matched(row));
+    }
+
+    fn fork(&self) -> Box<dyn Transform> {
+        Box::new(Self { plan: Arc::clone(&self.plan), addresses: Addresses::default() })
+    }
+}
