@@ -2,13 +2,12 @@
 //!
 //! It is read, not mapped: a file that is written over while it is mapped changes under its reader's hands.
 
-use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use maxminddb::{MaxMindDbError, Reader, WithinOptions};
+use maxminddb::{MaxMindDbError, Reader};
 
 use crate::address::write_ip;
 use crate::kind::{KINDS, Kind};
@@ -86,17 +85,8 @@ impl Database {
             }
             return Ok(());
         }
-        let mut read = HashSet::with_hasher(foldhash::fast::RandomState::default());
-        let networks = self.records.networks(WithinOptions::default()).map_err(damaged)?;
-        // A tree that leads in circles has no end.
-        for (number, network) in networks.enumerate() {
-            if number > 2 * self.tree.nodes() as usize {
-                return Err("its tree leads in circles".to_owned());
-            }
-            let network = network.map_err(damaged)?;
-            if network.offset().is_some_and(|offset| read.insert(offset)) {
-                network.decode::<Record<'_>>().map_err(damaged)?;
-            }
+        for ip in self.tree.addresses()? {
+            self.record(ip).map_err(damaged)?;
         }
         Ok(())
     }

@@ -92,6 +92,10 @@ fn what_is_damaged_is_refused_with_what_is_wrong() {
         (after(b"node_count", &[0xc2, 0xff, 0xff]), ""),
         // The first node leads to a place far behind the file.
         (changed(0, &[0x7f, 0xff, 0xff]), "leads to no place in the data"),
+        // The first node leads to itself.
+        (changed(0, &[0, 0, 0]), "its tree leads in circles"),
+        (Mmdb::new("GeoLite2-City").ladder(129).bytes(), "deeper than an address of 128 bits"),
+        (Mmdb::new("GeoLite2-City").v4_only().ladder(33).bytes(), "deeper than an address of 32 bits"),
     ] {
         let error = refused(file);
         assert!(error.contains(words), "{words} does not stand in {error}");
@@ -100,6 +104,14 @@ fn what_is_damaged_is_refused_with_what_is_wrong() {
     let place = whole.windows(2).position(|pair| pair == [0x68, 0x3f]).expect("a double");
     let error = refused(changed(place, &[0x63]));
     assert!(error.contains("a record cannot be read"), "{error}");
+}
+
+/// All ways at once would take until the end of days.
+#[test]
+fn a_tree_of_very_many_ways_is_looked_over_at_once() {
+    let database = Database::of(Mmdb::new("GeoLite2-City").ladder(128).bytes()).unwrap();
+    assert_eq!(name_of(&database, "1.2.3.4"), None);
+    assert_eq!(name_of(&database, "ffff::1"), None);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The search tree of a database: which record an address has. The format is that of MaxMind's specification 2.0:
 //! nodes of two numbers of 24, 28 or 32 bits, each another node, nothing, or a place in the data section behind.
 
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// A database's bytes, shared by the tree and the reader of records.
@@ -18,6 +20,14 @@ pub(crate) struct Tree {
     /// Where IPv4 addresses begin: the root, or what lies 96 zero bits below it.
     v4: u32,
     has_v6: bool,
+}
+
+/// What [`Tree::addresses`] knows of the nodes it has been to.
+struct Walk {
+    /// How many nodes stand one below the other from each node on; 0 while that is not known.
+    heights: Vec<u8>,
+    places: HashSet<u32, foldhash::fast::RandomState>,
+    addresses: Vec<IpAddr>,
 }
 
 /// How long a node is: two numbers.
@@ -98,6 +108,42 @@ impl Tree {
     /// How many nodes there are.
     pub(crate) fn nodes(&self) -> u32 {
         self.nodes
+    }
+
+    /// For each place in the data that the tree leads to, one address whose way ends there. Each node is looked at
+    /// once, however many ways lead through it. The error says that a way has no end.
+    pub(crate) fn addresses(&self) -> Result<Vec<IpAddr>, String> {
+        let mut walk =
+            Walk { heights: vec![0; self.nodes as usize], places: HashSet::default(), addresses: Vec::new() };
+        self.walk(0, 0, 0, &mut walk)?;
+        Ok(walk.addresses)
+    }
+
+    /// Goes on at `number`, to which the first `depth` bits of `address` lead; gives how many nodes stand one below
+    /// the other from there on.
+    fn walk(&self, number: u32, address: u128, depth: u32, walk: &mut Walk) -> Result<u32, String> {
+        if number >= self.nodes {
+            if number > self.nodes && walk.places.insert(number) {
+                walk.addresses.push(match self.has_v6 {
+                    true => Ipv6Addr::from(address).into(),
+                    false => Ipv4Addr::from((address >> 96) as u32).into(),
+                });
+            }
+            return Ok(0);
+        }
+        let bits = if self.has_v6 { 128 } else { 32 };
+        let known = u32::from(walk.heights[number as usize]);
+        if depth + known.max(1) > bits {
+            return Err(format!("its tree leads in circles, or deeper than an address of {bits} bits"));
+        }
+        if known > 0 {
+            return Ok(known);
+        }
+        let left = self.walk(self.child(number, 0), address, depth + 1, walk)?;
+        let right = self.walk(self.child(number, 1), address | 1 << (127 - depth), depth + 1, walk)?;
+        let height = left.max(right) + 1;
+        walk.heights[number as usize] = height as u8;
+        Ok(height)
     }
 
     /// Where the record of an IPv4 address lies in the data.
