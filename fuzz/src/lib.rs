@@ -5,13 +5,17 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod condition;
+mod date;
 mod grok;
+mod mmdb;
 mod ndjson;
 mod support;
 mod vpcflow;
 
 pub use condition::condition;
+pub use date::date;
 pub use grok::grok;
+pub use mmdb::mmdb;
 pub use ndjson::ndjson;
 pub use vpcflow::vpcflow;
 
@@ -19,5 +23,11 @@ pub use vpcflow::vpcflow;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] =
-    [("condition", condition), ("grok", grok), ("ndjson", ndjson), ("vpcflow", vpcflow)];
+pub const TARGETS: [Target; 6] = [
+    ("condition", condition),
+    ("date", date),
+    ("grok", grok),
+    ("mmdb", mmdb),
+    ("ndjson", ndjson),
+    ("vpcflow", vpcflow),
+];
