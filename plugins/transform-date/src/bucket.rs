@@ -12,6 +12,16 @@ pub(crate) struct Bucket {
     named: Option<Zone>,
 }
 
+const YEAR: u16 = 1;
+const MONTH: u16 = 1 << 1;
+const DAY: u16 = 1 << 2;
+const WEEKDAY: u16 = 1 << 3;
+const HALFDAY: u16 = 1 << 4;
+const HOUR: u16 = 1 << 5;
+const MINUTE: u16 = 1 << 6;
+const SECOND: u16 = 1 << 7;
+const MILLIS: u16 = 1 << 8;
+
 /// The fields are not just those of a calendar date and a time of day, each once.
 struct NotPlain;
 
@@ -61,24 +71,28 @@ impl Bucket {
         }
     }
 
-    /// [`Bucket::local`] for a calendar date and a time of day, each field given once: nothing cuts into anything else,
-    /// so that the order does not count.
+    /// [`Bucket::local`] for a calendar date, a weekday and a time of day, each given once: no field cuts into what
+    /// another says, so that their order does not count.
     fn plain_local(&self, default_year: i64) -> Result<Option<i64>, NotPlain> {
-        let mut found = 0_u8;
+        let mut found = 0_u16;
         let mut year = 1970;
         let (mut month, mut day) = (1, 1);
         let (mut hour, mut minute, mut second, mut millis) = (0, 0, 0, 0);
+        let (mut halfday, mut weekday) = (0, 0);
         for &(field, value) in &self.fields {
-            let (slot, bit) = match field {
-                Field::Year => (&mut year, 1),
+            let (slot, value, bit) = match field {
+                Field::Year => (&mut year, value, YEAR),
                 // Without an era it is the year itself.
-                Field::YearOfEra if value > 0 => (&mut year, 1),
-                Field::Month => (&mut month, 2),
-                Field::Day => (&mut day, 4),
-                Field::Hour => (&mut hour, 8),
-                Field::Minute => (&mut minute, 16),
-                Field::Second => (&mut second, 32),
-                Field::MillisOfSecond => (&mut millis, 64),
+                Field::YearOfEra if value > 0 => (&mut year, value, YEAR),
+                Field::Month => (&mut month, value, MONTH),
+                Field::Day => (&mut day, value, DAY),
+                Field::Weekday if (1..8).contains(&value) => (&mut weekday, value, WEEKDAY),
+                Field::Hour => (&mut hour, value, HOUR | HALFDAY),
+                Field::Halfday => (&mut halfday, value, HALFDAY),
+                Field::ClockHourOfHalfday if (1..13).contains(&value) => (&mut hour, value % 12, HOUR),
+                Field::Minute => (&mut minute, value, MINUTE),
+                Field::Second => (&mut second, value, SECOND),
+                Field::MillisOfSecond => (&mut millis, value, MILLIS),
                 _ => return Err(NotPlain),
             };
             if found & bit != 0 {
@@ -87,10 +101,18 @@ impl Bucket {
             found |= bit;
             *slot = value;
         }
-        if found & 1 == 0 && found & 6 != 0 {
+        if found & YEAR == 0 && found & (MONTH | DAY) != 0 {
             year = default_year;
         }
-        Ok(calendar::instant([year, month, day, hour, minute, second, millis]))
+        let local = calendar::instant([year, month, day, hour + 12 * halfday, minute, second, millis]);
+        if found & WEEKDAY == 0 {
+            return Ok(local);
+        }
+        // Without a month and a day the weekday moves the year as well.
+        if found & (MONTH | DAY) != MONTH | DAY {
+            return Err(NotPlain);
+        }
+        Ok(local.and_then(|local| Field::Weekday.set(local, weekday)))
     }
 
     fn any_local(&self, default_year: i64) -> Option<i64> {

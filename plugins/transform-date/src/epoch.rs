@@ -18,7 +18,8 @@ pub(crate) fn unix_text(text: &str) -> Option<i64> {
         Some((end, _)) => &fraction[..end],
         None => fraction,
     };
-    let factor = [0, 100, 10, 1][digits.chars().count()];
+    let count = if digits.is_ascii() { digits.len() } else { digits.chars().count() };
+    let factor = [0, 100, 10, 1][count];
     millis.checked_add(java_long(digits)?.checked_mul(factor)?)
 }
 
@@ -54,23 +55,48 @@ pub(crate) fn tai64n(text: &str) -> Option<i64> {
 /// 1 to 18 ASCII digits and nothing else.
 #[inline]
 fn plain_digits(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() || bytes.len() > 18 {
+    let mut rest = text.as_bytes();
+    if rest.is_empty() || rest.len() > 18 {
         return None;
     }
-    let mut value = 0_i64;
-    let mut strange = 0_u8;
-    for &byte in bytes {
-        let digit = byte.wrapping_sub(b'0');
-        strange |= u8::from(digit > 9);
-        // What strange bytes make of it does not count.
-        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+    let mut value = 0;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        value = value * 100_000_000 + eight_digits(*eight)?;
+        rest = behind;
     }
-    (strange == 0).then_some(value)
+    for &byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(value)
+}
+
+/// Eight digits in three multiplications: each joins the digits, the pairs, the fours to their left.
+#[inline]
+fn eight_digits(digits: [u8; 8]) -> Option<i64> {
+    const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let text = u64::from_le_bytes(digits);
+    // Six more takes what is above `9` into the next high half; bytes above 0xf9 have been told by theirs.
+    let above_nine = text.wrapping_add(0x0606_0606_0606_0606);
+    if text & HIGH_HALVES != ZEROS || above_nine & HIGH_HALVES != ZEROS {
+        return None;
+    }
+    let singles = text - ZEROS;
+    let pairs = (singles * 10 + (singles >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let eights = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    Some(eights as i64)
 }
 
 /// Java's `Long.parseLong`: a sign, then decimal digits of any script, nothing else.
 fn java_long(text: &str) -> Option<i64> {
+    if let Some(value) = plain_digits(text) {
+        return Some(value);
+    }
     if text.is_ascii() {
         return text.parse().ok();
     }
@@ -130,6 +156,23 @@ mod tests {
         assert_eq!(unix_float(2_147_483_647.9), Some(2_147_483_647_900));
         assert_eq!(unix_float(2_147_483_648.0), None);
         assert_eq!(unix_float(f64::NAN), None);
+    }
+
+    #[test]
+    fn digits_are_read_eight_at_a_time_as_one_by_one() {
+        let mut state = 1_u64;
+        for round in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut text = (state >> 8).to_string().into_bytes();
+            text.truncate(round % 19);
+            // Now and then one of the bytes around the digits.
+            if let Some(byte) = text.get_mut(state as usize % 23) {
+                *byte = b"/:0?p@ 9"[state as usize / 23 % 8];
+            }
+            let text = String::from_utf8(text).unwrap();
+            let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            assert_eq!(plain_digits(&text), is_plain.then(|| text.parse().unwrap()), "{text}");
+        }
     }
 
     #[test]

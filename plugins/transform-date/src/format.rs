@@ -6,7 +6,7 @@ use flowstone_event::Civil;
 use crate::bucket::Bucket;
 use crate::calendar::{set_year, week_of};
 use crate::epoch::{tai64n, unix_float, unix_ms_float, unix_ms_text, unix_number, unix_text};
-use crate::iso::Iso8601;
+use crate::iso::{Iso8601, usual};
 use crate::names::Names;
 use crate::pattern::{Pattern, Surroundings};
 use crate::zone::Zone;
@@ -115,6 +115,11 @@ impl Format {
 impl CalendarFormat {
     /// The instant that the whole of `text` means.
     pub(crate) fn instant(&self, text: &str, around: Around<'_>, bucket: &mut Bucket) -> Option<i64> {
+        if let Self::Iso8601(_) = self
+            && let Some(instant) = usual(text)
+        {
+            return Some(instant);
+        }
         let Now { year, week_year, .. } = around.now;
         let surroundings = Surroundings { names: around.names, year, week_year };
         bucket.clear();
@@ -155,11 +160,15 @@ fn in_guessed_year(local: i64, has_zone: bool, named: Option<&Zone>, around: Aro
         zone.instant_of(local)?
     };
     let local = instant.checked_add(zone.offset_at(instant))?;
-    let year = match (i64::from(Civil::from_millis(local).month), now.month) {
+    let civil = Civil::from_millis(local);
+    let year = match (civil.month, now.month) {
         (12, 1) => now.year - 1,
         (1, 12) => now.year + 1,
         _ => now.year,
     };
+    if civil.year == year {
+        return Some(instant);
+    }
     let moved = zone.instant_near(set_year(local, year)?, instant)?;
     // Where clocks skip the turn of a year, the date would be in another one.
     let landed = Civil::from_millis(moved.checked_add(zone.offset_at(moved))?).year;

@@ -136,13 +136,17 @@ proptest! {
 
     #[test]
     fn a_plain_date_is_what_setting_field_by_field_makes(
-        fields in prop::collection::vec((0..6_usize, -2..62_i64), 0..8),
+        fields in prop::collection::vec((0..9_usize, -2..62_i64), 0..8),
     ) {
-        const FIELDS: [Field; 6] =
-            [Field::Year, Field::YearOfEra, Field::Month, Field::Day, Field::Hour, Field::Minute];
+        const FIELDS: [Field; 9] = [
+            Field::Year, Field::YearOfEra, Field::Month, Field::Day, Field::Weekday, Field::Hour, Field::Minute,
+            Field::Halfday, Field::ClockHourOfHalfday,
+        ];
         let mut bucket = Bucket::default();
         for (field, value) in &fields {
-            bucket.save(FIELDS[*field], *value);
+            // Most values are in their range.
+            let value = if *value < 0 { *value } else { value % [62, 62, 13, 29, 8, 25, 60, 2, 13][*field] };
+            bucket.save(FIELDS[*field], value);
         }
         // Changes nothing but the way that is taken.
         let mut by_fields = bucket.clone();

@@ -4,6 +4,7 @@
 //! fraction of hours, minutes or seconds, and a zone. The time may also stand alone behind its `T`.
 
 use flowstone_core::DateFormat;
+use flowstone_event::parse_iso_millis;
 
 use crate::bucket::Bucket;
 use crate::calendar::Field;
@@ -12,22 +13,25 @@ use crate::pattern::{Pattern, Surroundings, fraction, literal_len, number, offse
 /// The readers of all forms.
 #[derive(Clone, Debug)]
 pub(crate) struct Iso8601 {
-    /// With a blank; here milliseconds are required.
-    with_blank: Vec<Pattern>,
+    /// With a blank; here milliseconds are required. With the character in front of them.
+    with_blank: Vec<(char, Pattern)>,
 }
 
-const WITH_BLANK: [&str; 4] = [
-    "yyyy-MM-dd HH:mm:ss.SSSZ",
-    "yyyy-MM-dd HH:mm:ss.SSS",
-    "yyyy-MM-dd HH:mm:ss,SSSZ",
-    "yyyy-MM-dd HH:mm:ss,SSS",
+const WITH_BLANK: [(char, &str); 4] = [
+    ('.', "yyyy-MM-dd HH:mm:ss.SSSZ"),
+    ('.', "yyyy-MM-dd HH:mm:ss.SSS"),
+    (',', "yyyy-MM-dd HH:mm:ss,SSSZ"),
+    (',', "yyyy-MM-dd HH:mm:ss,SSS"),
 ];
 
 // === impl Iso8601 ===
 
 impl Iso8601 {
     pub(crate) fn new() -> Self {
-        let pattern = |text: &str| DateFormat::parse(text).ok().map(|format| Pattern::new(text, &format));
+        let pattern = |(separator, text)| {
+            let format = DateFormat::parse(text).ok()?;
+            Some((separator, Pattern::new(text, &format)))
+        };
         Self { with_blank: WITH_BLANK.into_iter().filter_map(pattern).collect() }
     }
 
@@ -39,16 +43,27 @@ impl Iso8601 {
         bucket: &mut Bucket,
         accept: impl Fn(&Bucket) -> Option<T>,
     ) -> Option<T> {
-        if date_time(text, bucket) == Some(text.len())
-            && let Some(accepted) = accept(bucket)
-        {
-            return Some(accepted);
+        // No form of one kind has a blank, and every form of the other.
+        if !text.contains(' ') {
+            return (date_time(text, bucket)? == text.len()).then(|| accept(bucket)).flatten();
         }
-        self.with_blank.iter().find_map(|pattern| {
+        self.with_blank.iter().filter(|(separator, _)| text.contains(*separator)).find_map(|(_, pattern)| {
             bucket.clear();
             pattern.read(text, around, bucket).then(|| accept(bucket)).flatten()
         })
     }
+}
+
+/// The instant of the form that nearly every text has, `2019-02-24T09:58:29.123Z`; nothing where it has another.
+#[inline]
+pub(crate) fn usual(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    // Up to nine digits of a fraction.
+    let longest = if matches!(bytes.last()?, b'Z' | b'z') { 30 } else { 34 };
+    if bytes.len() > longest || bytes.get(10)? != &b'T' {
+        return None;
+    }
+    parse_iso_millis(text)
 }
 
 /// `T` time [zone] | date [`T` [time] [zone]]: how much of the text that is.
@@ -162,7 +177,11 @@ mod tests {
             let local = bucket.local(2000)?;
             bucket.zone().unwrap_or(&Zone::UTC).instant_of(local)
         };
-        Iso8601::new().read(text, around, &mut Bucket::default(), instant).map(format_iso_millis)
+        let read = Iso8601::new().read(text, around, &mut Bucket::default(), instant);
+        if let Some(usual) = usual(text) {
+            assert_eq!(read, Some(usual), "{text}");
+        }
+        read.map(format_iso_millis)
     }
 
     #[test]
@@ -195,6 +214,8 @@ mod tests {
             ("2019-02-24T24:00:00Z", None),
             ("2019-02-24T09:58:29.", None),
             ("2019-02-24T09:58:29.1234567890", None),
+            ("2019-02-24T09:58:29.1234567890z", None),
+            ("2019-02-24T09:58:29.1234567890+0900", None),
             ("2019-02-24Z", None),
             ("2019-02-30", None),
             ("2019-366", None),

@@ -9,7 +9,7 @@ use crate::calendar::Field;
 const LOCALES: &str = include_str!("../locales.tsv");
 
 /// The names of one locale.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     eras: NameSet,
     months: NameSet,
@@ -34,12 +34,7 @@ enum Casing {
 impl Names {
     /// English, the locale where none is given.
     pub(crate) fn english() -> Self {
-        Self::of("en").unwrap_or_else(|| Self {
-            eras: NameSet::default(),
-            months: NameSet::default(),
-            weekdays: NameSet::default(),
-            halfdays: NameSet::default(),
-        })
+        Self::of("en").unwrap_or_default()
     }
 
     /// The names of a locale by its BCP 47 tag (`fr`, `de-AT`; an underscore does as well). A region or script that

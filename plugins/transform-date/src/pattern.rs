@@ -188,30 +188,45 @@ pub(crate) fn offset_or_z(text: &str) -> Option<(i64, usize)> {
 }
 
 /// The length of `literal` at the start of `text`, in whatever case.
+#[inline]
 pub(crate) fn literal_len(text: &str, literal: &str) -> Option<usize> {
+    if text.as_bytes().starts_with(literal.as_bytes()) {
+        return Some(literal.len());
+    }
     let mut found = text.chars();
     for expected in literal.chars() {
-        let c = found.next()?;
-        let same = c == expected
-            || c.to_uppercase().eq(expected.to_uppercase())
-            || c.to_lowercase().eq(expected.to_lowercase());
-        if !same {
+        if !is_same_letter(found.next()?, expected) {
             return None;
         }
     }
     Some(text.len() - found.as_str().len())
 }
 
+fn is_same_letter(a: char, b: char) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(&b);
+    }
+    a == b || a.to_uppercase().eq(b.to_uppercase()) || a.to_lowercase().eq(b.to_lowercase())
+}
+
 /// Up to `max_digits` digits, at least one, behind an optional sign that does not count; a single digit has no sign.
+#[inline]
 pub(crate) fn number(text: &str, max_digits: usize, signed: bool) -> Option<(i64, usize)> {
     let bytes = text.as_bytes();
     let sign = usize::from(signed && max_digits > 1 && matches!(bytes.first(), Some(b'+' | b'-')));
-    let digits = bytes[sign..].iter().take(max_digits).take_while(|byte| byte.is_ascii_digit()).count();
+    let mut value = 0_i64;
+    let mut digits = 0;
+    for byte in bytes[sign..].iter().take(max_digits).take_while(|byte| byte.is_ascii_digit()) {
+        value = value * 10 + i64::from(byte - b'0');
+        digits += 1;
+        // Java's `int`.
+        if value > i64::from(i32::MAX) {
+            return None;
+        }
+    }
     if digits == 0 {
         return None;
     }
-    let value: i32 = text[sign..sign + digits].parse().ok()?;
-    let value = i64::from(value);
     Some((if sign == 1 && bytes[0] == b'-' { -value } else { value }, sign + digits))
 }
 

@@ -70,9 +70,9 @@ struct Zones {
     /// The zone of number `first` and those behind it: a number never means another zone.
     zones: Vec<Option<Zone>>,
     first: usize,
+    /// The name of the row before and the number of its zone.
+    last: Option<(String, usize)>,
     name: String,
-    /// The zone of `name`.
-    last: Option<usize>,
 }
 
 /// Names of zones that are kept; events may give any text as one.
@@ -134,8 +134,8 @@ impl Reader {
             failed: BitSet::none(rows),
             without: BitSet::none(rows),
         };
-        self.last.clear();
         self.last.resize(plan.formats.len(), Last::default());
+        self.last.iter_mut().for_each(|last| last.is_set = false);
         let now = Now::at(now_ms, &plan.machine);
         let zone_of_row = match &plan.zone {
             ZoneOption::Fixed(_) => None,
@@ -216,10 +216,12 @@ impl Zones {
 
     /// The number of the zone that a row names.
     fn number(&mut self, template: &BoundTemplate<'_>, row: usize) -> usize {
-        let before = std::mem::take(&mut self.name);
+        self.name.clear();
         template.render(row, &mut self.name);
-        if let Some(last) = self.last.filter(|_| before == self.name) {
-            return last;
+        if let Some((name, number)) = &self.last
+            && *name == self.name
+        {
+            return *number;
         }
         let number = match self.by_name.get(&self.name) {
             Some(number) => *number,
@@ -235,7 +237,9 @@ impl Zones {
                 next
             }
         };
-        self.last = Some(number);
+        let (last, last_number) = self.last.get_or_insert_default();
+        last.clone_from(&self.name);
+        *last_number = number;
         number
     }
 }

@@ -108,14 +108,11 @@ impl Watched {
         if !self.has_settled_anew() {
             return self.check_later();
         }
-        let this = Arc::clone(self);
-        let work = move || {
-            this.reload();
-            this.check_later();
-        };
+        // Whatever becomes of the thread, the file is looked at again.
+        let loading = Loading(Arc::clone(self));
+        let work = move || loading.0.reload();
         if let Err(error) = std::thread::Builder::new().name("geoip-reload".to_owned()).spawn(work) {
             tracing::warn!(%error, "no thread to read a new database with; tried again");
-            self.check_later();
         }
     }
 
@@ -161,6 +158,17 @@ impl Watched {
             0 => 0,
             _ => self.refused.swap(0, Ordering::Relaxed),
         }
+    }
+}
+
+// === impl Loading ===
+
+/// A file being read; when that is over, it is looked at again.
+struct Loading(Arc<Watched>);
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.check_later();
     }
 }
 

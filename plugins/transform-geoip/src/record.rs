@@ -29,17 +29,17 @@ pub(crate) struct Record<'a> {
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Traits<'a> {
-    pub(crate) autonomous_system_number: Option<u64>,
+    pub(crate) autonomous_system_number: Whole,
     pub(crate) autonomous_system_organization: Option<&'a str>,
     pub(crate) isp: Option<&'a str>,
     pub(crate) organization: Option<&'a str>,
     pub(crate) domain: Option<&'a str>,
-    pub(crate) is_anonymous: bool,
-    pub(crate) is_anonymous_vpn: bool,
-    pub(crate) is_hosting_provider: bool,
-    pub(crate) is_public_proxy: bool,
-    pub(crate) is_residential_proxy: bool,
-    pub(crate) is_tor_exit_node: bool,
+    pub(crate) is_anonymous: Flag,
+    pub(crate) is_anonymous_vpn: Flag,
+    pub(crate) is_hosting_provider: Flag,
+    pub(crate) is_public_proxy: Flag,
+    pub(crate) is_residential_proxy: Flag,
+    pub(crate) is_tor_exit_node: Flag,
 }
 
 /// Something with a code and names.
@@ -67,7 +67,7 @@ struct PlaceOrName<'a>(Place<'a>);
 struct Location<'a> {
     latitude: Number,
     longitude: Number,
-    metro_code: Option<u64>,
+    metro_code: Whole,
     #[serde(borrow)]
     time_zone: Option<&'a str>,
 }
@@ -79,6 +79,14 @@ struct Last<'a>(Option<Place<'a>>);
 /// A number, however the database spells it: 64 or 32 bits, a whole one, or text.
 #[derive(Clone, Copy, Debug, Default)]
 struct Number(Option<f64>);
+
+/// Yes or no; as a number, whether it is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+/// A whole number of any size.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Whole(pub(crate) Option<u64>);
 
 // === impl Record ===
 
@@ -125,7 +133,7 @@ impl<'de> Record<'de> {
             "location" => {
                 let Location { latitude, longitude, metro_code, time_zone } = members.next_value()?;
                 (self.latitude, self.longitude) = (latitude.0, longitude.0);
-                (self.dma_code, self.timezone) = (metro_code, time_zone);
+                (self.dma_code, self.timezone) = (metro_code.0, time_zone);
             }
             "traits" => self.traits = members.next_value()?,
             // The flat schema.
@@ -156,7 +164,7 @@ impl<'de> Record<'de> {
     }
 }
 
-// === impl PlaceOrName, Last, Number ===
+// === impl PlaceOrName, Last, Number, Flag, Whole ===
 
 impl<'de> Deserialize<'de> for PlaceOrName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -232,6 +240,50 @@ impl<'de> Deserialize<'de> for Number {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Number, E> {
                 Ok(Number(text.parse().ok()))
+            }
+        }
+        deserializer.deserialize_any(Digits)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Answer;
+        impl Visitor<'_> for Answer {
+            type Value = Flag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("yes or no")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Flag, E> {
+                Ok(Flag(value))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Flag, E> {
+                Ok(Flag(value != 0))
+            }
+        }
+        deserializer.deserialize_any(Answer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Whole, E> {
+                Ok(Whole(Some(value)))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Whole, E> {
+                Ok(Whole(u64::try_from(value).ok()))
             }
         }
         deserializer.deserialize_any(Digits)

@@ -542,7 +542,7 @@ fn options_that_make_no_sense_are_refused_with_what_to_do() {
             &["no field `nosuch`", "index: Some(1)", "country_code2"],
         ),
         (json!({ "database": "city", "fields": ["asn"] }), &["no field `asn`"]),
-        (json!({ "database": "city", "fields": ["city"] }), &["did you mean `city_name`?"]),
+        (json!({ "database": "city", "fields": ["cityname"] }), &["did you mean `city_name`?"]),
         (json!({ "database": "city", "cache_size": 0 }), &["room for one record"]),
         (
             json!({ "database": "city", "ecs_compatibility": "v1" }),
@@ -591,4 +591,75 @@ fn damaged_databases_of_maxmind_are_refused() {
         refused += 1;
     }
     assert!(refused >= 3, "{refused} were found");
+}
+
+/// What was found is shared between events; nobody who reads or changes it can tell.
+#[test]
+fn conditions_templates_and_later_transforms_see_plain_objects() {
+    use flowstone_core::event::{Batch, BitSet, Path, RowId};
+    use flowstone_core::{Clock, ComponentId, Condition, Kind, Metrics, Template, TransformCx};
+    use flowstone_testkit::cases::build;
+
+    let files = Files::new();
+    let addresses = [BOXFORD, "10.0.0.1", BOXFORD, "2.125.160.1", "2001:218::1", "-"];
+    let new = || Batch::new((0..addresses.len()).map(|row| RowId::of(&row.to_le_bytes())).collect());
+    let mut shared = new();
+    for (row, ip) in addresses.iter().enumerate() {
+        shared.set(row, &Path::top("ip"), *ip).unwrap();
+    }
+    let metrics = Metrics::new();
+    let id = ComponentId { name: "g".into(), kind: Kind::Transform, type_name: "geoip" };
+    for target in ["geoip", "other"] {
+        let options = files.options(json!({ "database": "city", "target": target }));
+        let (mut transform, _) = build("geoip", &options).unwrap();
+        transform.apply(&mut shared, &mut TransformCx::new(&metrics.component(&id), Clock::System));
+    }
+    let mut plain = new();
+    for row in 0..addresses.len() {
+        let flowstone_core::event::Value::Object(fields) = shared.to_value(row) else { panic!("an object") };
+        fields.into_iter().for_each(|(name, value)| plain.set(row, &Path::top(&name), value).unwrap());
+    }
+    let all = BitSet::all(addresses.len());
+    for (condition, rows) in [
+        (r#"[geoip]"#, &[0, 1, 2, 3, 4, 5][..]),
+        (r#"[geoip][ip]"#, &[0, 2, 3, 4]),
+        (r#"[geoip][country_name] == "United Kingdom""#, &[0, 2, 3]),
+        (r#"[geoip][location][lat] > 40"#, &[0, 2, 3]),
+        (r#"[geoip][dma_code] == 819"#, &[0, 2, 3]),
+        (r#"[geoip][city_name] =~ "^Box""#, &[0, 2, 3]),
+        (r#"[geoip][country_code2] in ["JP", "FR"]"#, &[4]),
+        (r#"[geoip] == [other]"#, &[0, 1, 2, 3, 4, 5]),
+        (r#"[geoip] == [ip]"#, &[]),
+        (r#"[geoip] in [other]"#, &[]),
+        (r#""ip" in [geoip]"#, &[]),
+        (r#"[geoip] in ["a", "b"]"#, &[]),
+        (r#"[geoip] > 5"#, &[]),
+    ] {
+        let parsed = Condition::parse(condition).unwrap();
+        for batch in [&shared, &plain] {
+            assert_eq!(parsed.select(batch, &all).rows.iter().collect::<Vec<_>>(), rows, "{condition}");
+        }
+    }
+    for template in ["%{[geoip][city_name]}", "%{[geoip][location]}", "%{geoip}", "%{[geoip][nothing]}"] {
+        let template = Template::parse(template).unwrap();
+        for row in 0..addresses.len() {
+            let [mut a, mut b] = [String::new(), String::new()];
+            template.render(shared.row(row), &mut a);
+            template.bind(&plain).render(row, &mut b);
+            assert_eq!(a, b);
+        }
+    }
+    // A second look-up into the same target, and a member that goes.
+    for batch in [&mut shared, &mut plain] {
+        let (mut transform, _) = build("geoip", &files.options(json!({ "database": "asn" }))).unwrap();
+        transform.apply(batch, &mut TransformCx::new(&metrics.component(&id), Clock::System));
+        batch.remove_from(&all, &Path::parse("[geoip][latitude]").unwrap());
+        batch.set(1, &Path::parse("[geoip][mine]").unwrap(), 1).unwrap();
+    }
+    for row in 0..addresses.len() {
+        assert_eq!(shared.to_value(row), plain.to_value(row));
+    }
+    let document = flowstone_testkit::cases::json_of(&shared.to_value(0));
+    assert_eq!(document.pointer("/geoip/asn"), Some(&json!(5607)));
+    assert_eq!(document.pointer("/geoip/latitude"), None);
 }

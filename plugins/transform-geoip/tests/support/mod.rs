@@ -1,5 +1,5 @@
 //! A small writer of MaxMind databases (specification 2.0), so that every rule can be shown on a database made for it.
-#![allow(dead_code)] // each test, and the bench, uses what it needs
+#![allow(dead_code, unreachable_pub)] // each test, and the bench, uses what it needs
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -129,12 +129,7 @@ impl Mmdb {
                 }
             }
             Json::Number(number) => match number.as_u64() {
-                Some(whole) => {
-                    let bytes = whole.to_be_bytes();
-                    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(8);
-                    control(if whole > u64::from(u32::MAX) { 9 } else { 6 }, 8 - start, out);
-                    out.extend_from_slice(&bytes[start..]);
-                }
+                Some(number) => whole(if number > u64::from(u32::MAX) { U64 } else { U32 }, number, out),
                 None if self.floats_are_short => {
                     control(15, 4, out);
                     out.extend((number.as_f64().expect("a float") as f32).to_be_bytes());
@@ -185,30 +180,43 @@ impl Mmdb {
         // Metadata have a data section of their own; nothing in it is pointed at.
         let mut metadata = Vec::new();
         control(7, 9, &mut metadata);
-        for (name, value) in [
-            ("binary_format_major_version", Json::from(2)),
-            ("binary_format_minor_version", Json::from(0)),
-            ("build_epoch", Json::from(1_764_000_000)),
-            ("database_type", Json::from(self.database_type.as_str())),
-            ("description", serde_json::json!({})),
-            ("ip_version", Json::from(self.ip_version)),
-            ("languages", serde_json::json!([])),
-            ("node_count", Json::from(count)),
-            ("record_size", Json::from(self.record_size)),
+        let text = |text: &str, out: &mut Vec<u8>| {
+            control(2, text.len(), out);
+            out.extend(text.as_bytes());
+        };
+        // The types are part of the format.
+        for (name, kind, number) in [
+            ("binary_format_major_version", U16, 2),
+            ("binary_format_minor_version", U16, 0),
+            ("build_epoch", U64, 1_764_000_000),
+            ("ip_version", U16, u64::from(self.ip_version)),
+            ("node_count", U32, u64::from(count)),
+            ("record_size", U16, u64::from(self.record_size)),
         ] {
-            for value in [Json::from(name), value] {
-                match &value {
-                    Json::String(text) => {
-                        control(2, text.len(), &mut metadata);
-                        metadata.extend(text.as_bytes());
-                    }
-                    value => self.encode(value, &mut metadata),
-                }
-            }
+            text(name, &mut metadata);
+            whole(kind, number, &mut metadata);
         }
+        text("database_type", &mut metadata);
+        text(&self.database_type, &mut metadata);
+        text("description", &mut metadata);
+        control(7, 0, &mut metadata);
+        text("languages", &mut metadata);
+        control(11, 0, &mut metadata);
         file.extend(metadata);
         file
     }
+}
+
+const U16: u8 = 5;
+const U32: u8 = 6;
+const U64: u8 = 9;
+
+/// A whole number without the zeros in front.
+fn whole(kind: u8, number: u64, out: &mut Vec<u8>) {
+    let bytes = number.to_be_bytes();
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(8);
+    control(kind, 8 - start, out);
+    out.extend_from_slice(&bytes[start..]);
 }
 
 fn control(kind: u8, size: usize, out: &mut Vec<u8>) {
