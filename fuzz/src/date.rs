@@ -6,32 +6,41 @@ use serde_json::Value;
 use transform_date as _;
 
 use super::support::{
-    apply, assert_place, batch_of, document, in_time, split, table, text, texts, transform,
+    apply, assert_place, batch_of, document, flags_and_text, in_time, split, table, text, texts, transform,
 };
 
 const FAILURE_TAG: &str = "_dateparsefailure";
 
-/// A format, a time zone (none if empty), a language (none if empty) and the texts to read, a line each.
-pub fn date(data: &[u8]) {
-    let Ok(rest) = std::str::from_utf8(data) else { return };
-    let (format, rest) = split(rest, "\n");
-    let (zone, rest) = split(rest, "\n");
-    let (locale, lines) = split(rest, "\n");
-    in_time(|| {
-        assert_prints(format);
-        read(format, &options(format, zone, locale), &lines.split('\n').collect::<Vec<_>>());
-    });
-}
+/// Zones of every kind: fixed, with a winter and a summer of an hour or half of one, and the one that the text names.
+const ZONES: [&str; 8] = [
+    "UTC",
+    "Europe/Paris",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "+09:00",
+    "-00:44:30",
+    "%{message}",
+];
+/// Languages with letters of one byte, of two and of three, right to left, and with a region.
+const LOCALES: [&str; 8] = ["en", "fr", "de-AT", "ja", "ar", "ru", "vi", "el"];
 
-fn options(format: &str, zone: &str, locale: &str) -> Table {
-    let mut options = vec![
+/// A byte that chooses a zone and a language, a format up to the end of the line, and the texts to read, a line each.
+pub fn date(data: &[u8]) {
+    let Some((choice, rest)) = flags_and_text(data) else { return };
+    let (format, lines) = split(rest, "\n");
+    let zone = ZONES[usize::from(choice & 7)];
+    let locale = LOCALES[usize::from(choice >> 3 & 7)];
+    let options = table([
         ("match", texts(["message", format])),
         ("target", text("instant")),
-        // The machine's own would make it another test on every machine.
-        ("timezone", text(if zone.is_empty() { "UTC" } else { zone })),
-    ];
-    options.extend((!locale.is_empty()).then(|| ("locale", text(locale))));
-    table(options)
+        ("timezone", text(zone)),
+        ("locale", text(locale)),
+    ]);
+    in_time(|| {
+        assert_prints(format);
+        read(format, &options, &lines.split('\n').collect::<Vec<_>>());
+    });
 }
 
 /// The format as `%{+format}` has it: of every instant there is a text.
@@ -75,10 +84,10 @@ fn read(format: &str, options: &Table, lines: &[&str]) {
     }
 }
 
-/// RFC 3339 with everything in it, as core reads it, is ISO 8601.
+/// RFC 3339 with everything in it, as core reads it, is ISO 8601, of a fraction up to its nine digits.
 fn strict_iso(line: &str) -> Option<i64> {
     let is_plain = line.as_bytes().get(10) == Some(&b'T') && line.ends_with('Z');
-    parse_iso_millis(line).filter(|_| is_plain)
+    parse_iso_millis(line).filter(|_| is_plain && line.len() <= "2019-02-24T09:58:29.123456789Z".len())
 }
 
 /// The instant of each text in milliseconds; none where the event has the tag instead.

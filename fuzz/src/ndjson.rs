@@ -19,6 +19,10 @@ const BAD_TIMESTAMP_TAG: &str = "_timestampparsefailure";
 /// Lines as a source reads them: each is the document that serde_json sees, is rejected or, if blank, discarded. And
 /// as text each is its very self.
 pub fn ndjson(data: &[u8]) {
+    // serde_json reads 128 levels.
+    if data.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > 100 {
+        return;
+    }
     in_time(|| {
         let lines: Vec<&[u8]> = data.split_inclusive(|byte| *byte == b'\n').map(without_line_end).collect();
         for (line, outcome) in lines.iter().zip(fates(data, Decoding::Json, lines.len())) {
@@ -53,9 +57,11 @@ fn assert_is_what_the_line_says(line: &[u8], outcome: Outcome) {
             assert!(line.iter().all(u8::is_ascii_whitespace), "discarded: {shown}");
         }
         (Outcome::Document(found), Ok(Value::Object(fields))) => {
-            // Of a member that stands there twice the last counts, but an instant is not taken back.
-            if text.matches(TIMESTAMP).count() < 2 {
-                assert_eq!(found, expected(fields, text.contains('\u{fffd}'), &found), "of {shown}");
+            // Of a member that stands there twice, perhaps spelled `\u0040timestamp`, the last counts; but an instant
+            // is not taken back.
+            if text.matches("timestamp").count() + text.matches("\\u00").count() < 2 {
+                let expected = expected(fields, text.contains('\u{fffd}'), &found);
+                assert_eq!(zeros_alike(found), zeros_alike(expected), "of {shown}");
             }
         }
         (Outcome::Rejected(reason), read) => match (reason.as_str(), read) {
@@ -100,6 +106,18 @@ fn expected(mut fields: Map<String, Value>, is_lossy: bool, found: &Value) -> Va
         fields.insert("tags".to_owned(), found["tags"].clone());
     }
     Value::Object(fields)
+}
+
+/// `-0` is 0 in Java, and -0.0 in serde_json.
+fn zeros_alike(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.as_f64() == Some(0.0) => Value::from(0),
+        Value::Array(items) => items.into_iter().map(zeros_alike).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, zeros_alike(value))).collect())
+        }
+        other => other,
+    }
 }
 
 fn has_tag(document: &Value, tag: &str) -> bool {
