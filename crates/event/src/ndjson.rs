@@ -3,6 +3,8 @@
 //! Field names cost nothing per row: a schema carries a plan of literal fragments (`,"srcaddr":`), each written with
 //! its comma, and the first comma of an object is overwritten with its brace.
 
+use std::sync::Arc;
+
 use crate::{
     ABSENT_INT, Batch, Cell, Column, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
     format_java_f64, push_iso_millis,
@@ -97,6 +99,12 @@ enum Op<'a> {
         cells: &'a [i64],
         fragment: &'a [u8],
     },
+    /// `texts`: each list of tags as it is written.
+    Tags {
+        cells: &'a [u32],
+        texts: Vec<Vec<u8>>,
+        fragment: &'a [u8],
+    },
     /// `opening` is the fragment, and what stands before the text of a row's own member.
     Objects {
         objects: &'a Objects,
@@ -187,6 +195,12 @@ impl JsonRows<'_> {
                         out.push(b'"');
                     }
                 }
+                Op::Tags { cells, texts, fragment } => {
+                    if let Some(text) = texts.get(cells[row] as usize) {
+                        out.extend_from_slice(fragment);
+                        out.extend_from_slice(text);
+                    }
+                }
                 Op::Objects { objects, fragment, opening } => {
                     let Some((shared, own)) = objects.at(row) else { continue };
                     let Some(&(page, clean)) = self.pages.get(own.page as usize) else {
@@ -265,6 +279,15 @@ fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
             Column::Str(cells) => Op::Str { cells, fragment },
             Column::Int(cells) => Op::Int { cells, fragment: without_quote(fragment) },
             Column::Time(cells) => Op::Time { cells, fragment },
+            Column::Tags(cells) => {
+                let text = |tags: &Arc<[Arc<str>]>| {
+                    let mut text = Vec::new();
+                    write_json_cell(Cell::Tags(tags), &mut text);
+                    text
+                };
+                let texts = batch.tag_lists.iter().map(text).collect();
+                Op::Tags { cells, texts, fragment: without_quote(fragment) }
+            }
             Column::Objects(objects) => {
                 let fragment = without_quote(fragment);
                 let mut opening = fragment.to_vec();

@@ -13,12 +13,14 @@ use crate::{Cell, Map, Value, write_json_cell, write_json_str};
 pub struct ObjectText(Arc<str>);
 
 /// Writes an [`ObjectText`] member by member. Names must differ; nothing checks that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ObjectWriter {
     /// Each member behind a comma; the first comma of an object becomes its brace.
     text: Vec<u8>,
     /// Where the members of each open object begin.
     open: Vec<usize>,
+    /// The last floats and where their digits stand: coordinates are often written twice, and digits are dear.
+    floats: [(f64, std::ops::Range<usize>); 2],
 }
 
 // === impl ObjectText ===
@@ -80,12 +82,30 @@ impl ObjectText {
 
 // === impl ObjectWriter ===
 
+impl Default for ObjectWriter {
+    fn default() -> Self {
+        // Grown once at most: an object of a dozen members has some 300 bytes.
+        Self { text: Vec::with_capacity(480), open: Vec::new(), floats: [(f64::NAN, 0..0), (f64::NAN, 0..0)] }
+    }
+}
+
 impl ObjectWriter {
     /// Writes a member; one that is absent is none.
     pub fn member(&mut self, name: &str, value: Cell<'_>) {
-        if !value.is_absent() {
-            self.name(name);
-            write_json_cell(value, &mut self.text);
+        if value.is_absent() {
+            return;
+        }
+        self.name(name);
+        let Cell::Float(float) = value else { return write_json_cell(value, &mut self.text) };
+        // By bits: 0.0 and -0.0 are spelled differently.
+        match self.floats.iter().find(|(known, _)| known.to_bits() == float.to_bits() && !known.is_nan()) {
+            Some((_, digits)) => self.text.extend_from_within(digits.clone()),
+            None => {
+                let start = self.text.len();
+                write_json_cell(value, &mut self.text);
+                self.floats.rotate_right(1);
+                self.floats[0] = (float, start..self.text.len());
+            }
         }
     }
 
@@ -109,7 +129,8 @@ impl ObjectWriter {
             self.close();
         }
         self.brace(0);
-        ObjectText(String::from_utf8_lossy(&self.text).into())
+        // All of it came as text.
+        ObjectText(str::from_utf8(&self.text).unwrap_or("{}").into())
     }
 
     fn name(&mut self, name: &str) {
@@ -349,5 +370,20 @@ mod tests {
         object.open("g");
         assert_eq!(object.finish().as_str(), r#"{"a":1,"b":{"c":2.0},"e":{},"f":{"g":{}}}"#);
         assert_eq!(ObjectWriter::default().finish(), ObjectText::empty());
+    }
+
+    #[test]
+    fn floats_that_come_again_are_spelled_as_before() {
+        let floats =
+            [1.5, -1.5, 1.5, 0.0, -0.0, f64::NAN, f64::NAN, 1e-4, 1.5, 1e-4, f64::INFINITY, f64::INFINITY];
+        let mut object = ObjectWriter::default();
+        let mut expected = Map::default();
+        for (number, float) in floats.into_iter().enumerate() {
+            object.member(&number.to_string(), Cell::Float(float));
+            expected.insert(number.to_string().into(), Value::Float(float));
+        }
+        let mut written = Vec::new();
+        write_json_value(&Value::Object(expected), &mut written);
+        assert_eq!(object.finish().as_str().as_bytes(), written);
     }
 }

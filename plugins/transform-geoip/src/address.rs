@@ -45,6 +45,11 @@ pub(crate) fn plain_v4(text: &[u8]) -> Option<u32> {
 // === impl Address ===
 
 impl Address {
+    /// An IPv4 address.
+    pub(crate) fn v4(address: u32) -> Self {
+        Self { ip: IpAddr::V4(address.into()), zone: None }
+    }
+
     /// Reads a text: `1.2.3.4`, with leading zeros (decimal all the same) or fewer numbers (`1.2.3` is `1.2.0.3`);
     /// IPv6 with any abbreviation, in brackets or with a numbered zone; an IPv4-mapped address is the IPv4 address.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -53,7 +58,7 @@ impl Address {
             return v6(inner);
         }
         match v4(text) {
-            Some(address) => Some(Self { ip: IpAddr::V4(address.into()), zone: None }),
+            Some(address) => Some(Self::v4(address)),
             None => v6(text),
         }
     }

@@ -1,6 +1,7 @@
 //! What was worked out before: objects by the places of their records, shared by all transforms that ask the same of
 //! the same files, and what became of addresses, for each thread by itself.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use flowstone_core::event::{ObjectText, Value};
@@ -31,17 +32,29 @@ pub(crate) type Known = Option<Arc<Entry>>;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) [(u32, u32); MOST_DATABASES]);
 
-/// Entries by the records they were made of: a fixed number of them, an old one making room for a new one.
+/// Entries by the records they were made of: a fixed number of them. One that nobody has asked for lately makes room
+/// for a new one, and a new one is kept when it is asked for the second time: most are asked for once in a life.
 #[derive(Debug)]
 pub(crate) struct Records {
     sets: Box<[Mutex<Set>]>,
+    /// By hash: whether it was asked for before.
+    asked: Box<[AtomicU64]>,
+    /// How many bits of it are set.
+    count: AtomicUsize,
 }
 
-/// A few entries whose keys fall together; `next` makes room next.
+/// A few entries whose keys fall together; `next` is the one that makes room next, unless it was asked for.
 #[derive(Debug, Default)]
 struct Set {
-    entries: [Option<(Key, Known)>; WAYS],
+    entries: [Option<Kept>; WAYS],
     next: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: Key,
+    known: Known,
+    was_asked_for: bool,
 }
 
 const WAYS: usize = 4;
@@ -116,7 +129,11 @@ impl Records {
     }
 
     fn new(room: usize) -> Self {
-        Self { sets: (0..room.div_ceil(WAYS).next_power_of_two()).map(|_| Mutex::default()).collect() }
+        Self {
+            sets: (0..room.div_ceil(WAYS)).map(|_| Mutex::default()).collect(),
+            asked: (0..room.next_power_of_two() / 8).map(|_| AtomicU64::new(0)).collect(),
+            count: AtomicUsize::new(0),
+        }
     }
 
     fn room(&self) -> usize {
@@ -125,24 +142,58 @@ impl Records {
 
     /// What was worked out for these records.
     pub(crate) fn get(&self, key: &Key) -> Option<Known> {
-        let set = self.set(key);
-        set.entries.iter().flatten().find(|(known, _)| known == key).map(|(_, entry)| entry.clone())
+        let mut set = self.set(key.hash());
+        let kept = set.entries.iter_mut().flatten().find(|kept| kept.key == *key)?;
+        kept.was_asked_for = true;
+        Some(kept.known.clone())
     }
 
-    /// Keeps it.
-    pub(crate) fn put(&self, key: Key, entry: Known) {
-        let mut set = self.set(&key);
+    /// Keeps it, if it was asked for before.
+    pub(crate) fn put(&self, key: Key, known: Known) {
+        let hash = key.hash();
+        if !self.is_asked_for_again(hash) {
+            return;
+        }
+        let mut set = self.set(hash);
+        while let next = set.next
+            && let Some(kept) = &mut set.entries[next]
+            && kept.was_asked_for
+        {
+            kept.was_asked_for = false;
+            set.next = (next + 1) % WAYS;
+        }
         let next = set.next;
-        set.entries[next] = Some((key, entry));
+        set.entries[next] = Some(Kept { key, known, was_asked_for: false });
         set.next = (next + 1) % WAYS;
     }
 
-    fn set(&self, key: &Key) -> std::sync::MutexGuard<'_, Set> {
-        let hash = key
-            .0
+    /// Whether a key of this hash was asked for before. When half of the bits are set, all are forgotten.
+    fn is_asked_for_again(&self, hash: u64) -> bool {
+        let bits = self.asked.len() as u64 * 64;
+        let bit = (hash >> 20) % bits;
+        let mask = 1 << (bit % 64);
+        let was_set = self.asked[(bit / 64) as usize].fetch_or(mask, Ordering::Relaxed) & mask != 0;
+        if !was_set && self.count.fetch_add(1, Ordering::Relaxed) as u64 > bits / 2 {
+            self.count.store(0, Ordering::Relaxed);
+            self.asked.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
+            self.asked[(bit / 64) as usize].fetch_or(mask, Ordering::Relaxed);
+        }
+        was_set
+    }
+
+    fn set(&self, hash: u64) -> std::sync::MutexGuard<'_, Set> {
+        let number = (hash as u32 as u64 * self.sets.len() as u64) >> 32;
+        self.sets[number as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    fn hash(&self) -> u64 {
+        self.0
             .iter()
-            .fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)));
-        self.sets[hash as usize & (self.sets.len() - 1)].lock().unwrap_or_else(PoisonError::into_inner)
+            .fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)))
     }
 }
 
@@ -210,9 +261,15 @@ mod tests {
     #[test]
     fn records_are_kept_up_to_the_room_there_is_and_old_ones_make_way() {
         let records = Records::new(64);
-        for place in 0..1000 {
+        let entry = |place: u32| {
             let object = ObjectText::of(&[("n".into(), Value::Int(place.into()))].into_iter().collect());
-            records.put(key(place), Some(Arc::new(Entry::new(object, true))));
+            Some(Arc::new(Entry::new(object, true)))
+        };
+        records.put(key(5), entry(5));
+        assert!(records.get(&key(5)).is_none(), "it was asked for once");
+        for place in 0..1000 {
+            records.put(key(place), entry(place));
+            records.put(key(place), entry(place));
             assert!(records.get(&key(place)).is_some(), "the newest is there");
         }
         let kept: Vec<u32> = (0..1000).filter(|place| records.get(&key(*place)).is_some()).collect();
@@ -221,6 +278,22 @@ mod tests {
             let entry = records.get(&key(place)).flatten().unwrap();
             assert_eq!(entry.object.as_str(), format!("{{\"n\":{place}}}"));
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_where_others_come_and_go() {
+        let records = Records::new(256);
+        for round in 0..2000 {
+            for place in 0..30 {
+                if records.get(&key(place)).is_none() {
+                    records.put(key(place), None);
+                }
+            }
+            records.put(key(1000 + round), None);
+            records.put(key(1000 + round), None);
+        }
+        let there = (0..30).filter(|place| records.get(&key(*place)).is_some()).count();
+        assert!(there >= 25, "{there} of 30");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod address;
 mod cache;
+mod data;
 mod database;
 mod field;
 mod kind;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flowstone_core::event::{Batch, Column, StrRef, Value};
 
 use crate::address::{Address, plain_v4};
-use crate::cache::{Addresses, Entry, Key, Known};
+use crate::cache::{Addresses, Entry, Key, Known, MOST_DATABASES};
 use crate::database::Database;
 use crate::render::Facts;
 use crate::transform::Plan;
@@ -48,7 +48,19 @@ pub(crate) struct Look<'a> {
     /// Texts of addresses that the batch does not have so; its page comes behind those of the batch.
     pub(crate) texts: String,
     text_page: u32,
+    /// Rows whose address nobody has met lately.
+    pending: Vec<Pending>,
     pub(crate) counts: Counts,
+}
+
+/// A row that waits for its address to be looked up.
+struct Pending {
+    /// Which of the rows that are looked up.
+    at: usize,
+    key: u128,
+    own: StrRef,
+    /// By database: the place of the record plus one.
+    places: [u32; MOST_DATABASES],
 }
 
 // === impl Look ===
@@ -68,35 +80,46 @@ impl<'a> Look<'a> {
             entries: Vec::new(),
             texts: String::new(),
             text_page: batch.pages().len() as u32,
+            pending: Vec::new(),
             counts: Counts::default(),
         }
     }
 
-    /// Looks up every active row; gives them in their order.
-    pub(crate) fn rows(&mut self, batch: &Batch) -> Vec<(usize, Looked)> {
+    /// Looks up every active row, in their order.
+    pub(crate) fn rows(&mut self, batch: &Batch, rows: &mut Vec<(usize, Looked)>) {
         let cells = match batch.column_of(&self.plan.source) {
             Some(Column::Str(cells)) => Some(cells.as_slice()),
             _ => None,
         };
-        let mut rows = Vec::with_capacity(batch.len());
+        rows.clear();
         for row in batch.active_rows() {
             let looked = match cells.map(|cells| cells[row]) {
-                Some(place) if !place.is_absent() => self.text(batch.text(place), Some(place)),
-                _ => self.value(batch.get(row, &self.plan.source)),
+                Some(place) if !place.is_absent() => self.text(batch.text(place), Some(place), rows.len()),
+                _ => self.value(batch.get(row, &self.plan.source), rows.len()),
             };
-            *self.counts.of(looked) += 1;
             rows.push((row, looked));
         }
-        rows
+        self.find_pending();
+        for number in 0..self.pending.len() {
+            let Pending { at, key, own, .. } = self.pending[number];
+            // Another row may have had it in the meantime.
+            let (slot, _) = self.addresses.slot(key);
+            if !slot.is_filled || slot.ip != key {
+                let known = self.look_up(number);
+                self.addresses.slot(key).0.fill(key, known);
+            }
+            rows[at].1 = self.known(key, own).unwrap_or(Looked::Unknown);
+        }
+        rows.iter().for_each(|(_, looked)| *self.counts.of(*looked) += 1);
     }
 
-    fn value(&mut self, value: Option<Value>) -> Looked {
+    fn value(&mut self, value: Option<Value>, at: usize) -> Looked {
         match value {
             None | Some(Value::Null) => Looked::Missing,
-            Some(Value::Str(text)) => self.text(&text, None),
+            Some(Value::Str(text)) => self.text(&text, None, at),
             // Of a list the first element counts.
             Some(Value::Array(items)) => match items.first() {
-                Some(Value::Str(text)) => self.text(text, None),
+                Some(Value::Str(text)) => self.text(text, None, at),
                 _ => Looked::Unusable,
             },
             Some(_) => Looked::Unusable,
@@ -105,99 +128,102 @@ impl<'a> Look<'a> {
 
     /// `place` is that of the text within the batch.
     #[inline]
-    fn text(&mut self, text: &str, place: Option<StrRef>) -> Looked {
-        let (address, own) = match (plain_v4(text.as_bytes()), place) {
-            (Some(v4), place) => (IpAddr::V4(v4.into()), place),
-            (None, _) => match Address::parse(text) {
-                Some(address) => {
-                    let start = self.texts.len();
-                    address.write(&mut self.texts);
-                    let written = &self.texts[start..];
-                    let own = match place.filter(|_| *written == *text) {
-                        Some(place) => {
-                            self.texts.truncate(start);
-                            place
-                        }
-                        None => self.text_from(start),
-                    };
-                    (address.ip, Some(own))
-                }
+    fn text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> Looked {
+        let (key, own) = match (plain_v4(text.as_bytes()), place) {
+            (Some(v4), Some(place)) => (key_of_v4(v4), place),
+            (plain, place) => match plain.map_or_else(|| Address::parse(text), |v4| Some(Address::v4(v4))) {
+                Some(address) => (key_of(address.ip), self.own_text(text, address, place)),
                 None if text.bytes().all(|byte| byte <= b' ') => return Looked::Missing,
                 None => return Looked::NoAddress,
             },
         };
-        match self.number(address) {
-            None => Looked::Unknown,
-            Some(number) => {
-                let own = own.unwrap_or_else(|| {
-                    let start = self.texts.len();
-                    self.texts.push_str(text);
-                    self.text_from(start)
-                });
-                Looked::Found(number, own)
-            }
-        }
-    }
-
-    fn text_from(&self, start: usize) -> StrRef {
-        let (offset, len) = (start as u32, (self.texts.len() - start) as u32);
-        StrRef { page: self.text_page, offset, len }
-    }
-
-    /// The number of the entry of an address.
-    #[inline]
-    fn number(&mut self, ip: IpAddr) -> Option<u32> {
-        let key = match ip {
-            // No IPv6 address that is looked up is a mapped one.
-            IpAddr::V4(ip) => 0xffff << 32 | u128::from(u32::from(ip)),
-            IpAddr::V6(ip) => ip.into(),
-        };
-        let (slot, _) = self.addresses.slot(key);
-        if !slot.is_filled || slot.ip != key {
-            let known = self.look_up(ip);
-            self.addresses.slot(key).0.fill(key, known);
-        }
-        let (slot, batch) = self.addresses.slot(key);
-        slot.number_in(batch, |entry| {
-            self.entries.push(Arc::clone(entry));
-            self.entries.len() as u32 - 1
+        self.known(key, own).unwrap_or_else(|| {
+            self.pending.push(Pending { at, key, own, places: [0; MOST_DATABASES] });
+            Looked::Unknown
         })
     }
 
-    fn look_up(&mut self, ip: IpAddr) -> Known {
-        let mut key = Key::default();
-        let mut is_known = false;
-        for (database, key) in self.databases.iter().zip(&mut key.0) {
-            if let Some(place) = database.find(ip) {
-                is_known = true;
-                *key = (database.number, place + 1);
+    /// The place of the text that an address is written as.
+    fn own_text(&mut self, text: &str, address: Address, place: Option<StrRef>) -> StrRef {
+        let start = self.texts.len();
+        address.write(&mut self.texts);
+        match place.filter(|_| self.texts[start..] == *text) {
+            Some(place) => {
+                self.texts.truncate(start);
+                place
+            }
+            None => {
+                StrRef { page: self.text_page, offset: start as u32, len: (self.texts.len() - start) as u32 }
             }
         }
-        if !is_known {
+    }
+
+    /// What an address found that was met lately; `None` if it was not.
+    #[inline]
+    fn known(&mut self, key: u128, own: StrRef) -> Option<Looked> {
+        let (slot, batch) = self.addresses.slot(key);
+        if !slot.is_filled || slot.ip != key {
             return None;
+        }
+        let entries = &mut self.entries;
+        let number = slot.number_in(batch, |entry| {
+            entries.push(Arc::clone(entry));
+            entries.len() as u32 - 1
+        });
+        Some(number.map_or(Looked::Unknown, |number| Looked::Found(number, own)))
+    }
+
+    /// Finds the records of all rows that wait, those of IPv4 together.
+    fn find_pending(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let v4: Vec<u32> = self.pending.iter().filter_map(|pending| v4_of(pending.key)).collect();
+        let mut places = vec![0; v4.len()];
+        for (number, database) in self.databases.iter().enumerate() {
+            database.find_v4(&v4, &mut places);
+            let mut places_of_v4 = places.iter();
+            for pending in &mut self.pending {
+                pending.places[number] = match v4_of(pending.key) {
+                    Some(_) => places_of_v4.next().copied().unwrap_or_default(),
+                    None => database.find_v6(pending.key),
+                };
+            }
+            database.fetch(self.pending.iter().filter_map(|pending| pending.places[number].checked_sub(1)));
+        }
+    }
+
+    /// What the databases say of the address of a row that waits.
+    fn look_up(&mut self, number: usize) -> Known {
+        let Pending { key: address, places, .. } = self.pending[number];
+        if places == [0; MOST_DATABASES] {
+            return None;
+        }
+        let mut key = Key::default();
+        for ((database, place), key) in self.databases.iter().zip(places).zip(&mut key.0) {
+            *key = (database.number, place);
         }
         // The network is that of the address: records of several networks are not told apart by their places.
         if self.plan.tells_network() {
-            return self.decode(ip, &key);
+            return self.decode(ip_of(address), &key);
         }
         if let Some(known) = self.plan.records.get(&key) {
             return known;
         }
-        let known = self.decode(ip, &key);
+        let known = self.decode(ip_of(address), &key);
         self.plan.records.put(key, known.clone());
         known
     }
 
-    #[cold]
     fn decode(&mut self, ip: IpAddr, key: &Key) -> Known {
-        let mut facts = Facts::default();
         let networks: Vec<Option<String>> = match self.plan.tells_network() {
             true => self.databases.iter().map(|database| database.network(ip).ok()).collect(),
             false => Vec::new(),
         };
+        let mut facts = Facts::default();
         for (number, database) in self.databases.iter().enumerate().filter(|(number, _)| key.0[*number].1 > 0)
         {
-            match database.record(ip) {
+            match database.record(key.0[number].1 - 1) {
                 Ok(record) => {
                     let wanted = self.plan.wanted(database.kind);
                     let network = networks.get(number).and_then(Option::as_deref);
@@ -210,6 +236,31 @@ impl<'a> Look<'a> {
             }
         }
         (!facts.is_empty()).then(|| Arc::new(Entry::new(facts.render(self.plan.layout), facts.has_ip())))
+    }
+}
+
+/// An address as one number. IPv4 is mapped: no IPv6 address that is looked up is a mapped one.
+#[inline]
+fn key_of_v4(address: u32) -> u128 {
+    0xffff << 32 | u128::from(address)
+}
+
+fn key_of(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => key_of_v4(ip.into()),
+        IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+#[inline]
+fn v4_of(key: u128) -> Option<u32> {
+    (key >> 32 == 0xffff).then_some(key as u32)
+}
+
+fn ip_of(key: u128) -> IpAddr {
+    match v4_of(key) {
+        Some(address) => IpAddr::V4(address.into()),
+        None => IpAddr::V6(key.into()),
     }
 }
 

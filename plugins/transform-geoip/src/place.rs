@@ -11,8 +11,8 @@ use crate::render::Layout;
 use crate::transform::Plan;
 
 /// What was found for a batch.
-pub(crate) struct Findings {
-    pub(crate) rows: Vec<(usize, Looked)>,
+pub(crate) struct Findings<'a> {
+    pub(crate) rows: &'a [(usize, Looked)],
     pub(crate) entries: Vec<Arc<Entry>>,
     /// The text of the page that comes next.
     pub(crate) texts: String,
@@ -33,7 +33,7 @@ enum Way {
 const MEMBERS: [&str; 5] = ["geo", "as", "mmdb", "ip_traits", "domain"];
 
 /// Writes it, and gives the rows that failed.
-pub(crate) fn place(plan: &Plan, findings: Findings, batch: &mut Batch) -> BitSet {
+pub(crate) fn place(plan: &Plan, findings: Findings<'_>, batch: &mut Batch) -> BitSet {
     if !findings.texts.is_empty() {
         batch.push_page(Page::from_text(findings.texts.as_str()));
     }
@@ -68,7 +68,7 @@ fn way(plan: &Plan, batch: &Batch) -> Way {
     way
 }
 
-fn whole(plan: &Plan, findings: &Findings, batch: &mut Batch) {
+fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     let has_ip = findings.entries.iter().any(|entry| entry.has_ip);
     let mut objects = Objects::new(batch.len(), has_ip.then_some(&plan.ip));
     findings.entries.iter().for_each(|entry| {
@@ -76,7 +76,7 @@ fn whole(plan: &Plan, findings: &Findings, batch: &mut Batch) {
     });
     let nothing = objects.add(plan.nothing.clone());
     let mut is_empty = true;
-    for (row, looked) in &findings.rows {
+    for (row, looked) in findings.rows {
         match looked {
             Looked::Missing | Looked::Unusable => continue,
             Looked::NoAddress | Looked::Unknown => objects.set(*row, nothing, StrRef::ABSENT),
@@ -99,13 +99,13 @@ struct Columns {
     ip: Option<Vec<StrRef>>,
 }
 
-fn members(plan: &Plan, findings: &Findings, batch: &mut Batch) {
+fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     let rows = batch.len();
     let mut columns = Columns { objects: Vec::new(), singles: Vec::new(), ip: None };
     // For each entry the columns of its objects, and its number in them.
     let numbers: Vec<Vec<(usize, u32)>> =
         findings.entries.iter().map(|entry| columns.add(entry, rows)).collect();
-    for (row, looked) in &findings.rows {
+    for (row, looked) in findings.rows {
         let Looked::Found(number, own) = looked else { continue };
         for (column, object) in &numbers[*number as usize] {
             columns.objects[*column].1.set(*row, *object, StrRef::ABSENT);
@@ -127,7 +127,7 @@ fn members(plan: &Plan, findings: &Findings, batch: &mut Batch) {
     filled.extend(columns.singles.into_iter().map(|(name, cells)| (at(&name), Column::Any(cells))));
     let failed = batch.overlay(filled);
     debug_assert!(failed.is_empty(), "there are no columns above the target: {failed:?}");
-    for (row, looked) in &findings.rows {
+    for (row, looked) in findings.rows {
         if matches!(looked, Looked::NoAddress | Looked::Unknown) && !has_member(batch, *row, &plan.target) {
             batch.set(*row, &plan.target, Value::object()).ok();
         }
@@ -166,9 +166,9 @@ impl Columns {
 }
 
 /// Gives the rows in which something that is no object stands in the way; they stay as they were.
-fn rows(plan: &Plan, findings: &Findings, batch: &mut Batch) -> Vec<usize> {
+fn rows(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) -> Vec<usize> {
     let mut failed = Vec::new();
-    for (row, looked) in &findings.rows {
+    for (row, looked) in findings.rows {
         let old = match looked {
             Looked::Missing | Looked::Unusable => continue,
             _ => batch.get(*row, &plan.target).filter(|old| *old != Value::Null),

@@ -131,7 +131,6 @@ impl<'a> Facts<'a> {
 
 impl<'a> Fact<'a> {
     fn of(field: Field, record: &Record<'a>, network: Option<&'a str>) -> Option<Self> {
-        let traits = &record.traits;
         match field {
             Field::Ip => Some(Self::Own),
             Field::CityName => record.city_name.map(Self::Text),
@@ -148,19 +147,19 @@ impl<'a> Fact<'a> {
             Field::Location => Some(Self::Point(record.latitude?, record.longitude?)),
             Field::Latitude => record.latitude.map(Self::Number),
             Field::Longitude => record.longitude.map(Self::Number),
-            Field::AutonomousSystemNumber => traits.autonomous_system_number.0.map(Self::Whole),
-            Field::AutonomousSystemOrganization => traits.autonomous_system_organization.map(Self::Text),
+            Field::AutonomousSystemNumber => record.autonomous_system_number.map(Self::Whole),
+            Field::AutonomousSystemOrganization => record.autonomous_system_organization.map(Self::Text),
             Field::DmaCode => record.dma_code.map(Self::Whole),
-            Field::Isp => traits.isp.map(Self::Text),
-            Field::Organization => traits.organization.map(Self::Text),
+            Field::Isp => record.isp.map(Self::Text),
+            Field::Organization => record.organization.map(Self::Text),
             Field::Network => network.map(Self::Text),
-            Field::Anonymous => Some(Self::Flag(traits.is_anonymous.0)),
-            Field::AnonymousVpn => Some(Self::Flag(traits.is_anonymous_vpn.0)),
-            Field::HostingProvider => Some(Self::Flag(traits.is_hosting_provider.0)),
-            Field::PublicProxy => Some(Self::Flag(traits.is_public_proxy.0)),
-            Field::ResidentialProxy => Some(Self::Flag(traits.is_residential_proxy.0)),
-            Field::TorExitNode => Some(Self::Flag(traits.is_tor_exit_node.0)),
-            Field::Domain => traits.domain.map(Self::Text),
+            Field::Anonymous => Some(Self::Flag(record.is_anonymous)),
+            Field::AnonymousVpn => Some(Self::Flag(record.is_anonymous_vpn)),
+            Field::HostingProvider => Some(Self::Flag(record.is_hosting_provider)),
+            Field::PublicProxy => Some(Self::Flag(record.is_public_proxy)),
+            Field::ResidentialProxy => Some(Self::Flag(record.is_residential_proxy)),
+            Field::TorExitNode => Some(Self::Flag(record.is_tor_exit_node)),
+            Field::Domain => record.domain.map(Self::Text),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::cache::{Addresses, Records};
 use crate::database::Database;
 use crate::field::{Field, FieldSet};
 use crate::kind::Kind;
-use crate::look::Look;
+use crate::look::{Look, Looked};
 use crate::open::Watched;
 use crate::place::{Findings, place};
 use crate::render::Layout;
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
 pub(crate) struct Geoip {
     plan: Arc<Plan>,
     addresses: Addresses,
+    /// What became of the rows of a batch; kept for its memory.
+    rows: Vec<(usize, Looked)>,
 }
 
 // === impl Plan ===
@@ -79,7 +81,7 @@ impl Plan {
 
 impl Geoip {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan: Arc::new(plan), addresses: Addresses::default() }
+        Self { plan: Arc::new(plan), addresses: Addresses::default(), rows: Vec::new() }
     }
 }
 
@@ -101,7 +103,7 @@ impl Transform for Geoip {
         // All of a batch is looked up in the same databases, whatever is read meanwhile.
         let databases: Vec<Arc<Database>> = plan.files.iter().map(|file| file.current()).collect();
         let mut look = Look::new(&plan, &databases, &mut self.addresses, batch);
-        let rows = look.rows(batch);
+        look.rows(batch, &mut self.rows);
         let Look { entries, texts, counts, .. } = look;
         let outcomes = [
             ("found", counts.found),
@@ -117,12 +119,12 @@ impl Transform for Geoip {
         if counts.damaged > 0 {
             metrics.error("geoip_record", counts.damaged);
         }
-        let failed = place(&plan, Findings { rows, entries, texts }, batch);
+        let failed = place(&plan, Findings { rows: &self.rows, entries, texts }, batch);
         batch.tag_rows(&failed, &plan.tags_on_failure);
         failed.iter().for_each(|row| batch.not_matched(row));
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), addresses: Addresses::default() })
+        Box::new(Self { plan: Arc::clone(&self.plan), addresses: Addresses::default(), rows: Vec::new() })
     }
 }
