@@ -160,7 +160,14 @@ impl Lines {
     /// How many bytes to read so that the next batch is full; 0 if enough is here.
     pub fn room(&self, cx: &SourceCx) -> usize {
         let batch = cx.max_rows.saturating_mul(self.line_bytes).min(cx.max_bytes);
-        if self.rest.len() >= batch { 0 } else { (batch - self.rest.len() + READ_SLACK).max(MIN_READ) }
+        if self.rest.len() < batch {
+            return (batch - self.rest.len() + READ_SLACK).max(MIN_READ);
+        }
+        match memchr(b'\n', &self.rest) {
+            Some(_) => 0,
+            // One unfinished line, longer than a batch: as much again, so that it is not copied once per reading.
+            None => self.rest.len().min(self.options.max_line_bytes).max(MIN_READ),
+        }
     }
 
     /// Reads on: `read` appends up to `room` bytes of the stream to the buffer it is given. Gives how many it

@@ -153,6 +153,34 @@ fn what_was_read_before_an_error_is_kept() {
 }
 
 #[test]
+fn an_unfinished_line_longer_than_a_batch_asks_for_more_until_it_ends() {
+    let stream = [&b"y".repeat(700_000)[..], b"\nz\n"].concat();
+    for cx in [cx(2, 1 << 20), cx(4096, 1000)] {
+        let mut lines = Lines::new(text(1 << 20), 0);
+        let mut rest = &stream[..];
+        let mut readings = 0;
+        let taken = loop {
+            if let Some(taken) = lines.batch(&cx, "x", false, |_, line| RowId::of(line)) {
+                break taken;
+            }
+            let room = lines.room(&cx);
+            assert!(room > 0, "{} bytes are no whole line, and nothing is to be read", lines.end());
+            let part = rest.len().min(room);
+            lines
+                .fill(room, |buffer| {
+                    buffer.extend_from_slice(&rest[..part]);
+                    Ok(())
+                })
+                .unwrap();
+            rest = &rest[part..];
+            readings += 1;
+        };
+        assert_eq!(taken.batch.row(0).str("message").map(str::len), Some(700_000));
+        assert!(readings < 10, "{readings} readings");
+    }
+}
+
+#[test]
 fn a_batch_keeps_to_the_limits_but_always_holds_a_line() {
     let stream = "0123456\n".repeat(10);
     for (max_rows, max_bytes, expect) in [

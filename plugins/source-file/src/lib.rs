@@ -15,6 +15,30 @@
 //! | [`header`] | header lines of flow-log files |
 //! | [`state`] | what survives a restart |
 //!
+//! # What cannot be promised
+//!
+//! Lines are lost
+//!
+//! * that stood only in a file which was emptied, overwritten or deleted before they were read, and of which `paths`
+//!   shows no copy. An open file is read to its end although its name is gone; one that was closed (at a restart, after
+//!   `close_inactive`, or because 500 are open) is not. A `copytruncate` itself loses what is written between its copy
+//!   and its truncation;
+//! * of a file that was written over in place, between two looks or while flowstone was stopped, with content that
+//!   begins with all that was read of the old one: that looks like growth.
+//!
+//! Lines come a second time, under new ids,
+//!
+//! * if a plain file of under 1 KiB is moved to another file system, or unpacked from a `.gz`, and was changed meanwhile,
+//!   or its inode number was used again: so little could begin any file. They are never taken for delivered;
+//! * if a file is replaced by an edited copy of itself under the same name (`sed -i`, most editors): that is a new file;
+//! * if a `.gz` of a part of a plain file lies beside it for longer than `rotate_wait` (`gzip -k` of a growing file);
+//! * if a file was gone while a thousand others went, and then comes back.
+//!
+//! An unfinished last line waits for its newline as long as its file has its name. In a file that was renamed or deleted
+//! it is taken as it is after `rotate_wait`; what is appended later becomes a line of its own.
+//!
+//! # Reading
+//!
 //! Reading is blocking and done within [`Source::next`]: some hundred kilobytes at a time out of a regular file, which
 //! takes well under a millisecond. A look at the file system takes longer the more files there are, and at most a
 //! twentieth of the time is spent on looks.
@@ -30,10 +54,11 @@ mod tail;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowstone_core::prelude::*;
 use flowstone_core::{Decoding, LineOptions, StateDir};
+use tokio::time::Instant;
 
 use crate::listing::Listing;
 use crate::tail::Manner;
@@ -88,7 +113,8 @@ options! {
         /// What a line is: `"text"` becomes `message`, the members of a `"json"` object become fields.
         decoding: Decoding = Decoding::Text,
         /// `"auto"`: a first line that consists of names of flow-log fields, as in the files that AWS writes to S3, is
-        /// no event; it becomes `[@metadata][flow_log_format]` of all lines of the file. `"none"`: it is an event.
+        /// no event; it becomes `[@metadata][flow_log_format]` of all lines of the file. `"none"`, and always with
+        /// `decoding = "json"`: it is an event.
         header: HeaderMode = HeaderMode::Auto,
     }
 }

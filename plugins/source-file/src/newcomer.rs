@@ -14,15 +14,16 @@
 //!   file became a `.gz`, or a truncated file a plain one, or the length is that of the file that is missed.
 //! * A file at the path of one that this process saw disappear was created anew, whatever is in it. After a restart
 //!   that cannot be told from a file that was restored or moved with its folder; there its content decides.
-//! * An inode that was overwritten never takes its own former content back: it was truncated and written anew.
+//! * An inode that was overwritten never takes its own former content back: it was truncated and written anew. A `.gz`
+//!   may: it got an inode number that had become free.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use memchr::memrchr;
+use tokio::time::Instant;
 
 use crate::identity::FileId;
 use crate::listing::{Found, Stat};
@@ -43,6 +44,8 @@ pub(crate) struct Newcomer {
     pub(crate) rotated: Option<Instant>,
     /// What is in it at the first start is not to be read (`read_from = "end"`).
     pub(crate) skip_present: bool,
+    /// It was there then: nothing in it is to be read whatever it may be a copy of.
+    pub(crate) was_present: bool,
     /// Where reading begins in that case.
     pub(crate) start: u64,
     /// A proof under way.
@@ -72,6 +75,7 @@ impl Newcomer {
             quiet_since: now,
             rotated: None,
             skip_present,
+            was_present: skip_present,
             start: 0,
             proof: None,
             refuted: Vec::new(),
@@ -116,7 +120,7 @@ impl Newcomer {
 
     /// Whether `tail`, whose content is not at its place any more, may have this file as its heir.
     pub(crate) fn may_succeed(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        let written_anew = self.stat.same_inode(&tail.stat);
+        let written_anew = self.stat.same_inode(&tail.stat) && beginning.gzip == tail.gzip;
         let made_anew = self.path == tail.path && !tail.remembered;
         if tail.place == Place::Here
             || written_anew
@@ -135,7 +139,7 @@ impl Newcomer {
 
     /// Whether the file may be a copy of `tail`, which is there, complete or still being made.
     pub(crate) fn resembles(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        if tail.place != Place::Here || !tail.head.agrees(beginning) {
+        if self.was_present || tail.place != Place::Here || !tail.head.agrees(beginning) {
             return false;
         }
         let both_plain = !beginning.gzip && !tail.gzip;

@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) gzip: bool,
     /// The compressed file, as it was seen last, is delivered to its end.
     pub(crate) complete: bool,
+    /// The file was seen under a second name: it was rotated, and a last line may stay without a newline.
+    pub(crate) rotated: bool,
     /// When the file was there last, in milliseconds since the epoch.
     pub(crate) seen: i64,
 }
@@ -90,8 +92,9 @@ impl Identities {
 pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>, String> {
     let path = state.path().join(FILE_NAME);
     let what_to_do = "or move it away to read all files from their beginning";
-    let Some(mut text) =
-        state.load(FILE_NAME).map_err(|error| format!("cannot read {}: {error}", path.display()))?
+    let Some(mut text) = state.load(FILE_NAME).map_err(|error| {
+        format!("cannot read {}: {error}; give flowstone the right to read it {what_to_do}", path.display())
+    })?
     else {
         return Ok(None);
     };
@@ -168,6 +171,7 @@ impl Record {
         }
         fields.push(("gzip", Value::Bool(self.gzip)));
         fields.push(("complete", Value::Bool(self.complete)));
+        fields.push(("rotated", Value::Bool(self.rotated)));
         fields.push(("seen", Value::Int(self.seen)));
         object(fields)
     }
@@ -205,6 +209,7 @@ impl Record {
             },
             gzip: fields.truth("gzip")?,
             complete: fields.truth("complete")?,
+            rotated: fields.truth("rotated")?,
             seen: fields.int("seen")?,
         })
     }
@@ -283,6 +288,7 @@ mod tests {
             torn: vec![5, 30],
             gzip: true,
             complete: false,
+            rotated: true,
             seen: 1_700_000_000_000,
         }
     }

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowstone_core::event::{Column, Path as Field, Value};
 use flowstone_core::{LineIds, LineOptions, Lines, Position, SourceBatch, SourceCx};
+use tokio::time::Instant;
 
 use crate::identity::{FileId, Head, Mark, header_of};
 use crate::listing::Stat;
@@ -64,8 +65,10 @@ pub(crate) struct Tail {
     ended_at: Option<Stat>,
     /// When it was last seen to have grown.
     grown: Instant,
-    /// When it was seen to have left its path.
+    /// When it was seen under another name than before.
     rotated: Option<Instant>,
+    /// Since when it is not found.
+    missed: Option<Instant>,
     /// Since when there is something in it that was not read.
     behind: Option<Instant>,
     /// The compressed file, as it is, was given out to its end.
@@ -128,6 +131,7 @@ impl Tail {
             torn: Vec::new(),
             gzip: beginning.gzip,
             complete: false,
+            rotated: false,
             seen: 0,
         };
         let mut tail = Self::from_record(record);
@@ -159,7 +163,8 @@ impl Tail {
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
             grown: Instant::now(),
-            rotated: None,
+            rotated: record.rotated.then(Instant::now),
+            missed: None,
             behind: None,
             complete: record.complete,
             racy: false,
@@ -179,6 +184,7 @@ impl Tail {
             torn: self.torn.iter().copied().filter(|torn| *torn <= self.committed.offset).collect(),
             gzip: self.gzip,
             complete: self.complete && self.committed.offset == self.read.offset,
+            rotated: self.rotated.is_some(),
             seen: self.seen,
         }
     }
@@ -209,8 +215,9 @@ impl Tail {
     ) -> io::Result<bool> {
         let back = self.place == Place::Gone;
         // A write that came right after the last look may have left the same time behind.
-        let was_racy = std::mem::replace(&mut self.racy, is_racy(&stat));
+        let was_racy = std::mem::replace(&mut self.racy, true);
         if stat == self.stat && !self.remembered && !back && !was_racy {
+            self.racy = is_racy(&stat);
             self.see_at(path, now);
             return Ok(true);
         }
@@ -224,6 +231,10 @@ impl Tail {
             }
             _ => {
                 let (beginning, file) = Beginning::of(path)?;
+                if !beginning.stat.same_inode(&stat) {
+                    // Rotated since the listing; the next look finds it under its new name.
+                    return Err(io::ErrorKind::NotFound.into());
+                }
                 let same_kind = beginning.gzip == self.gzip;
                 let reborn = stat.born.is_some() && self.stat.born.is_some() && stat.born != self.stat.born;
                 let intact = same_kind
@@ -246,25 +257,33 @@ impl Tail {
             self.complete &= stat.size == self.stat.size && stat.modified == self.stat.modified;
             self.see_at(path, now);
             self.place = Place::Here;
+            self.missed = None;
+            self.racy = is_racy(&stat);
             self.stat = stat;
         }
         Ok(intact)
     }
 
-    /// The file was not found.
-    pub(crate) fn miss(&mut self, now: Instant) {
-        if self.place == Place::Here {
+    /// The file was not found. `true` if it has just gone and something in it was never read.
+    pub(crate) fn miss(&mut self, now: Instant) -> bool {
+        let has_gone = self.place == Place::Here;
+        if has_gone {
             self.place = Place::Gone;
-            self.rotated = self.rotated.or(Some(now));
+            self.missed = Some(now);
         }
-        // An open file can still be written to.
+        // An open file can still be written to, or have been truncated before it went.
         if let Stream::Open(Reader::Plain(reader), _) = &self.stream
             && let Ok(stat) = reader.stat()
             && stat.size != self.stat.size
         {
+            if matches!(reader.still_has(&self.head), Ok(false)) {
+                self.replace();
+                return false;
+            }
             self.stat = stat;
             self.grown = now;
         }
+        has_gone && !self.is_open() && self.ended_at.is_none()
     }
 
     /// The file was overwritten: what was not read of it is lost, unless a copy turns up.
@@ -286,6 +305,7 @@ impl Tail {
     ) {
         self.move_to(path);
         self.rotated = Some(now);
+        self.missed = None;
         self.grown = now;
         self.gzip = beginning.gzip;
         self.complete = false;
@@ -329,9 +349,10 @@ impl Tail {
         self.read
     }
 
-    /// Whether so little was read that an unrelated file could begin with the same bytes.
+    /// Whether so little is known that an unrelated file could begin with the same bytes. After a crash the head may
+    /// say more than what is committed.
     pub(crate) fn has_little_evidence(&self) -> bool {
-        self.read.offset - self.start < 1024
+        (self.read.offset - self.start).max(self.head.len as u64) < 1024
     }
 
     /// Whether something that was given out is not committed.
@@ -378,7 +399,8 @@ impl Tail {
     /// Whether the file is taken to be at its end for good, so that a last line needs no newline.
     fn is_over(&self, manner: &Manner, now: Instant) -> bool {
         let quiet = |since: Instant| now.duration_since(since) >= manner.rotate_wait;
-        !manner.follow || self.rotated.is_some_and(|rotated| quiet(rotated) && quiet(self.grown))
+        let left = self.missed.or(self.rotated);
+        !manner.follow || left.is_some_and(|left| quiet(left) && quiet(self.grown))
     }
 
     fn has_unfinished_line(&self) -> bool {
@@ -424,6 +446,9 @@ impl Tail {
                 // Rotated since the last look; the next one will find it.
                 return Ok(None);
             }
+            if beginning.gzip != self.gzip || !self.head.begins(&beginning) {
+                return Ok(Some(None));
+            }
             self.stream_of(file, beginning.gzip, manner).map(Some)
         });
         match opened {
@@ -463,8 +488,13 @@ impl Tail {
         let mut at_end = false;
         if room > 0 {
             let mut replaced = false;
+            let is_first = lines.end() == 0;
             let filled = lines.fill(room, |buffer| {
                 replaced = reader.read(buffer, room)? == Outcome::Replaced;
+                // Where nothing was read before, only the head shows it.
+                if is_first && let Reader::Plain(reader) = &reader {
+                    replaced |= !reader.still_has(&self.head)?;
+                }
                 Ok(())
             });
             match filled {
@@ -526,13 +556,12 @@ impl Tail {
         Step::Failed(error)
     }
 
-    /// Closes the file if nothing that was read of it can be asked for again.
-    pub(crate) fn close(&mut self) -> bool {
-        let idle = !self.is_awaited() && self.ended_at.is_some();
-        if idle {
+    /// Closes the file if it was read to its end. What was given out and is not committed can be asked for again only
+    /// as long as the file is at its place.
+    pub(crate) fn close(&mut self) {
+        if self.ended_at.is_some() {
             self.stream = Stream::Closed;
         }
-        idle
     }
 
     /// Whether the file can be closed: it is at its end for good.

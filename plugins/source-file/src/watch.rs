@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use flowstone_core::{SourceBatch, SourceCx};
 use indexmap::IndexMap;
+use tokio::time::Instant;
 
 use crate::identity::{FileId, Mark, birth_hash};
 use crate::listing::{Found, Listing, Stat};
@@ -135,6 +136,8 @@ impl Watch {
         self.look_at_known(cx, &mut found, now);
         self.look_at_new(found, cx, now);
         self.looks += 1;
+        // Whatever was found: from now on it is no longer the first start.
+        self.unsaved |= self.skip_present;
         self.skip_present = false;
         self.settle(cx, now);
         // What the first look did not find is missed from now on like any other file.
@@ -159,7 +162,10 @@ impl Watch {
                 None => None,
             };
             let Some(here) = here.cloned() else {
-                tail.miss(now);
+                if tail.miss(now) {
+                    tracing::warn!(path = %tail.path.display(), offset = tail.read().offset, component = %cx.id.name, "a file is gone before it was read to its end; the rest is read if it turns up again");
+                    cx.metrics.component.error("vanished", 1);
+                }
                 continue;
             };
             let inode = (here.stat.dev, here.stat.ino);
@@ -170,11 +176,12 @@ impl Watch {
                     reports.push((here.path, None));
                 }
                 Ok(false) => tail.replace(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     // It is still that file as far as one can tell; nobody else may have it.
                     found.shift_remove(&inode);
-                    reports.push((here.path, Some(error)));
+                    if error.kind() != io::ErrorKind::NotFound {
+                        reports.push((here.path, Some(error)));
+                    }
                 }
             }
         }
@@ -212,7 +219,8 @@ impl Watch {
             if !self.manner.follow && self.looks > 0 && !written_anew() {
                 continue;
             }
-            if self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
+            // Not with `read_from = "end"` at the first start: that is where reading of the old ones begins, too.
+            if !self.skip_present && self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
                 continue;
             }
             self.newcomers.push(Newcomer::new(found, self.skip_present, now));
@@ -418,8 +426,14 @@ impl Watch {
         if let Step::Batch(batch) = step {
             self.turn += 1;
             if self.turn >= TURN_BATCHES {
-                self.queue.rotate_left(1);
                 self.turn = 0;
+                self.queue.rotate_left(1);
+                // Files that are half read stay open, so among very many it is the turn of those.
+                if self.open_files() >= MAX_OPEN
+                    && let Some(next) = self.queue.iter().position(|key| self.tails[key].is_open())
+                {
+                    self.queue.rotate_left(next);
+                }
             }
             return Progress::Batch(batch);
         }
@@ -493,7 +507,7 @@ impl Watch {
         for tail in self.tails.values_mut().filter(|tail| tail.is_open() && !tail.queued) {
             let inactive =
                 now.duration_since(tail.grown()) >= self.close_inactive && tail.place == Place::Here;
-            if inactive || tail.is_finished(&self.manner, now) {
+            if (inactive || tail.is_finished(&self.manner, now)) && !tail.is_awaited() {
                 tail.close();
             }
         }
@@ -514,17 +528,20 @@ impl Watch {
 
     /// Before another file is opened: closes the one that has been quiet for longest if many are open.
     fn make_room(&mut self, now: Instant) {
-        if self.tails.values().filter(|tail| tail.is_open()).count() < MAX_OPEN {
+        if self.open_files() < MAX_OPEN {
             return;
         }
-        let closable = |tail: &&mut Tail| {
-            tail.is_open() && !tail.queued && tail.place == Place::Here && !tail.is_awaited()
-        };
-        if let Some(tail) =
-            self.tails.values_mut().filter(closable).max_by_key(|tail| now.duration_since(tail.grown()))
-        {
+        let idle = |tail: &&mut Tail| tail.is_open() && !tail.queued && tail.place == Place::Here;
+        // One that is awaited only if there is no other: until it is delivered it may be asked for again, and then its
+        // name must still lead to it.
+        let quiet = |tail: &&mut Tail| (!tail.is_awaited(), now.duration_since(tail.grown()));
+        if let Some(tail) = self.tails.values_mut().filter(idle).max_by_key(quiet) {
             tail.close();
         }
+    }
+
+    fn open_files(&self) -> usize {
+        self.tails.values().filter(|tail| tail.is_open()).count()
     }
 
     fn trouble(&mut self, cx: &SourceCx, path: &Path, error: &io::Error) {

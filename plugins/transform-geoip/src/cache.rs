@@ -15,7 +15,7 @@ pub(crate) struct Entry {
     pub(crate) object: ObjectText,
     /// Whether the address belongs to the object.
     pub(crate) has_ip: bool,
-    parts: OnceLock<Box<[(Arc<str>, Part)]>>,
+    parts: OnceLock<Box<[NamedPart]>>,
 }
 
 /// A member of an object.
@@ -24,6 +24,9 @@ pub(crate) enum Part {
     Object(ObjectText),
     Single(Value),
 }
+
+/// A member with its name.
+pub(crate) type NamedPart = (Arc<str>, Part);
 
 /// An entry, or that nothing is known.
 pub(crate) type Known = Option<Arc<Entry>>;
@@ -94,7 +97,7 @@ impl Entry {
     }
 
     /// The members of the object, made when they are asked for first.
-    pub(crate) fn parts(&self) -> &[(Arc<str>, Part)] {
+    pub(crate) fn parts(&self) -> &[NamedPart] {
         self.parts.get_or_init(|| {
             let part = |(name, part): (String, Option<ObjectText>)| {
                 let name: Arc<str> = name.into();

@@ -7,10 +7,7 @@ use serde_json::json;
 
 use super::*;
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
-use support::{Mmdb, city};
+use crate::support::{Mmdb, city};
 
 fn small() -> Mmdb {
     Mmdb::new("GeoLite2-City")

@@ -16,6 +16,9 @@ mod options;
 mod place;
 mod record;
 mod render;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod transform;
 mod tree;
 

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use super::*;
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
-use support::Mmdb;
+use crate::support::Mmdb;
 
 /// A database in which every address has the same country, and so does every batch that asks one database.
 fn country(code: &str, nodes: u32) -> Vec<u8> {
