@@ -72,9 +72,7 @@ fn read(format: &str, options: &Table, lines: &[&str]) {
     let mut fork = date.fork();
     for (line, together) in lines.iter().zip(together) {
         assert_eq!(instants(&mut *fork, &[line]), [together], "alone and among others: {line:?}");
-        if format == "UNIX"
-            && (1..=9).contains(&line.len())
-            && line.bytes().all(|byte| byte.is_ascii_digit())
+        if format == "UNIX" && (1..=9).contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_digit())
         {
             assert_eq!(together, line.parse().ok().map(|seconds: i64| seconds * 1000), "{line:?}");
         }
