@@ -96,6 +96,14 @@ impl Mmdb {
         }
     }
 
+    /// With a tree of so many nodes, each of which leads to the next one on both sides, and the last to nothing: two
+    /// to the power of `nodes` ways.
+    pub fn ladder(mut self, nodes: u32) -> Self {
+        self.nodes = (1..nodes).map(|next| [Child::Node(next); 2]).collect();
+        self.nodes.push([Child::Nothing; 2]);
+        self
+    }
+
     fn keep(&mut self, encoded: Vec<u8>) -> u32 {
         if let Some(place) = self.known.get(&encoded) {
             return *place;
