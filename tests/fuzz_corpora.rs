@@ -44,10 +44,8 @@ fn every_input_of_every_corpus_passes_its_target() {
 fn each_target_has_a_corpus_and_a_binary() {
     let targets: BTreeSet<String> = targets::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     for folder in [corpora(), corpora().join("../fuzz_targets")] {
-        let found: BTreeSet<String> = files(&folder)
-            .iter()
-            .filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned()))
-            .collect();
+        let found: BTreeSet<String> =
+            files(&folder).iter().filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect();
         assert_eq!(found, targets, "{}", folder.display());
     }
 }
