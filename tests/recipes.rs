@@ -31,7 +31,7 @@ fn each_recipe_is_valid_and_passes_its_own_tests() {
     for recipe in recipes {
         let flowstone = |command: &str| {
             let output = Command::new(binary())
-                .args([command, "-c"])
+                .args(["--log-level", "warn", command, "-c"])
                 .arg(&recipe)
                 .current_dir(folder.path())
                 .env("GEOIP_DATABASE", database.path())
@@ -42,7 +42,16 @@ fn each_recipe_is_valid_and_passes_its_own_tests() {
             (output.status.code(), text(&output.stdout), text(&output.stderr))
         };
         let (code, output, log) = flowstone("validate");
-        assert_eq!((code, log.as_str()), (Some(0), ""), "{}\n{output}", recipe.display());
+        assert_eq!(code, Some(0), "{}\n{output}{log}", recipe.display());
+        // The seed's pipeline stores what it does not date, as the original does; flowstone says so.
+        let warnings: Vec<&str> = log.lines().filter(|line| line.starts_with("warning")).collect();
+        if recipe.ends_with("seed.toml") {
+            let warning =
+                "warning[index-by-reading-time]: the index of sink `es` can depend on when a record was read";
+            assert_eq!(warnings, [warning], "{log}");
+        } else {
+            assert_eq!(log, "", "{}\n{output}", recipe.display());
+        }
         let (code, output, log) = flowstone("test");
         assert_eq!(code, Some(0), "{}\n{output}{log}", recipe.display());
         assert!(!output.contains("has no `[[tests]]`"), "{} carries tests", recipe.display());
