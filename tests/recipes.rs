@@ -1,13 +1,12 @@
 //! Every recipe in `config/` loads without a word to say about it, and its own `[[tests]]` pass.
 
-#[path = "../plugins/transform-geoip/tests/support/mod.rs"]
-mod mmdb;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flowstone_testkit::mmdb::Mmdb;
 use support::binary;
 
 fn config() -> PathBuf {
@@ -28,7 +27,7 @@ fn each_recipe_is_valid_and_passes_its_own_tests() {
     assert!(recipes.len() >= 5, "the recipes were found");
     let folder = tempfile::tempdir().unwrap();
     let database = tempfile::NamedTempFile::new().unwrap();
-    fs::write(database.path(), mmdb::Mmdb::new("GeoLite2-City").bytes()).unwrap();
+    fs::write(database.path(), Mmdb::new("GeoLite2-City").bytes()).unwrap();
     for recipe in recipes {
         let flowstone = |command: &str| {
             let output = Command::new(binary())

@@ -1,7 +1,5 @@
 //! The recipes that stand for a Logstash pipeline, on real nodes: documents, mapping, one index a day.
 
-#[path = "../plugins/transform-geoip/tests/support/mod.rs"]
-mod mmdb;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use flowstone_testkit::mmdb::Mmdb;
 use flowstone_testkit::servers::{self, Installed, Node};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
@@ -115,7 +114,7 @@ fn here(name: &str, url: &str) -> String {
 
 // --- what Logstash would have written, rendered by hand
 
-fn database() -> mmdb::Mmdb {
+fn database() -> Mmdb {
     let name = |text: &str| json!({ "en": text });
     let record = json!({
         "city": { "names": name("Boxford") },
@@ -125,7 +124,7 @@ fn database() -> mmdb::Mmdb {
         "postal": { "code": "OX1" },
         "subdivisions": [{ "iso_code": "WBK", "names": name("West Berkshire") }],
     });
-    let mut database = mmdb::Mmdb::new("GeoLite2-City");
+    let mut database = Mmdb::new("GeoLite2-City");
     for network in KNOWN {
         database.insert(network, &record);
     }

@@ -5,6 +5,7 @@
 //! - [`chaos`]: a proxy in front of such a node, for what a real node will not do when asked.
 //! - [`cloudwatch`]: a simulated CloudWatch Logs on a virtual clock.
 //! - [`sinks`]: a sink, built from its options and driven without the engine.
+//! - [`mmdb`]: MaxMind databases made for a test.
 //! - [`http`]: a scriptable HTTP server with recorded requests, and a small blocking client.
 #![forbid(unsafe_code)]
 
@@ -12,5 +13,6 @@ pub mod cases;
 pub mod chaos;
 pub mod cloudwatch;
 pub mod http;
+pub mod mmdb;
 pub mod servers;
 pub mod sinks;

@@ -8,7 +8,7 @@ const MAX_SECOND: i64 = 2_147_483_647;
 #[inline]
 pub(crate) fn unix_text(text: &str) -> Option<i64> {
     if let Some(seconds) = plain_digits(text) {
-        return (seconds <= MAX_SECOND).then_some(seconds * 1000);
+        return unix_number(seconds);
     }
     let Some((whole, fraction)) = text.split_once('.') else {
         return unix_number(java_long(text)?);
@@ -137,6 +137,9 @@ mod tests {
             ("007", Some(7000)),
             ("2147483647", Some(2_147_483_647_000)),
             ("2147483648", None),
+            // 18 digits, which times a thousand are no `i64`.
+            ("999999999999999999", None),
+            ("-999999999999999999", None),
             ("１５５１", Some(1_551_000)),
             ("१२", Some(12_000)),
             ("1551002309.", None),

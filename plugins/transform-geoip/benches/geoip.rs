@@ -7,9 +7,6 @@
 //! hot 65 + 29, missing 58 + 17, flow log 290 + 58, cold 920 + 105. Before addresses were remembered and walked together
 //! and records were read where they lie, a flow log's cost 496 and a cold one 1,670.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -17,7 +14,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
 use flowstone_testkit::cases::build;
-use support::{Mmdb, city};
+use flowstone_testkit::mmdb::{Mmdb, city};
 use transform_geoip as _;
 
 const ROWS: usize = 4096;

@@ -148,7 +148,7 @@ impl Records {
     fn new(room: usize) -> Self {
         Self {
             sets: (0..room.div_ceil(WAYS)).map(|_| Shelf::default()).collect(),
-            asked: (0..room.next_power_of_two() / 8).map(|_| AtomicU64::new(0)).collect(),
+            asked: (0..room.next_power_of_two().div_ceil(8)).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicUsize::new(0),
         }
     }
@@ -306,6 +306,16 @@ mod tests {
         for place in kept {
             let entry = records.get(&key(place)).flatten().unwrap();
             assert_eq!(entry.object.as_str(), format!("{{\"n\":{place}}}"));
+        }
+    }
+
+    #[test]
+    fn there_may_be_room_for_one() {
+        for room in 1..9 {
+            let records = Records::new(room);
+            records.put(key(5), None);
+            records.put(key(5), None);
+            assert!(records.get(&key(5)).is_some(), "room for {room}");
         }
     }
 

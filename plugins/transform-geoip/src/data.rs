@@ -19,6 +19,8 @@ impl std::fmt::Display for Damaged {
 pub(crate) struct Cursor<'a> {
     data: &'a [u8],
     at: usize,
+    /// How many members and items more may be read.
+    left: u32,
 }
 
 /// What a value says of itself before it comes: its type and its length (members of a map, items of a list, bytes).
@@ -44,6 +46,9 @@ const FLOAT: u8 = 15;
 
 /// Values nest no deeper.
 const MOST_DEPTH: u32 = 64;
+/// A record has no more members and items, whatever it points at; those of MaxMind's Enterprise have some hundred. A
+/// few hundred bytes of maps that point at maps could otherwise be read for years.
+const MOST_VALUES: u32 = 4096;
 const CUT: Damaged = Damaged("a value reaches beyond the end of the data");
 
 // === impl Cursor ===
@@ -51,7 +56,14 @@ const CUT: Damaged = Damaged("a value reaches beyond the end of the data");
 impl<'a> Cursor<'a> {
     /// Before the value at a place.
     pub(crate) fn new(data: &'a [u8], place: u32) -> Self {
-        Self { data, at: place as usize }
+        Self { data, at: place as usize, left: MOST_VALUES }
+    }
+
+    /// Another member or item comes.
+    #[inline]
+    fn count(&mut self) -> Result<(), Damaged> {
+        self.left = self.left.checked_sub(1).ok_or(Damaged("a record has too many values"))?;
+        Ok(())
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
@@ -105,10 +117,14 @@ impl<'a> Cursor<'a> {
         if head.kind != POINTER {
             return read(self, head);
         }
-        let mut there = Self { data: self.data, at: head.length };
+        let mut there = Self { at: head.length, ..*self };
         match there.head()? {
             Head { kind: POINTER, .. } => Err(Damaged("a pointer leads to a pointer")),
-            head => read(&mut there, head),
+            head => {
+                let value = read(&mut there, head)?;
+                self.left = there.left;
+                Ok(value)
+            }
         }
     }
 
@@ -193,6 +209,7 @@ impl<'a> Cursor<'a> {
         read: &mut impl FnMut(&'a str, &mut Self) -> Result<(), Damaged>,
     ) -> Result<(), Damaged> {
         for _ in 0..count {
+            self.count()?;
             let name = self.text()?;
             read(name, self)?;
         }
@@ -205,7 +222,10 @@ impl<'a> Cursor<'a> {
         mut read: impl FnMut(&mut Self) -> Result<(), Damaged>,
     ) -> Result<(), Damaged> {
         self.value(|cursor, head| match head.kind {
-            LIST => (0..head.length).try_for_each(|_| read(cursor)),
+            LIST => (0..head.length).try_for_each(|_| {
+                cursor.count()?;
+                read(cursor)
+            }),
             _ => Err(Damaged("something else stands where a list must")),
         })
     }
@@ -227,6 +247,9 @@ impl<'a> Cursor<'a> {
             _ => return Err(Damaged("a value is of no known type")),
         };
         let depth = depth.checked_sub(1).ok_or(Damaged("values nest too deep"))?;
-        (0..values).try_for_each(|_| self.skip_at(depth))
+        (0..values).try_for_each(|_| {
+            self.count()?;
+            self.skip_at(depth)
+        })
     }
 }

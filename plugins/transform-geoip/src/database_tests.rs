@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 
-use crate::support::{Mmdb, city};
+use flowstone_testkit::mmdb::{Mmdb, city};
 
 fn small() -> Mmdb {
     Mmdb::new("GeoLite2-City")
@@ -102,6 +102,34 @@ fn what_is_damaged_is_refused_with_what_is_wrong() {
     let place = whole.windows(2).position(|pair| pair == [0x68, 0x3f]).expect("a double");
     let error = refused(changed(place, &[0x63]));
     assert!(error.contains("a record cannot be read"), "{error}");
+}
+
+/// All ways at once would take until the end of days.
+#[test]
+fn a_tree_of_very_many_ways_is_looked_over_at_once() {
+    let database = Database::of(Mmdb::new("GeoLite2-City").ladder(128).bytes()).unwrap();
+    assert_eq!(name_of(&database, "1.2.3.4"), None);
+    assert_eq!(name_of(&database, "ffff::1"), None);
+}
+
+/// 28 times the same list of 28 times the same place with 28 times the same names: half a million values in 418 bytes.
+/// Another level or two, and nobody would live to see the end.
+#[test]
+fn a_record_that_points_at_itself_over_and_over_is_given_up() {
+    let mut data = b"\x45names\x4csubdivisions\x41x".to_vec();
+    let [names, subdivisions, x] = [0u16, 6, 19];
+    let point = |place: u16| [0x20 | (place >> 8) as u8, place as u8];
+    let mut level = |head: &[u8], members: &[u16]| {
+        let place = data.len() as u16;
+        data.extend(head);
+        (0..28).flat_map(|_| members).for_each(|member| data.extend(point(*member)));
+        place
+    };
+    let languages = level(&[0xfc], &[x, x]);
+    let place = level(&[0xfc], &[names, languages]);
+    let list = level(&[28, 4], &[place]);
+    let record = level(&[0xfc], &[subdivisions, list]);
+    assert_eq!(Record::read(&data, record.into()).err(), Some(Damaged("a record has too many values")));
 }
 
 #[test]

@@ -16,9 +16,6 @@ mod options;
 mod place;
 mod record;
 mod render;
-#[cfg(test)]
-#[path = "../tests/support/mod.rs"]
-mod support;
 mod transform;
 mod tree;
 

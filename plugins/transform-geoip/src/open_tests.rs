@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 
-use crate::support::Mmdb;
+use flowstone_testkit::mmdb::Mmdb;
 
 /// A database in which every address has the same country, and so does every batch that asks one database.
 fn country(code: &str, nodes: u32) -> Vec<u8> {

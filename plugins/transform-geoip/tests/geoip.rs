@@ -1,13 +1,11 @@
 //! What `geoip` makes of addresses, field by field, on databases written for it: outcomes, kinds, schemas, layouts,
 //! several databases, and targets that are there already.
 
-mod support;
-
 use std::path::{Path as FilePath, PathBuf};
 
 use flowstone_testkit::cases::Case;
+use flowstone_testkit::mmdb::{Mmdb, city};
 use serde_json::{Value as Json, json};
-use support::{Mmdb, city};
 use transform_geoip as _;
 
 /// A folder with a database of each kind.

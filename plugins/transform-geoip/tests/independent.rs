@@ -1,82 +1,17 @@
 //! Ten thousand addresses, each compared with a rendering that shares nothing with the transform: the whole record as
 //! JSON, taken apart by hand. On a database made here, and on the one that `FLOWSTONE_CITY_DB` names.
 
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path as FilePath;
 
 use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
 use flowstone_testkit::cases::build;
-use serde_json::{Map, Value as Json, json};
-use support::{Mmdb, city};
+use flowstone_testkit::mmdb::{Mmdb, city, logstash_object};
+use serde_json::{Value as Json, json};
 use transform_geoip as _;
 
 const ADDRESSES: usize = 10_000;
-
-/// What the documents must hold, by the tables of Logstash's documentation. Nothing is known of what is not there.
-fn expected(record: &Json, ip: &str, ecs: bool) -> Option<Json> {
-    let text = |pointer: &str| record.pointer(pointer).filter(|value| value.is_string()).cloned();
-    let number = |pointer: &str| record.pointer(pointer).and_then(Json::as_f64).map(Json::from);
-    let (lat, lon) = (number("/location/latitude"), number("/location/longitude"));
-    if lat.is_none() && lon.is_none() {
-        return None;
-    }
-    let last = record["subdivisions"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
-    let country = text("/country/iso_code");
-    let region = last["iso_code"].as_str().map(Json::from);
-    let joined = country.as_ref().zip(region.as_ref()).map(|(country, region)| {
-        Json::from(format!(
-            "{}-{}",
-            country.as_str().unwrap_or_default(),
-            region.as_str().unwrap_or_default()
-        ))
-    });
-    let point = lat.clone().zip(lon.clone()).map(|(lat, lon)| json!({ "lat": lat, "lon": lon }));
-    let dma = record.pointer("/location/metro_code").cloned();
-    let present = |members: Vec<(&str, Option<Json>)>| {
-        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        members.collect::<Map<String, Json>>()
-    };
-    let mut both = vec![
-        ("city_name", text("/city/names/en")),
-        ("continent_code", text("/continent/code")),
-        ("country_name", text("/country/names/en")),
-        ("postal_code", text("/postal/code")),
-        ("region_name", last["names"]["en"].as_str().map(Json::from)),
-        ("timezone", text("/location/time_zone")),
-    ];
-    Some(if ecs {
-        let location = point.or_else(|| Some(Json::Object(present(vec![("lat", lat), ("lon", lon)]))));
-        both.extend([("country_iso_code", country), ("region_iso_code", joined), ("location", location)]);
-        let mut document = json!({ "ip": ip, "geo": present(both) });
-        if let Some(dma) = dma {
-            document["mmdb"] = json!({ "dma_code": dma });
-        }
-        document
-    } else {
-        both.extend([
-            ("ip", Some(Json::from(ip))),
-            ("country_code2", country.clone()),
-            ("country_code3", country),
-            ("region_code", region),
-            ("location", point),
-            ("latitude", lat),
-            ("longitude", lon),
-            ("dma_code", dma),
-        ]);
-        Json::Object(present(both))
-    })
-}
-
-/// An IPv6 address with all its groups.
-fn in_full(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => ip.segments().map(|group| format!("{group:x}")).join(":"),
-    }
-}
 
 fn made(folder: &FilePath) -> std::path::PathBuf {
     let mut random = fastrand::Rng::with_seed(4);
@@ -150,7 +85,7 @@ fn compare(path: &FilePath) {
                 batch.write_json(row, Default::default(), &mut line);
                 let document: Json = serde_json::from_slice(&line).unwrap();
                 let record: Option<Json> = reader.lookup(*ip).unwrap().decode().unwrap();
-                let expected = record.and_then(|record| expected(&record, &in_full(*ip), ecs));
+                let expected = record.and_then(|record| logstash_object(&record, *ip, ecs));
                 known += usize::from(expected.is_some());
                 let tags = match &expected {
                     Some(_) => Json::Null,
@@ -205,7 +140,7 @@ fn records_are_those_that_maxmind_lists() {
             batch.write_json(0, Default::default(), &mut line);
             let document: Json = serde_json::from_slice(&line).unwrap();
             let address: IpAddr = ip.parse().unwrap();
-            let expected = expected(&found["record"], &in_full(address.to_canonical()), false);
+            let expected = logstash_object(&found["record"], address.to_canonical(), false);
             assert_eq!(document["geo"], expected.unwrap_or_else(|| json!({})), "{ip} in {name}");
             compared += 1;
         }

@@ -1,10 +1,9 @@
 //! A small writer of MaxMind databases (specification 2.0), so that every rule can be shown on a database made for it.
-#![allow(dead_code, unreachable_pub)] // each test, and the bench, uses what it needs
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json, json};
 
 /// A database in the making.
 pub struct Mmdb {
@@ -65,6 +64,7 @@ impl Mmdb {
         self
     }
 
+    /// Gives a network this record; a narrower one that was there before is covered.
     pub fn insert(&mut self, network: &str, record: &Json) {
         let (address, length) = network.split_once('/').expect("a network");
         let length: u32 = length.parse().expect("a length");
@@ -94,6 +94,14 @@ impl Mmdb {
                 }
             };
         }
+    }
+
+    /// With a tree of so many nodes, each of which leads to the next one on both sides, and the last to nothing: two
+    /// to the power of `nodes` ways.
+    pub fn ladder(mut self, nodes: u32) -> Self {
+        self.nodes = (1..nodes).map(|next| [Child::Node(next); 2]).collect();
+        self.nodes.push([Child::Nothing; 2]);
+        self
     }
 
     fn keep(&mut self, encoded: Vec<u8>) -> u32 {
@@ -251,7 +259,7 @@ pub fn city(
     region: (&str, &str),
     [latitude, longitude]: [f64; 2],
 ) -> Json {
-    serde_json::json!({
+    json!({
         "city": { "geoname_id": 2_643_743, "names": { "de": format!("{name}burg"), "en": name } },
         "continent": { "code": "EU", "geoname_id": 6_255_148, "names": { "en": "Europe" } },
         "country": { "iso_code": country.0, "names": { "en": country.1, "fr": "quelque part" } },
@@ -260,4 +268,69 @@ pub fn city(
         "registered_country": { "iso_code": "US", "names": { "en": "United States" } },
         "subdivisions": [{ "iso_code": "XX", "names": { "en": "wide" } }, { "iso_code": region.0, "names": { "en": region.1 } }],
     })
+}
+
+/// What Logstash makes of a City record, by the tables of its documentation and the slow way; nothing where it knows
+/// no place. Shares nothing with the transform, which is compared with it.
+pub fn logstash_object(record: &Json, ip: IpAddr, ecs: bool) -> Option<Json> {
+    let ip = in_full(ip);
+    let text = |pointer: &str| record.pointer(pointer).filter(|value| value.is_string()).cloned();
+    let number = |pointer: &str| record.pointer(pointer).and_then(Json::as_f64).map(Json::from);
+    let (lat, lon) = (number("/location/latitude"), number("/location/longitude"));
+    if lat.is_none() && lon.is_none() {
+        return None;
+    }
+    let last = record["subdivisions"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    let country = text("/country/iso_code");
+    let region = last["iso_code"].as_str().map(Json::from);
+    let joined = country.as_ref().zip(region.as_ref()).map(|(country, region)| {
+        Json::from(format!(
+            "{}-{}",
+            country.as_str().unwrap_or_default(),
+            region.as_str().unwrap_or_default()
+        ))
+    });
+    let point = lat.clone().zip(lon.clone()).map(|(lat, lon)| json!({ "lat": lat, "lon": lon }));
+    let dma = record.pointer("/location/metro_code").cloned();
+    let present = |members: Vec<(&str, Option<Json>)>| {
+        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        members.collect::<Map<String, Json>>()
+    };
+    let mut both = vec![
+        ("city_name", text("/city/names/en")),
+        ("continent_code", text("/continent/code")),
+        ("country_name", text("/country/names/en")),
+        ("postal_code", text("/postal/code")),
+        ("region_name", last["names"]["en"].as_str().map(Json::from)),
+        ("timezone", text("/location/time_zone")),
+    ];
+    Some(if ecs {
+        let location = point.or_else(|| Some(Json::Object(present(vec![("lat", lat), ("lon", lon)]))));
+        both.extend([("country_iso_code", country), ("region_iso_code", joined), ("location", location)]);
+        let mut document = json!({ "ip": ip, "geo": present(both) });
+        if let Some(dma) = dma {
+            document["mmdb"] = json!({ "dma_code": dma });
+        }
+        document
+    } else {
+        both.extend([
+            ("ip", Some(Json::from(ip))),
+            ("country_code2", country.clone()),
+            ("country_code3", country),
+            ("region_code", region),
+            ("location", point),
+            ("latitude", lat),
+            ("longitude", lon),
+            ("dma_code", dma),
+        ]);
+        Json::Object(present(both))
+    })
+}
+
+/// An IPv6 address with all its groups.
+fn in_full(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => ip.segments().map(|group| format!("{group:x}")).join(":"),
+    }
 }
