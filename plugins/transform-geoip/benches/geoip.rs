@@ -1,8 +1,11 @@
 //! What an event costs, its part of the document included: an address that is known from the events before, one that
 //! is met for the first time, one of the own network, and the mix of a flow log.
 //!
-//! `cargo bench -p transform-geoip`; with `FLOWSTONE_CITY_DB=city.mmdb` on a database of real size, which is what the
-//! figures in `README.md` and in the comments are about.
+//! `cargo bench -p transform-geoip`; with `FLOWSTONE_CITY_DB=city.mmdb` on a database of real size.
+//!
+//! On the 144 MB database, on two cores under a load of eleven (nanoseconds of CPU per event, with the document's part):
+//! hot 65 + 29, missing 58 + 17, flow log 290 + 58, cold 920 + 105. Before addresses were remembered and walked together
+//! and records were read where they lie, a flow log's cost 496 and a cold one 1,670.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -31,7 +31,8 @@ pub(crate) type NamedPart = (Arc<str>, Part);
 /// An entry, or that nothing is known.
 pub(crate) type Known = Option<Arc<Entry>>;
 
-/// Which records: of each database its number, and the place of the record in it plus one; 0 where it has none.
+/// Which records: of each database that is asked its number, which is not 0, and the place of the record in it plus
+/// one; 0 where it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) [(u32, u32); MOST_DATABASES]);
 
@@ -39,11 +40,19 @@ pub(crate) struct Key(pub(crate) [(u32, u32); MOST_DATABASES]);
 /// for a new one, and a new one is kept when it is asked for the second time: most are asked for once in a life.
 #[derive(Debug)]
 pub(crate) struct Records {
-    sets: Box<[Mutex<Set>]>,
+    sets: Box<[Shelf]>,
     /// By hash: whether it was asked for before.
     asked: Box<[AtomicU64]>,
     /// How many bits of it are set.
     count: AtomicUsize,
+}
+
+/// A set, and a number that may be read without the lock: who reads it some time before has the set at hand then.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shelf {
+    near: AtomicU64,
+    set: Mutex<Set>,
 }
 
 /// A few entries whose keys fall together; `next` is the one that makes room next, unless it was asked for.
@@ -69,22 +78,27 @@ pub(crate) struct Addresses {
     /// The databases that were asked.
     numbers: Vec<u32>,
     /// Which batch is worked on.
-    batch: u64,
+    batch: u32,
 }
 
-/// An address; what is known of it; and its number in the batch that met it last.
+/// An address; what is known of it; and its number in the batch that met it last. 32 bytes, so that no two lines of
+/// memory are waited for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Slot {
-    pub(crate) ip: u128,
-    pub(crate) is_filled: bool,
-    pub(crate) known: Known,
+struct Slot {
+    ip: u128,
+    known: Known,
     number: u32,
-    batch: u64,
+    batch: u32,
 }
+
+/// The batch of a slot that holds nothing.
+const EMPTY: u32 = 0;
+/// The batch of a slot whose entry has no number yet.
+const UNNUMBERED: u32 = 1;
 
 /// Addresses that a thread remembers. In flow logs half of all are of its own network, and of the others a few come
-/// again and again; 4,096 of them take 256 KiB.
-const SLOTS: usize = 4096;
+/// again and again; 16,384 of them take half a megabyte.
+const SLOT_BITS: u32 = 14;
 
 /// All records that are kept, by what was asked of which files.
 static KEPT: Mutex<Vec<(String, Weak<Records>)>> = Mutex::new(Vec::new());
@@ -133,7 +147,7 @@ impl Records {
 
     fn new(room: usize) -> Self {
         Self {
-            sets: (0..room.div_ceil(WAYS)).map(|_| Mutex::default()).collect(),
+            sets: (0..room.div_ceil(WAYS)).map(|_| Shelf::default()).collect(),
             asked: (0..room.next_power_of_two().div_ceil(8)).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicUsize::new(0),
         }
@@ -185,8 +199,18 @@ impl Records {
     }
 
     fn set(&self, hash: u64) -> std::sync::MutexGuard<'_, Set> {
-        let number = (hash as u32 as u64 * self.sets.len() as u64) >> 32;
-        self.sets[number as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf(hash).set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shelf(&self, hash: u64) -> &Shelf {
+        let number = (u64::from(hash as u32) * self.sets.len() as u64) >> 32;
+        &self.sets[number as usize]
+    }
+
+    /// Has what is known of these records fetched, all at once.
+    pub(crate) fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        let near = |key: Key| self.shelf(key.hash()).near.load(Ordering::Relaxed);
+        std::hint::black_box(keys.fold(0, |sum, key| sum ^ near(key)));
     }
 }
 
@@ -194,9 +218,9 @@ impl Records {
 
 impl Key {
     fn hash(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)))
+        // Databases that are not asked have the number 0, and stand behind those that are.
+        let asked = self.0.iter().take_while(|(number, _)| *number != 0);
+        asked.fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)))
     }
 }
 
@@ -204,44 +228,46 @@ impl Key {
 
 impl Default for Addresses {
     fn default() -> Self {
-        Self { slots: vec![Slot::default(); SLOTS].into(), numbers: Vec::new(), batch: 0 }
+        Self { slots: vec![Slot::default(); 1 << SLOT_BITS].into(), numbers: Vec::new(), batch: UNNUMBERED }
     }
 }
 
 impl Addresses {
     /// A new batch begins, and these databases are asked: what others said is forgotten.
     pub(crate) fn begin(&mut self, numbers: impl Iterator<Item = u32> + Clone) {
-        self.batch += 1;
-        if !self.numbers.iter().copied().eq(numbers.clone()) {
+        let is_last = self.batch == u32::MAX;
+        self.batch = if is_last { UNNUMBERED + 1 } else { self.batch + 1 };
+        if is_last || !self.numbers.iter().copied().eq(numbers.clone()) {
             self.numbers = numbers.collect();
             self.slots.fill(Slot::default());
         }
     }
 
-    /// The place of an address, whatever is in it now.
+    /// What an address is known by: the number its entry has in this batch, which `number` gives if it has none yet,
+    /// or that there is nothing to know of it. `None` for an address that is not remembered.
     #[inline]
-    pub(crate) fn slot(&mut self, ip: u128) -> (&mut Slot, u64) {
-        let hash = mix(ip as u64 ^ mix((ip >> 64) as u64));
-        (&mut self.slots[hash as usize & (SLOTS - 1)], self.batch)
+    pub(crate) fn known(&mut self, ip: u128, number: impl FnOnce(&Arc<Entry>) -> u32) -> Option<Option<u32>> {
+        let slot = &mut self.slots[place_of(ip)];
+        if slot.ip != ip || slot.batch == EMPTY {
+            return None;
+        }
+        let Some(entry) = &slot.known else { return Some(None) };
+        if slot.batch != self.batch {
+            slot.number = number(entry);
+            slot.batch = self.batch;
+        }
+        Some(Some(slot.number))
+    }
+
+    /// Remembers an address.
+    pub(crate) fn put(&mut self, ip: u128, known: Known) {
+        self.slots[place_of(ip)] = Slot { ip, known, number: 0, batch: UNNUMBERED };
     }
 }
 
-impl Slot {
-    /// The number that its entry has in this batch; `number` gives one if it has none yet.
-    #[inline]
-    pub(crate) fn number_in(&mut self, batch: u64, number: impl FnOnce(&Arc<Entry>) -> u32) -> Option<u32> {
-        let entry = self.known.as_ref()?;
-        if self.batch != batch {
-            self.number = number(entry);
-            self.batch = batch;
-        }
-        Some(self.number)
-    }
-
-    /// Puts an address in.
-    pub(crate) fn fill(&mut self, ip: u128, known: Known) {
-        *self = Self { ip, is_filled: true, known, number: 0, batch: 0 };
-    }
+#[inline]
+fn place_of(ip: u128) -> usize {
+    (mix(ip as u64 ^ (ip >> 64) as u64) >> (64 - SLOT_BITS)) as usize
 }
 
 /// Spreads bits: the upper half of a product, folded down (the constant is that of splitmix64).
@@ -319,13 +345,30 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_one_number_in_each_batch() {
+        assert_eq!(size_of::<Slot>(), 32);
+        let mut addresses = Addresses::default();
+        addresses.begin([1].into_iter());
+        addresses.put(7, Some(Arc::new(Entry::new(ObjectText::empty(), true))));
+        assert_eq!(addresses.known(7, |_| 3), Some(Some(3)));
+        assert_eq!(addresses.known(7, |_| 4), Some(Some(3)));
+        addresses.begin([1].into_iter());
+        assert_eq!(addresses.known(7, |_| 5), Some(Some(5)));
+        addresses.batch = u32::MAX;
+        addresses.begin([1].into_iter());
+        assert_eq!(addresses.known(7, |_| 6), None, "numbers of batches begin anew, and so does all else");
+    }
+
+    #[test]
     fn addresses_of_other_databases_are_forgotten() {
         let mut addresses = Addresses::default();
         addresses.begin([1].into_iter());
-        addresses.slot(5).0.fill(5, None);
+        let nobody = |_: &Arc<Entry>| unreachable!("it has no entry");
+        assert_eq!(addresses.known(0, nobody), None, "an empty slot is no address");
+        addresses.put(5, None);
         addresses.begin([1].into_iter());
-        assert!(addresses.slot(5).0.is_filled);
+        assert_eq!(addresses.known(5, nobody), Some(None));
         addresses.begin([2].into_iter());
-        assert!(!addresses.slot(5).0.is_filled);
+        assert_eq!(addresses.known(5, nobody), None);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Database {
     tree: Tree,
     reader: Reader<Bytes>,
     pub(crate) kind: Kind,
-    /// Which of all that this program has read: what is known of records of another is not known of this one's.
+    /// Which of all that this program has read, from 1 on: what is known of records of another is not known of this one's.
     pub(crate) number: u32,
 }
 
@@ -56,7 +56,7 @@ impl Database {
 
     /// A database of these bytes. The error says what is wrong with them.
     pub(crate) fn of(bytes: Vec<u8>) -> Result<Self, String> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
         let bytes = Bytes::new(bytes);
         let reader = Reader::from_source(bytes.clone()).map_err(|error| error.to_string())?;
         let about = reader.metadata();

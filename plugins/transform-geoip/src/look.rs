@@ -57,11 +57,15 @@ pub(crate) struct Look<'a> {
 struct Pending {
     /// Which of the rows that are looked up.
     at: usize,
-    key: u128,
+    /// The address as one number.
+    ip: u128,
     own: StrRef,
     /// By database: the place of the record plus one.
     places: [u32; MOST_DATABASES],
 }
+
+/// No database has a record.
+const NOWHERE: [u32; MOST_DATABASES] = [0; MOST_DATABASES];
 
 // === impl Look ===
 
@@ -99,16 +103,16 @@ impl<'a> Look<'a> {
             };
             rows.push((row, looked));
         }
-        self.find_pending();
+        self.look_up_pending();
         for number in 0..self.pending.len() {
-            let Pending { at, key, own, .. } = self.pending[number];
-            // Another row may have had it in the meantime.
-            let (slot, _) = self.addresses.slot(key);
-            if !slot.is_filled || slot.ip != key {
-                let known = self.look_up(number);
-                self.addresses.slot(key).0.fill(key, known);
-            }
-            rows[at].1 = self.known(key, own).unwrap_or(Looked::Unknown);
+            let Pending { at, ip, own, places } = self.pending[number];
+            let known = self.known(ip, own).unwrap_or_else(|| {
+                // It made room for another address of this batch.
+                let known = self.look_up(places, ip);
+                self.addresses.put(ip, known);
+                self.known(ip, own).unwrap_or(Looked::Unknown)
+            });
+            rows[at].1 = known;
         }
         rows.iter().for_each(|(_, looked)| *self.counts.of(*looked) += 1);
     }
@@ -129,7 +133,7 @@ impl<'a> Look<'a> {
     /// `place` is that of the text within the batch.
     #[inline]
     fn text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> Looked {
-        let (key, own) = match (plain_v4(text.as_bytes()), place) {
+        let (ip, own) = match (plain_v4(text.as_bytes()), place) {
             (Some(v4), Some(place)) => (key_of_v4(v4), place),
             (plain, place) => match plain.map_or_else(|| Address::parse(text), |v4| Some(Address::v4(v4))) {
                 Some(address) => (key_of(address.ip), self.own_text(text, address, place)),
@@ -137,8 +141,8 @@ impl<'a> Look<'a> {
                 None => return Looked::NoAddress,
             },
         };
-        self.known(key, own).unwrap_or_else(|| {
-            self.pending.push(Pending { at, key, own, places: [0; MOST_DATABASES] });
+        self.known(ip, own).unwrap_or_else(|| {
+            self.pending.push(Pending { at, ip, own, places: NOWHERE });
             Looked::Unknown
         })
     }
@@ -158,59 +162,83 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// What an address found that was met lately; `None` if it was not.
+    /// What an address found that is remembered; `None` if it is not.
     #[inline]
-    fn known(&mut self, key: u128, own: StrRef) -> Option<Looked> {
-        let (slot, batch) = self.addresses.slot(key);
-        if !slot.is_filled || slot.ip != key {
-            return None;
-        }
+    fn known(&mut self, ip: u128, own: StrRef) -> Option<Looked> {
         let entries = &mut self.entries;
-        let number = slot.number_in(batch, |entry| {
+        let number = self.addresses.known(ip, |entry| {
             entries.push(Arc::clone(entry));
             entries.len() as u32 - 1
-        });
+        })?;
         Some(number.map_or(Looked::Unknown, |number| Looked::Found(number, own)))
     }
 
-    /// Finds the records of all rows that wait, those of IPv4 together.
-    fn find_pending(&mut self) {
+    /// Finds out and remembers what is known of the addresses of all rows that wait. Each step is taken for all of
+    /// them before the next one, so that they wait for memory together.
+    fn look_up_pending(&mut self) {
         if self.pending.is_empty() {
             return;
         }
-        let v4: Vec<u32> = self.pending.iter().filter_map(|pending| v4_of(pending.key)).collect();
+        let v4: Vec<u32> = self.pending.iter().filter_map(|pending| v4_of(pending.ip)).collect();
         let mut places = vec![0; v4.len()];
         for (number, database) in self.databases.iter().enumerate() {
             database.find_v4(&v4, &mut places);
             let mut places_of_v4 = places.iter();
             for pending in &mut self.pending {
-                pending.places[number] = match v4_of(pending.key) {
+                pending.places[number] = match v4_of(pending.ip) {
                     Some(_) => places_of_v4.next().copied().unwrap_or_default(),
-                    None => database.find_v6(pending.key),
+                    None => database.find_v6(pending.ip),
                 };
             }
-            database.fetch(self.pending.iter().filter_map(|pending| pending.places[number].checked_sub(1)));
+        }
+        let records = Arc::clone(&self.plan.records);
+        records.fetch(self.pending.iter().map(|pending| self.key_of(&pending.places)));
+        let mut unknown: Vec<usize> = Vec::new();
+        for (number, pending) in self.pending.iter().enumerate() {
+            let known = match pending.places {
+                NOWHERE => Some(None),
+                _ if self.plan.tells_network() => None,
+                places => records.get(&self.key_of(&places)),
+            };
+            match known {
+                Some(known) => self.addresses.put(pending.ip, known),
+                None => unknown.push(number),
+            }
+        }
+        for (number, database) in self.databases.iter().enumerate() {
+            let places = unknown.iter().map(|pending| self.pending[*pending].places[number]);
+            database.fetch(places.filter_map(|place| place.checked_sub(1)));
+        }
+        for number in unknown {
+            let Pending { ip, places, .. } = self.pending[number];
+            let known = self.look_up(places, ip);
+            self.addresses.put(ip, known);
         }
     }
 
-    /// What the databases say of the address of a row that waits.
-    fn look_up(&mut self, number: usize) -> Known {
-        let Pending { key: address, places, .. } = self.pending[number];
-        if places == [0; MOST_DATABASES] {
-            return None;
-        }
+    fn key_of(&self, places: &[u32; MOST_DATABASES]) -> Key {
         let mut key = Key::default();
         for ((database, place), key) in self.databases.iter().zip(places).zip(&mut key.0) {
-            *key = (database.number, place);
+            *key = (database.number, *place);
         }
+        key
+    }
+
+    /// What the databases say of an address whose records lie at these places.
+    fn look_up(&mut self, places: [u32; MOST_DATABASES], ip: u128) -> Known {
+        if places == NOWHERE {
+            return None;
+        }
+        let key = self.key_of(&places);
         // The network is that of the address: records of several networks are not told apart by their places.
         if self.plan.tells_network() {
-            return self.decode(ip_of(address), &key);
+            return self.decode(ip_of(ip), &key);
         }
+        // Another row may have had it in the meantime.
         if let Some(known) = self.plan.records.get(&key) {
             return known;
         }
-        let known = self.decode(ip_of(address), &key);
+        let known = self.decode(ip_of(ip), &key);
         self.plan.records.put(key, known.clone());
         known
     }
