@@ -307,18 +307,15 @@ fn without_quote(fragment: &[u8]) -> &[u8] {
     &fragment[..fragment.len() - 1]
 }
 
-/// The date of an instant as the text of its midnight, and the instants of that day; an empty range for years that do
-/// not have four digits.
+/// The text of an instant, of which the date is that of its day, and the instants of that day; an empty range for years
+/// that do not have four digits, the first and last of which have no midnight in 64 bits.
 fn day_of(millis: i64) -> ([u8; 24], std::ops::Range<i64>) {
+    let Ok(text) = <[u8; 24]>::try_from(format_iso_millis(millis).as_bytes()) else { return ([0; 24], 0..0) };
     let midnight = millis.div_euclid(DAY_MS) * DAY_MS;
-    let text = format_iso_millis(midnight);
-    match <[u8; 24]>::try_from(text.as_bytes()) {
-        Ok(text) => (text, midnight..midnight + DAY_MS),
-        Err(_) => ([0; 24], 0..0),
-    }
+    (text, midnight..midnight + DAY_MS)
 }
 
-/// Writes `HH:MM:SS.mmm` over the text of a midnight.
+/// Writes `HH:MM:SS.mmm` over that of another instant of the day.
 fn write_time_of_day(since_midnight: i64, text: &mut [u8; 24]) {
     let millis = since_midnight as u32;
     let (seconds, millis) = (millis / 1000, millis % 1000);

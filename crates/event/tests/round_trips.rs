@@ -268,3 +268,19 @@ proptest! {
         check(&batch, &model)?;
     }
 }
+
+/// Documents keep a day's date from row to row; days at either end of 64 bits have no midnight.
+#[test]
+fn instants_at_both_ends_of_64_bits_and_of_a_day_are_written() {
+    let instants =
+        vec![i64::MAX, 0, 86_399_999, 86_400_000, -1, -62_167_219_200_001, 253_402_300_800_000, i64::MIN + 1];
+    let mut batch = Batch::new((0..instants.len() as u128).map(RowId::from_u128).collect());
+    batch.put_columns(vec![(Path::top("t"), Column::Time(instants.clone()))]);
+    let mut rows = batch.json_rows(EncodeOptions::default());
+    for (row, instant) in instants.into_iter().enumerate() {
+        let mut document = Vec::new();
+        rows.write(row, &mut document);
+        let expected = format!("{{\"t\":\"{}\"}}", format_iso_millis(instant));
+        assert_eq!(String::from_utf8_lossy(&document), expected, "{instant}");
+    }
+}
