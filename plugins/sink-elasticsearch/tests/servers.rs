@@ -378,15 +378,17 @@ async fn too_large(server: Installed) -> Result<(), Failed> {
     let wide = "x".repeat(900);
     let documents: Vec<Value> = (0..4000).map(|n| event(json!({"n": n, "wide": wide}))).collect();
     let (segment, _) = sink.encode(&events(0, &documents));
-    // 6.8 may take the rest of a refused request for the next one, which is then sent again.
+    // What is busy is sent again, as the engine does: 6.8 may take the rest of a refused request for the next one, and a
+    // server that closes the connection at once may do so before its answer is read.
     let send = async |request: &Request| {
         for _ in 0..100 {
             match sink.send(request).await {
-                Verdicts::All(Verdict::Busy { reason, .. }) if reason == "out_of_step" => {}
+                Verdicts::All(Verdict::Busy { reason, .. })
+                    if matches!(&*reason, "out_of_step" | "connection") => {}
                 verdicts => return verdicts,
             }
         }
-        panic!("out of step for good")
+        panic!("never an answer")
     };
     for _ in 0..10 {
         let verdicts = send(&request(&segment)).await;
