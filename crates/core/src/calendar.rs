@@ -1,4 +1,5 @@
-//! What date patterns ask of a calendar: English names, weekdays, days of the year and weeks.
+//! What date patterns ask of a calendar beyond [`Civil`]: English names and American weeks; and numbers as they write
+//! them.
 
 use crate::event::Civil;
 
@@ -21,48 +22,12 @@ pub(crate) const MONTHS: [&str; 12] = [
 pub(crate) const DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// 1 for Monday to 7 for Sunday.
-pub(crate) fn weekday(time: &Civil) -> u8 {
-    ((time.epoch_day + 3).rem_euclid(7) + 1) as u8
-}
-
-/// 1 for the first of January.
-pub(crate) fn day_of_year(time: &Civil) -> u16 {
-    const BEFORE: [u16; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap_day = u16::from(is_leap(time.year) && time.month > 2);
-    BEFORE[usize::from(time.month) - 1] + leap_day + u16::from(time.day)
-}
-
-/// The ISO week: its year and its number.
-pub(crate) fn week_of(time: &Civil) -> (i64, u8) {
-    let week = (i64::from(day_of_year(time)) - i64::from(weekday(time)) + 10) / 7;
-    if week < 1 {
-        (time.year - 1, weeks_in(time.year - 1))
-    } else if week > i64::from(weeks_in(time.year)) {
-        (time.year + 1, 1)
-    } else {
-        (time.year, week as u8)
-    }
-}
-
-pub(crate) fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-/// 52, or 53 where the year begins or ends with a Thursday.
-fn weeks_in(year: i64) -> u8 {
-    // The weekday of the last of December, Sunday being 0.
-    let last =
-        |year: i64| (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7);
-    52 + u8::from(last(year) == 4 || last(year - 1) == 3)
-}
-
 /// The week as the United States count it, and Java in an English locale: weeks begin on Sunday and belong to the
 /// year of their Saturday. Its year and its number.
 pub(crate) fn us_week_of(time: &Civil) -> (i64, u16) {
-    let from_sunday = i64::from(weekday(time)) % 7;
-    let day = i64::from(day_of_year(time));
-    let year_days = 365 + i64::from(is_leap(time.year));
+    let from_sunday = i64::from(time.weekday()) % 7;
+    let day = i64::from(time.day_of_year());
+    let year_days = 365 + i64::from(Civil::is_leap(time.year));
     if day + 6 - from_sunday > year_days {
         return (time.year + 1, 1);
     }
@@ -118,9 +83,9 @@ mod tests {
             let date = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::from_millisecond(millis).unwrap()).date();
             let week = date.iso_week_date();
             let time = Civil::from_millis(millis);
-            prop_assert_eq!(week_of(&time), (i64::from(week.year()), week.week() as u8));
-            prop_assert_eq!(weekday(&time), week.weekday().to_monday_one_offset() as u8);
-            prop_assert_eq!(day_of_year(&time), date.day_of_year() as u16);
+            prop_assert_eq!(time.iso_week(), (i64::from(week.year()), week.week() as u8));
+            prop_assert_eq!(time.weekday(), week.weekday().to_monday_one_offset() as u8);
+            prop_assert_eq!(time.day_of_year(), date.day_of_year() as u16);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! in an English locale), `u` the year, `X` an offset. Only printing is needed.
 
 use crate::ExprError;
-use crate::calendar::{DAYS, MONTHS, day_of_year, push_padded, us_week_of, weekday};
+use crate::calendar::{DAYS, MONTHS, push_padded, us_week_of};
 use crate::event::Civil;
 
 /// A java.time pattern, read once.
@@ -186,7 +186,7 @@ fn push_field(letter: char, count: usize, time: &Civil, out: &mut String) {
         'u' => push_year(time.year, count, out),
         'y' => push_year(if time.year > 0 { time.year } else { 1 - time.year }, count, out),
         'Y' => push_year(us_week_of(time).0, count, out),
-        'D' => push_padded(i64::from(day_of_year(time)), count, out),
+        'D' => push_padded(i64::from(time.day_of_year()), count, out),
         'M' | 'L' => match count {
             1 | 2 => push_padded(i64::from(time.month), count, out),
             _ => push_name(MONTHS[usize::from(time.month) - 1], count, out),
@@ -204,12 +204,12 @@ fn push_field(letter: char, count: usize, time: &Civil, out: &mut String) {
         'w' => push_padded(i64::from(us_week_of(time).1), count, out),
         'W' => {
             // The week of the month whose first week holds the first day.
-            let from_sunday = i64::from(weekday(time)) % 7;
+            let from_sunday = i64::from(time.weekday()) % 7;
             let first = (from_sunday - (i64::from(time.day) - 1)).rem_euclid(7);
             push_padded((i64::from(time.day) - 1 + first) / 7 + 1, count, out);
         }
-        'e' | 'c' if count <= 2 => push_padded(i64::from(weekday(time)) % 7 + 1, count, out),
-        'E' | 'e' | 'c' => push_name(DAYS[usize::from(weekday(time)) - 1], count.max(3), out),
+        'e' | 'c' if count <= 2 => push_padded(i64::from(time.weekday()) % 7 + 1, count, out),
+        'E' | 'e' | 'c' => push_name(DAYS[usize::from(time.weekday()) - 1], count.max(3), out),
         'a' => out.push_str(if hour < 12 { "AM" } else { "PM" }),
         'h' => push_padded((hour + 11) % 12 + 1, count, out),
         'H' => push_padded(hour, count, out),

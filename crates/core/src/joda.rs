@@ -5,7 +5,7 @@
 //! era (java.time: the week-based year), `x` the year of the ISO week.
 
 use crate::ExprError;
-use crate::calendar::{DAYS, MONTHS, day_of_year, push_padded, week_of, weekday};
+use crate::calendar::{DAYS, MONTHS, push_padded};
 use crate::event::Civil;
 
 /// A Joda-Time pattern, read once.
@@ -138,14 +138,14 @@ fn push_field(letter: char, count: usize, time: &Civil, out: &mut String) {
             let year = match letter {
                 'Y' => time.year.abs(),
                 'y' => time.year,
-                _ => week_of(time).0,
+                _ => time.iso_week().0,
             };
             push_padded(if count == 2 { year.abs() % 100 } else { year }, count, out);
         }
-        'w' => push_padded(i64::from(week_of(time).1), count, out),
-        'e' => push_padded(i64::from(weekday(time)), count, out),
-        'E' => push_name(DAYS[usize::from(weekday(time)) - 1], count >= 4, out),
-        'D' => push_padded(i64::from(day_of_year(time)), count, out),
+        'w' => push_padded(i64::from(time.iso_week().1), count, out),
+        'e' => push_padded(i64::from(time.weekday()), count, out),
+        'E' => push_name(DAYS[usize::from(time.weekday()) - 1], count >= 4, out),
+        'D' => push_padded(i64::from(time.day_of_year()), count, out),
         'M' if count >= 3 => push_name(MONTHS[usize::from(time.month) - 1], count >= 4, out),
         'M' => push_padded(i64::from(time.month), count, out),
         'd' => push_padded(i64::from(time.day), count, out),

@@ -24,6 +24,53 @@ pub struct Civil {
 const DAY_MS: i64 = 86_400_000;
 
 impl Civil {
+    /// Whether the year has a 29th of February.
+    pub fn is_leap(year: i64) -> bool {
+        year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    }
+
+    /// 28 to 31; of a month from 1 to 12.
+    pub fn days_in_month(year: i64, month: i64) -> i64 {
+        match month {
+            2 => 28 + i64::from(Self::is_leap(year)),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
+    }
+
+    /// 1 for Monday to 7 for Sunday.
+    pub fn weekday(&self) -> u8 {
+        ((self.epoch_day + 3).rem_euclid(7) + 1) as u8
+    }
+
+    /// 1 for the first of January.
+    pub fn day_of_year(&self) -> u16 {
+        const BEFORE: [u16; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        let leap_day = u16::from(Self::is_leap(self.year) && self.month > 2);
+        BEFORE[usize::from(self.month) - 1] + leap_day + u16::from(self.day)
+    }
+
+    /// The ISO 8601 week: its year and its number.
+    pub fn iso_week(&self) -> (i64, u8) {
+        let week = (i64::from(self.day_of_year()) - i64::from(self.weekday()) + 10) / 7;
+        if week < 1 {
+            (self.year - 1, Self::iso_weeks_in(self.year - 1))
+        } else if week > i64::from(Self::iso_weeks_in(self.year)) {
+            (self.year + 1, 1)
+        } else {
+            (self.year, week as u8)
+        }
+    }
+
+    /// How many ISO 8601 weeks a year has: 52, or 53 where it begins or ends with a Thursday.
+    pub fn iso_weeks_in(year: i64) -> u8 {
+        // The weekday of the last of December, Sunday being 0.
+        let last = |year: i64| {
+            (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7)
+        };
+        52 + u8::from(last(year) == 4 || last(year - 1) == 3)
+    }
+
     /// The UTC date and time of an instant in milliseconds since the epoch. Howard Hinnant's `civil_from_days`.
     pub fn from_millis(millis: i64) -> Self {
         let epoch_day = millis.div_euclid(DAY_MS);
@@ -129,25 +176,8 @@ pub fn parse_iso_millis(text: &str) -> Option<i64> {
     }
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    let month_days = [
-        31,
-        if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 29 } else { 28 },
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let valid_day = usize::try_from(month - 1)
-        .ok()
-        .and_then(|m| month_days.get(m))
-        .is_some_and(|&days| (1..=days).contains(&day));
-    if !valid_day || hour > 23 || minute > 59 || second > 59 {
+    let is_day = (1..=12).contains(&month) && (1..=Civil::days_in_month(year, month)).contains(&day);
+    if !is_day || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let mut at = 19;

@@ -118,24 +118,25 @@ impl Field {
             Self::Year => set_year(local, value),
             Self::Month => {
                 within(1, 12)?;
-                let day = i64::from(civil.day).min(days_in_month(civil.year, value));
+                let day = i64::from(civil.day).min(Civil::days_in_month(civil.year, value));
                 Some(date(civil.year, value, day) + local.rem_euclid(DAY))
             }
             Self::Week => {
-                within(1, if value > 52 { weeks_in(week_of(local).0) } else { 52 })?;
-                Some(local + (value - week_of(local).1) * WEEK)
+                let (year, week) = civil.iso_week();
+                within(1, if value > 52 { Civil::iso_weeks_in(year).into() } else { 52 })?;
+                Some(local + (value - i64::from(week)) * WEEK)
             }
             Self::DayOfYear => {
-                within(1, if is_leap(civil.year) { 366 } else { 365 })?;
+                within(1, if Civil::is_leap(civil.year) { 366 } else { 365 })?;
                 Some(date(civil.year, 1, 1) + (value - 1) * DAY + local.rem_euclid(DAY))
             }
             Self::Day => {
-                within(1, days_in_month(civil.year, i64::from(civil.month)))?;
+                within(1, Civil::days_in_month(civil.year, i64::from(civil.month)))?;
                 Some(local + (value - i64::from(civil.day)) * DAY)
             }
             Self::Weekday => {
                 within(1, 7)?;
-                Some(local + (value - weekday_of(local)) * DAY)
+                Some(local + (value - i64::from(civil.weekday())) * DAY)
             }
             Self::ClockHour => within(1, 24).and_then(|()| Self::Hour.set(local, value % 24)),
             Self::ClockHourOfHalfday => {
@@ -165,9 +166,9 @@ impl Field {
             Self::Era => date(-MAX_YEAR, 1, 1),
             Self::Century => date(civil.year / 100 * 100, 1, 1),
             Self::YearOfEra | Self::Year => date(civil.year, 1, 1),
-            Self::WeekYear => first_week_of(week_of(local).0),
+            Self::WeekYear => first_week_of(civil.iso_week().0),
             Self::Month => date(civil.year, i64::from(civil.month), 1),
-            Self::Week => local.div_euclid(DAY) * DAY - (weekday_of(local) - 1) * DAY,
+            Self::Week => (civil.epoch_day + 1 - i64::from(civil.weekday())) * DAY,
             _ => {
                 let unit = self.lengths().1;
                 local.div_euclid(unit) * unit
@@ -184,7 +185,7 @@ pub(crate) fn set_year(local: i64, year: i64) -> Option<i64> {
     }
     let civil = Civil::from_millis(local);
     let (month, day) = match (civil.month, civil.day) {
-        (2, 29) if !is_leap(year) => (2, 28),
+        (2, 29) if !Civil::is_leap(year) => (2, 28),
         (month, day) => (i64::from(month), i64::from(day)),
     };
     Some(date(year, month, day) + local.rem_euclid(DAY))
@@ -195,8 +196,10 @@ fn set_week_year(local: i64, year: i64) -> Option<i64> {
     if !(-MAX_YEAR..=MAX_YEAR).contains(&year) {
         return None;
     }
-    let week = week_of(local).1.min(weeks_in(year));
-    Some(first_week_of(year) + (week - 1) * WEEK + (weekday_of(local) - 1) * DAY + local.rem_euclid(DAY))
+    let civil = Civil::from_millis(local);
+    let week = i64::from(civil.iso_week().1.min(Civil::iso_weeks_in(year)));
+    let weekday = i64::from(civil.weekday());
+    Some(first_week_of(year) + (week - 1) * WEEK + (weekday - 1) * DAY + local.rem_euclid(DAY))
 }
 
 /// The local time of a calendar date and a time of day: year, month, day, hour, minute, second, millisecond. Nothing
@@ -204,7 +207,7 @@ fn set_week_year(local: i64, year: i64) -> Option<i64> {
 pub(crate) fn instant([year, month, day, hour, minute, second, millis]: [i64; 7]) -> Option<i64> {
     let is_date = (-MAX_YEAR..=MAX_YEAR).contains(&year)
         && (1..=12).contains(&month)
-        && (1..=days_in_month(year, month)).contains(&day);
+        && (1..=Civil::days_in_month(year, month)).contains(&day);
     let is_time = (0..24).contains(&hour)
         && (0..60).contains(&minute)
         && (0..60).contains(&second)
@@ -217,40 +220,10 @@ fn date(year: i64, month: i64, day: i64) -> i64 {
     Civil::to_millis(year, month as u8, day as u8, 0, 0, 0, 0)
 }
 
-fn is_leap(year: i64) -> bool {
-    year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
-}
-
-fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// 1 for Monday to 7.
-fn weekday_of(local: i64) -> i64 {
-    (local.div_euclid(DAY) + 3).rem_euclid(7) + 1
-}
-
-/// The ISO week: its year and its number.
-pub(crate) fn week_of(local: i64) -> (i64, i64) {
-    // The week belongs to the year of its Thursday.
-    let thursday = local.div_euclid(DAY) + 4 - weekday_of(local);
-    let year = Civil::from_millis(thursday * DAY).year;
-    (year, (thursday - date(year, 1, 1) / DAY) / 7 + 1)
-}
-
-fn weeks_in(year: i64) -> i64 {
-    (first_week_of(year + 1) - first_week_of(year)) / WEEK
-}
-
 /// The Monday of the week with the 4th of January.
 fn first_week_of(year: i64) -> i64 {
     let fourth = date(year, 1, 4);
-    fourth - (weekday_of(fourth) - 1) * DAY
+    fourth - (i64::from(Civil::from_millis(fourth).weekday()) - 1) * DAY
 }
 
 #[cfg(test)]
@@ -298,8 +271,9 @@ mod tests {
             let date = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(day);
             let expect = date.iso_week_date();
             let local = day * DAY;
-            assert_eq!(week_of(local), (i64::from(expect.year()), i64::from(expect.week())), "{date}");
-            assert_eq!(weekday_of(local), i64::from(expect.weekday().to_monday_one_offset()), "{date}");
+            let civil = Civil::from_millis(local);
+            assert_eq!(civil.iso_week(), (i64::from(expect.year()), expect.week() as u8), "{date}");
+            assert_eq!(civil.weekday(), expect.weekday().to_monday_one_offset() as u8, "{date}");
         }
     }
 

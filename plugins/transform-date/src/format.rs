@@ -4,7 +4,7 @@ use flowstone_core::{DateFormat, ExprError};
 use flowstone_event::Civil;
 
 use crate::bucket::Bucket;
-use crate::calendar::{set_year, week_of};
+use crate::calendar::set_year;
 use crate::epoch::{tai64n, unix_float, unix_ms_float, unix_ms_text, unix_number, unix_text};
 use crate::iso::{Iso8601, usual};
 use crate::names::Names;
@@ -182,7 +182,7 @@ impl Now {
     pub(crate) fn at(instant: i64, zone: &Zone) -> Self {
         let local = instant.saturating_add(zone.offset_at(instant));
         let civil = Civil::from_millis(local);
-        Self { year: civil.year, week_year: week_of(local).0, month: i64::from(civil.month) }
+        Self { year: civil.year, week_year: civil.iso_week().0, month: i64::from(civil.month) }
     }
 }
 
