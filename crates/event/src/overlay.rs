@@ -7,8 +7,9 @@ impl Batch {
     /// does, and an absent cell leaves its row alone. So a transform that runs with a `when`, or rejects some rows,
     /// simply leaves their cells absent. New fields come in the order of `columns`.
     ///
-    /// Takes whole columns where nothing is in the way; looks at each row where the batch has columns above or below
-    /// the path, or one of another kind at the path. Gives the rows in which a field could not be set.
+    /// Takes whole columns where nothing is in the way; looks at each row where something stands above or below the
+    /// path, or where absent cells leave values of another kind at it. Gives the rows in which a field could not be
+    /// set.
     pub fn overlay(&mut self, columns: Vec<(Path, Column)>) -> Vec<(usize, SetError)> {
         let mut whole = Vec::with_capacity(columns.len());
         let mut by_row = Vec::new();
@@ -40,14 +41,22 @@ impl Batch {
     /// `column` with what the batch has at `path` in its absent cells; the column back when that needs a look at
     /// each row.
     fn beneath(&self, path: &Path, column: Column) -> Result<Column, Column> {
-        let in_the_way = |field: &Path| field != path && (field.is_within(path) || path.is_within(field));
-        if self.schema().fields().iter().any(in_the_way) {
+        if self.has_relatives(path) {
             return Err(column);
         }
-        match self.column_of(path) {
-            Some(old) => column.over(old),
-            None => Ok(column),
-        }
+        let Some(old) = self.column_of(path) else { return Ok(column) };
+        let is_full = |column: &Column| (0..self.len()).all(|row| column.is_present(row));
+        column.over(old).or_else(|column| if is_full(&column) { Ok(column) } else { Err(column) })
+    }
+
+    /// Whether a column above or below `path` holds anything, so that a row may have the field within an object or
+    /// spread over other columns.
+    pub fn has_relatives(&self, path: &Path) -> bool {
+        self.schema().fields().iter().enumerate().any(|(index, field)| {
+            field != path
+                && (field.is_within(path) || path.is_within(field))
+                && !matches!(self.column(index), Column::Absent)
+        })
     }
 }
 

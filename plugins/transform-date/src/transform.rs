@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Cell, Column, Path, Value};
+use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Cell, Column, Path};
 use flowstone_core::{BoundTemplate, Template, Transform, TransformCx};
 
 use crate::bucket::Bucket;
@@ -247,50 +247,18 @@ impl Zones {
 /// The column that holds `path` in every row that has it; none where a row may have it within an object or spread over
 /// other columns.
 fn own_column(batch: &Batch, path: &Path) -> Option<usize> {
-    if has_relatives(batch, path) { None } else { batch.schema().position(path) }
+    if batch.has_relatives(path) { None } else { batch.schema().position(path) }
 }
 
-/// Whether a column above or below `path` holds anything.
-fn has_relatives(batch: &Batch, path: &Path) -> bool {
-    batch.schema().fields().iter().enumerate().any(|(index, field)| {
-        field != path
-            && (field.is_within(path) || path.is_within(field))
-            && !matches!(batch.column(index), Column::Absent)
-    })
-}
-
-/// Puts the instants where they belong, as a whole column if that can be. An instant that has no place there, because
-/// something that is no object stands in the way, fails.
+/// Puts the instants where they belong. One that has no place there, because something that is no object stands in the
+/// way, fails.
 fn write(target: &Path, batch: &mut Batch, read: &mut Read) {
     if read.instants.iter().all(|instant| *instant == ABSENT_INT) {
         return;
     }
-    if !has_relatives(batch, target)
-        && let Some(column) = column(batch.column_of(target), &mut read.instants)
-    {
-        return batch.put_columns(vec![(target.clone(), column)]);
+    let instants = Column::Time(std::mem::take(&mut read.instants));
+    for (row, error) in batch.overlay(vec![(target.clone(), instants)]) {
+        tracing::debug!(%error, "an instant has no place");
+        read.failed.insert(row);
     }
-    for (row, instant) in read.instants.iter().enumerate().filter(|(_, instant)| **instant != ABSENT_INT) {
-        if let Err(error) = batch.set(row, target, Value::Time(*instant)) {
-            tracing::debug!(%error, "an instant has no place");
-            read.failed.insert(row);
-        }
-    }
-}
-
-/// The instants over what is there, as a column; none if what is there is of another kind and stays in some row.
-fn column(there: Option<&Column>, instants: &mut Vec<i64>) -> Option<Column> {
-    let absent = |instants: &mut Vec<i64>, below: &dyn Fn(usize) -> i64| {
-        for (row, instant) in instants.iter_mut().enumerate().filter(|(_, instant)| **instant == ABSENT_INT) {
-            *instant = below(row);
-        }
-    };
-    match there {
-        None | Some(Column::Absent) => {}
-        Some(Column::Time(old)) => absent(instants, &|row| old[row]),
-        Some(Column::Const(Value::Time(old))) if *old != ABSENT_INT => absent(instants, &|_| *old),
-        Some(_) if !instants.contains(&ABSENT_INT) => {}
-        Some(_) => return None,
-    }
-    Some(Column::Time(std::mem::take(instants)))
 }
