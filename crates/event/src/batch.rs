@@ -249,6 +249,13 @@ impl Batch {
         self.unmatched.get_or_insert_with(|| BitSet::none(self.rows)).insert(row);
     }
 
+    /// Marks `rows` as not matched; see [`Batch::not_matched`].
+    pub fn rows_not_matched(&mut self, rows: &BitSet) {
+        if rows.count() > 0 {
+            self.unmatched.get_or_insert_with(|| BitSet::none(self.rows)).unite(rows);
+        }
+    }
+
     /// What the transform did with single rows, and leaves none behind (the engine, after each transform).
     pub fn take_acts(&mut self) -> Vec<Act> {
         std::mem::take(&mut self.acts)

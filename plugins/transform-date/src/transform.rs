@@ -106,7 +106,7 @@ impl Transform for Date {
             batch.tag_rows(&read.failed, &plan.tags_on_failure);
             cx.metrics().error("date", failures);
         }
-        read.failed.iter().chain(read.without.iter()).for_each(|row| batch.not_matched(row));
+        [&read.failed, &read.without].into_iter().for_each(|rows| batch.rows_not_matched(rows));
     }
 
     /// An event without the field keeps the time at which it was read: whether there are such events, only the

@@ -121,7 +121,7 @@ impl Transform for Geoip {
         }
         let failed = place(&plan, Findings { rows: &self.rows, entries, texts }, batch);
         batch.tag_rows(&failed, &plan.tags_on_failure);
-        failed.iter().for_each(|row| batch.not_matched(row));
+        batch.rows_not_matched(&failed);
     }
 
     fn fork(&self) -> Box<dyn Transform> {

@@ -234,7 +234,7 @@ impl Transform for Grok {
         }
         batch.tag_rows(&rest.failed, &plan.tags_on_failure);
         batch.tag_rows(&rest.timed_out, std::slice::from_ref(&plan.tag_on_timeout));
-        rest.failed.iter().chain(rest.timed_out.iter()).for_each(|row| batch.not_matched(row));
+        [&rest.failed, &rest.timed_out].into_iter().for_each(|rows| batch.rows_not_matched(rows));
     }
 
     fn fork(&self) -> Box<dyn Transform> {
