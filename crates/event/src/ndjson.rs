@@ -161,15 +161,8 @@ impl JsonRows<'_> {
             match op {
                 Op::Str { cells, fragment } => {
                     let place = cells[row];
-                    let Some(&(page, clean)) = self.pages.get(place.page as usize) else { continue };
-                    let text = &page[place.offset as usize..(place.offset + place.len) as usize];
-                    out.extend_from_slice(fragment);
-                    if clean {
-                        out.extend_from_slice(text);
-                    } else {
-                        write_escaped(text, out);
-                    }
-                    out.push(b'"');
+                    let Some(page) = self.pages.get(place.page as usize) else { continue };
+                    push_text(fragment, *page, place, out);
                 }
                 Op::Int { cells, fragment } => {
                     let value = cells[row];
@@ -203,19 +196,12 @@ impl JsonRows<'_> {
                 }
                 Op::Objects { objects, fragment, opening } => {
                     let Some((shared, own)) = objects.at(row) else { continue };
-                    let Some(&(page, clean)) = self.pages.get(own.page as usize) else {
+                    let Some(page) = self.pages.get(own.page as usize) else {
                         out.extend_from_slice(fragment);
                         out.extend_from_slice(shared.as_str().as_bytes());
                         continue;
                     };
-                    let text = &page[own.offset as usize..(own.offset + own.len) as usize];
-                    out.extend_from_slice(opening);
-                    if clean {
-                        out.extend_from_slice(text);
-                    } else {
-                        write_escaped(text, out);
-                    }
-                    out.push(b'"');
+                    push_text(opening, *page, own, out);
                     push_further_members(shared, out);
                 }
                 Op::Other { column, fragment } => {
@@ -301,6 +287,20 @@ fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
             _ => Op::Other { column: *column, fragment: without_quote(fragment) },
         },
     })
+}
+
+/// Appends the text at a place of a page, which is clean if nothing in it needs an escape, behind a fragment that ends
+/// in the quote that begins it.
+#[inline]
+fn push_text(fragment: &[u8], (page, clean): (&[u8], bool), place: StrRef, out: &mut Vec<u8>) {
+    let text = &page[place.offset as usize..(place.offset + place.len) as usize];
+    out.extend_from_slice(fragment);
+    if clean {
+        out.extend_from_slice(text);
+    } else {
+        write_escaped(text, out);
+    }
+    out.push(b'"');
 }
 
 fn without_quote(fragment: &[u8]) -> &[u8] {
