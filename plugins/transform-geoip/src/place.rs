@@ -33,9 +33,9 @@ enum Way {
 const MEMBERS: [&str; 5] = ["geo", "as", "mmdb", "ip_traits", "domain"];
 
 /// Writes it, and gives the rows that failed.
-pub(crate) fn place(plan: &Plan, findings: Findings<'_>, batch: &mut Batch) -> BitSet {
+pub(crate) fn place(plan: &Plan, mut findings: Findings<'_>, batch: &mut Batch) -> BitSet {
     if !findings.texts.is_empty() {
-        batch.push_page(Page::from_text(findings.texts.as_str()));
+        batch.push_page(Page::from_text(std::mem::take(&mut findings.texts)));
     }
     let mut failed = BitSet::none(batch.len());
     let is_found = |looked: &Looked| matches!(looked, Looked::Found(..));

@@ -104,25 +104,15 @@ impl<'a> Facts<'a> {
     fn render_point(&self, first: Field, object: &mut ObjectWriter) {
         let [point, latitude, longitude] =
             [Field::Location, Field::Latitude, Field::Longitude].map(|field| self.facts[field as usize]);
-        let is_first = match first {
-            Field::Location => true,
-            Field::Latitude => point.is_none(),
-            _ => point.is_none() && latitude.is_none(),
-        };
-        if !is_first {
-            return;
+        match (point, first) {
+            (Some(point), Field::Location) => return point.write("location", object),
+            (None, Field::Latitude) => {}
+            (None, _) if latitude.is_none() => {}
+            _ => return,
         }
         object.open("location");
-        match point {
-            Some(Fact::Point(lat, lon)) => {
-                object.member("lat", Cell::Float(lat));
-                object.member("lon", Cell::Float(lon));
-            }
-            _ => {
-                latitude.into_iter().for_each(|fact| fact.write("lat", object));
-                longitude.into_iter().for_each(|fact| fact.write("lon", object));
-            }
-        }
+        latitude.into_iter().for_each(|fact| fact.write("lat", object));
+        longitude.into_iter().for_each(|fact| fact.write("lon", object));
         object.close();
     }
 }
