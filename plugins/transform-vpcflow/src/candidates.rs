@@ -1,6 +1,6 @@
 //! Candidate formats: which one a line has, by the number of its values and then by what they look like.
 
-use crate::format::{Format, FormatField};
+use crate::format::{Format, FormatField, is_header};
 
 /// One format, or several among which each line chooses.
 #[derive(Debug)]
@@ -97,8 +97,8 @@ impl Candidates {
     /// A single format is taken at its word. Among several, each value must look like its field, because the line may
     /// also be of a format that nobody listed: of a flow log that was deleted and made anew.
     pub(crate) fn choose<'a>(&self, values: impl Iterator<Item = &'a str> + Clone, count: usize) -> Choice {
-        let is_header = |format: &Format| format.fields.len() == count && format.is_header_of(values.clone());
-        if self.headers_pass && self.formats.iter().any(is_header) {
+        let is_own = |format: &Format| format.fields.len() == count && format.is_header_of(values.clone());
+        if self.headers_pass && (self.formats.iter().any(is_own) || is_header(values.clone())) {
             return Choice::None;
         }
         let single = self.formats.len() == 1;

@@ -103,8 +103,13 @@ impl std::fmt::Display for Format {
 
 /// Whether `line` is a header line, whatever its format: two documented field names or more and nothing else.
 pub(crate) fn is_header_line(line: &str) -> bool {
+    is_header(values(line))
+}
+
+/// [`is_header_line`] for a line whose values are known.
+pub(crate) fn is_header<'a>(values: impl Iterator<Item = &'a str>) -> bool {
     let mut words = 0;
-    values(line).inspect(|_| words += 1).all(|word| FormatField::of(word).known.is_some()) && words > 1
+    values.inspect(|_| words += 1).all(|word| FormatField::of(word).known.is_some()) && words > 1
 }
 
 // === impl FormatField ===

@@ -237,6 +237,8 @@ fn headers_are_known_where_no_field_is_a_number() {
     let options = with_format("srcaddr dstaddr action");
     assert_eq!(outcomes(&options, &["srcaddr dstaddr action"]), [Outcome::Discarded("header_line")]);
     assert_eq!(outcomes(&with_format("action"), &["action"]), [Outcome::Discarded("header_line")]);
+    let (of_another, _) = rejected(&options, "action srcaddr dstaddr");
+    assert_eq!(of_another, "unknown_header", "no record has field names for its values");
     assert_eq!(parsed(&with_format("action"), "REJECT")["action"], "REJECT");
 }
 
