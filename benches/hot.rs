@@ -5,25 +5,21 @@
 //! time of one row is 1 s / `elem/s`; the filters have benches of their own (`cargo bench -p transform-grok`).
 
 use std::hint::black_box;
-use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use flowstone::core::event::{Batch, BitSet, EncodeOptions, Page, RowId, StrRef};
-use flowstone::core::{
-    Build, BuildCx, Clock, ComponentId, Condition, Kind, Metrics, Table, Transform, TransformCx, find,
-};
+use flowstone::core::event::{Batch, BitSet, EncodeOptions};
+use flowstone::core::{Clock, ComponentId, Condition, Kind, Metrics, Transform, TransformCx};
 use flowstone::engine::AckRound;
+use flowstone_testkit::{batches, cases};
+use serde_json::json;
 
 const ROWS: usize = 4096;
 
 /// Lines of the default format, one in twenty without traffic.
 fn batch() -> Batch {
-    let mut text = String::new();
-    let mut lines = Vec::with_capacity(ROWS);
-    for row in 0..ROWS {
-        let at = text.len();
+    let line = |row: usize| {
         let start = 1_551_002_309 + row / 50;
-        let tail = if row % 20 == 0 {
+        let tail = if row.is_multiple_of(20) {
             format!("- - - - - - - {start} {} - NODATA", start + 60)
         } else {
             format!(
@@ -35,24 +31,12 @@ fn batch() -> Batch {
                 1 + row % 300,
                 40 + row * 977,
                 start + 60,
-                if row % 3 == 0 { "REJECT" } else { "ACCEPT" }
+                if row.is_multiple_of(3) { "REJECT" } else { "ACCEPT" }
             )
         };
-        text.push_str(&format!("2 123456789010 eni-0a1b2c3d4e5f6{:04x} {tail}", row % 700));
-        lines.push(StrRef { page: 0, offset: at as u32, len: (text.len() - at) as u32 });
-        text.push('\n');
-    }
-    let ids = (0..ROWS as u128).map(RowId::from_u128).collect();
-    Batch::of_lines(Page::of_lines(text), lines, ids, 1_551_002_309_000)
-}
-
-fn vpcflow() -> Box<dyn Transform> {
-    let id = ComponentId { name: "flow".into(), kind: Kind::Transform, type_name: "vpcflow" };
-    let cx = BuildCx { id, data_dir: PathBuf::new(), clock: Clock::Fixed(0) };
-    let Some(Build::Transform(make)) = find(Kind::Transform, "vpcflow").map(|plugin| plugin.build) else {
-        panic!("vpcflow is in the default build")
+        format!("2 123456789010 eni-0a1b2c3d4e5f6{:04x} {tail}", row % 700)
     };
-    make(&Table::default(), &cx, &mut Vec::new()).expect("nothing is required").expect("defaults are right")
+    batches::lines(&(0..ROWS).map(line).collect::<Vec<_>>(), 1_551_002_309_000)
 }
 
 fn hot(criterion: &mut Criterion) {
@@ -62,7 +46,7 @@ fn hot(criterion: &mut Criterion) {
         transform.apply(batch, &mut TransformCx::new(&metrics, Clock::Fixed(0)));
     };
     let mut lines = batch();
-    let mut transform = vpcflow();
+    let (mut transform, _) = cases::build("vpcflow", &json!({})).expect("it is in the default build");
     let mut parsed = lines.share();
     apply(&mut transform, &mut parsed);
 

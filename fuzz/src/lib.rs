@@ -4,6 +4,9 @@
 //! workspace, which includes this very file, with every file of `corpus/`.
 #![allow(missing_docs, unreachable_pub)]
 
+// Testkit itself brings servers and an HTTP stack along.
+#[path = "../../crates/testkit/src/batches.rs"]
+mod batches;
 mod condition;
 mod date;
 mod grok;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use flowstone_core::event::{Act, Batch, EncodeOptions, Page, RowId, StrRef};
+use flowstone_core::event::{Act, Batch, EncodeOptions};
 use flowstone_core::{
     Build, BuildCx, BuildError, Clock, ComponentId, ComponentMetrics, Entry, Kind, Metrics, Node, NodeKind,
     Span, Table, Transform, TransformCx, find,
@@ -69,17 +69,7 @@ pub fn assert_place(text: &str, start: usize, end: usize) {
 
 /// A batch of `message`s in one page, as a source makes it.
 pub fn batch_of(lines: &[&str]) -> Batch {
-    let mut text = String::new();
-    let mut places = Vec::new();
-    for line in lines {
-        places.push(StrRef { page: 0, offset: text.len() as u32, len: line.len() as u32 });
-        text.push_str(line);
-        text.push('\n');
-    }
-    let ids = (0..lines.len()).map(|row| RowId::from_u128(row as u128)).collect();
-    let has_newlines = lines.iter().any(|line| line.contains('\n'));
-    let page = if has_newlines { Page::from_text(text) } else { Page::of_lines(text) };
-    Batch::of_lines(page, places, ids, NOW)
+    super::batches::lines(lines, NOW)
 }
 
 /// Runs a batch through a transform.

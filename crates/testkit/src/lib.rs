@@ -1,6 +1,7 @@
 //! Tools for flowstone's own tests. Nothing here is part of the program.
 //!
 //! - [`servers`]: real Elasticsearch and OpenSearch nodes, to start, kill and restart.
+//! - [`batches`]: batches of lines, as sources make them.
 //! - [`cases`]: cases recorded from Logstash's own code, run through a transform.
 //! - [`chaos`]: a proxy in front of such a node, for what a real node will not do when asked.
 //! - [`cloudwatch`]: a simulated CloudWatch Logs on a virtual clock.
@@ -9,6 +10,7 @@
 //! - [`http`]: a scriptable HTTP server with recorded requests, and a small blocking client.
 #![forbid(unsafe_code)]
 
+pub mod batches;
 pub mod cases;
 pub mod chaos;
 pub mod cloudwatch;

@@ -11,8 +11,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
+use flowstone_core::event::{Batch, Path};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
+use flowstone_testkit::batches;
 use flowstone_testkit::cases::build;
 use flowstone_testkit::mmdb::{Mmdb, city};
 use transform_geoip as _;
@@ -58,15 +59,8 @@ fn public(address: u32) -> u32 {
 }
 
 fn batch(case: &Case, random: &mut fastrand::Rng) -> Batch {
-    let mut text = String::new();
-    let mut places = Vec::new();
-    for _ in 0..ROWS {
-        let ip = Ipv4Addr::from((case.address)(random)).to_string();
-        places.push(StrRef { page: 0, offset: text.len() as u32, len: ip.len() as u32 });
-        text.push_str(&ip);
-    }
-    let ids = (0..ROWS).map(|row| RowId::of(&row.to_le_bytes())).collect();
-    let mut batch = Batch::of_lines(Page::from_text(text), places, ids, 0);
+    let address = |_| Ipv4Addr::from((case.address)(random)).to_string();
+    let mut batch = batches::lines(&(0..ROWS).map(address).collect::<Vec<_>>(), 0);
     batch.move_columns(&Path::message(), &Path::top("srcaddr"), false);
     batch
 }

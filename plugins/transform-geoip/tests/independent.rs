@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path as FilePath;
 
-use flowstone_core::event::{Batch, Page, Path, RowId, StrRef};
+use flowstone_core::event::{Batch, Path, RowId};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
+use flowstone_testkit::batches;
 use flowstone_testkit::cases::build;
 use flowstone_testkit::mmdb::{Mmdb, city, logstash_object};
 use serde_json::{Value as Json, json};
@@ -69,15 +70,8 @@ fn compare(path: &FilePath) {
         let id = ComponentId { name: "g".into(), kind: Kind::Transform, type_name: "geoip" };
         let component = metrics.component(&id);
         for addresses in addresses.chunks(3000) {
-            let mut text = String::new();
-            let mut places = Vec::new();
-            for ip in addresses {
-                let ip = ip.to_string();
-                places.push(StrRef { page: 0, offset: text.len() as u32, len: ip.len() as u32 });
-                text.push_str(&ip);
-            }
-            let ids = (0..addresses.len()).map(|row| RowId::of(&row.to_le_bytes())).collect();
-            let mut batch = Batch::of_lines(Page::from_text(text), places, ids, 0);
+            let texts: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            let mut batch = batches::lines(&texts, 0);
             batch.move_columns(&Path::message(), &Path::top("ip"), false);
             transform.apply(&mut batch, &mut TransformCx::new(&component, Clock::System));
             for (row, ip) in addresses.iter().enumerate() {

@@ -3,15 +3,11 @@
 //!
 //! `cargo bench -p transform-grok`
 
-use std::path::PathBuf;
-
-use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use flowstone_core::event::{Batch, Page, RowId, StrRef};
-use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Entry, Kind, Metrics, Node, NodeKind, Span, Table, Transform,
-    TransformCx, find,
-};
+use flowstone_core::event::Batch;
+use flowstone_core::{Clock, ComponentId, Kind, Metrics, Transform, TransformCx};
+use flowstone_testkit::{batches, cases};
+use serde_json::json;
 use transform_grok as _;
 
 const ROWS: usize = 4096;
@@ -124,34 +120,13 @@ const CASES: [Case; 5] = [
 ];
 
 fn grok(pattern: &str) -> Box<dyn Transform> {
-    let node = |kind| Node { span: Span::default(), text_start: None, from_variable: false, kind };
-    let table = |key: &str, value| Table {
-        span: Span::default(),
-        entries: [(key.to_owned(), Entry { key_span: Span::default(), value })].into_iter().collect(),
-    };
-    let config =
-        table("match", node(NodeKind::Table(table("message", node(NodeKind::String(pattern.to_owned()))))));
-    let id = ComponentId { name: "grok".into(), kind: Kind::Transform, type_name: "grok" };
-    let cx = BuildCx { id, data_dir: PathBuf::new(), clock: Clock::Fixed(0) };
-    let Some(Build::Transform(make)) = find(Kind::Transform, "grok").map(|plugin| plugin.build) else {
-        panic!("grok is registered")
-    };
-    make(&config, &cx, &mut Vec::new()).expect("a good pattern").expect("good options")
+    cases::build("grok", &json!({ "match": { "message": pattern } })).expect("a good pattern").0
 }
 
 /// Lines in one page, every `tenth` of which does not match.
 fn batch(case: &Case, tenth: bool) -> Batch {
-    let mut text = String::new();
-    let mut lines = Vec::new();
-    for row in 0..ROWS as u64 {
-        let line = if tenth && row % 10 == 3 { (case.other)(row) } else { (case.line)(row) };
-        lines.push(StrRef { page: 0, offset: text.len() as u32, len: line.len() as u32 });
-        text.push_str(&line);
-        text.push('\n');
-    }
-    let ids = (0..ROWS as u128).map(RowId::from_u128).collect();
-    let page = Page::from_bytes(Bytes::from(text)).expect("text");
-    Batch::of_lines(page, lines, ids, 0)
+    let line = |row: u64| if tenth && row % 10 == 3 { (case.other)(row) } else { (case.line)(row) };
+    batches::lines(&(0..ROWS as u64).map(line).collect::<Vec<_>>(), 0)
 }
 
 fn bench(criterion: &mut Criterion) {

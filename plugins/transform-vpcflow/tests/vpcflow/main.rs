@@ -7,8 +7,9 @@ mod equivalence;
 mod rules;
 mod samples;
 
-use flowstone_core::event::{Act, Batch, Page, Path, Reject, RowId, StrRef};
+use flowstone_core::event::{Act, Batch, Path, Reject};
 use flowstone_core::{Clock, ComponentId, Kind, Metrics, Transform, TransformCx};
+use flowstone_testkit::batches;
 use transform_vpcflow::{Vpcflow, VpcflowOptions};
 
 /// What became of a line.
@@ -29,17 +30,7 @@ pub(crate) fn with_format(format: &str) -> VpcflowOptions {
 
 /// A batch of lines in one page, as a source makes it.
 pub(crate) fn batch_of(lines: &[&str]) -> Batch {
-    let mut text = String::new();
-    let mut places = Vec::new();
-    for line in lines {
-        places.push(StrRef { page: 0, offset: text.len() as u32, len: line.len() as u32 });
-        text.push_str(line);
-        text.push('\n');
-    }
-    let ids = (0..lines.len()).map(|row| RowId::of(&row.to_le_bytes())).collect();
-    let has_newlines = lines.iter().any(|line| line.contains('\n'));
-    let page = if has_newlines { Page::from_text(text) } else { Page::of_lines(text) };
-    Batch::of_lines(page, places, ids, READ_AT)
+    batches::lines(lines, READ_AT)
 }
 
 /// Runs a batch through a fork of the transform; gives the rendered metrics.
