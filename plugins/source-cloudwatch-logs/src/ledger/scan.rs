@@ -1,0 +1,138 @@
+//! A scan: one chain of pages over a stretch of event time, and what of it is on its way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use flowstone_aws::EventKey;
+
+use super::rule::Rule;
+use super::schedule::Rules;
+
+/// How urgent a read is, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Fresh events, and the reads that fetch the late ones.
+    Hot,
+    /// The last read before a slice is sealed.
+    Seal,
+    /// Reads of sealed slices.
+    Sweep,
+    /// The past: what was written before the start, or while nobody read.
+    History,
+}
+
+impl Class {
+    /// All, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Hot, Self::Seal, Self::Sweep, Self::History];
+}
+
+/// Which request a reply belongs to. A reply to a chain that was begun anew meanwhile is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket {
+    pub(super) scan: u64,
+    pub(super) attempt: u32,
+}
+
+impl Ticket {
+    /// The number of the scan within its partition.
+    pub fn scan(self) -> u64 {
+        self.scan
+    }
+}
+
+/// One chain of pages. Its range is fixed while a token lives.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) class: Class,
+    /// First millisecond of the request.
+    pub(super) from: i64,
+    /// The millisecond behind the last one of the request.
+    pub(super) to: i64,
+    /// The millisecond behind the last one of the slices that are this scan's until it is over.
+    pub(super) holds_to: i64,
+    pub(super) attempt: u32,
+    pub(super) token: Option<String>,
+    pub(super) in_flight: bool,
+    pub(super) ended: bool,
+    /// What the service's clock said before it answered the first page.
+    pub(super) asked_at: Option<i64>,
+    pub(super) pages: u32,
+    /// Events have come in order so far.
+    pub(super) ordered: bool,
+    /// The last event of this attempt.
+    pub(super) last: Option<EventKey>,
+    /// The greatest event ever handed on.
+    pub(super) newest: Option<EventKey>,
+    /// Handed on and not delivered yet, in order.
+    pub(super) batches: VecDeque<Outgoing>,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) number: u64,
+    pub(super) keys: Arc<[EventKey]>,
+    sorted: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(number: u64, keys: Arc<[EventKey]>) -> Self {
+        let sorted = keys.is_sorted();
+        Self { number, keys, sorted }
+    }
+
+    fn contains(&self, key: EventKey) -> bool {
+        if self.sorted { self.keys.binary_search(&key).is_ok() } else { self.keys.contains(&key) }
+    }
+}
+
+impl Scan {
+    pub(super) fn new(class: Class, from: i64, to: i64) -> Self {
+        Self {
+            class,
+            from,
+            to,
+            holds_to: to,
+            attempt: 0,
+            token: None,
+            in_flight: false,
+            ended: false,
+            asked_at: None,
+            pages: 0,
+            ordered: true,
+            last: None,
+            newest: None,
+            batches: VecDeque::new(),
+        }
+    }
+
+    /// Begins the chain anew, over `from..to`. What is on its way stays known, so nothing of it is handed on twice.
+    pub(super) fn restart(&mut self, from: i64, to: i64) {
+        self.from = from;
+        self.to = to;
+        self.attempt += 1;
+        self.token = None;
+        self.in_flight = false;
+        self.ended = false;
+        self.asked_at = None;
+        self.ordered = true;
+        self.last = None;
+    }
+
+    /// Whether the event is on its way already.
+    pub(super) fn carries(&self, key: EventKey) -> bool {
+        // In order and for the first time, as nearly all are, an event is greater than all before it.
+        self.newest.is_some_and(|newest| key <= newest)
+            && self.batches.iter().any(|batch| batch.contains(key))
+    }
+
+    /// A request for a page can be sent now.
+    pub(super) fn wants_page(&self) -> bool {
+        !self.in_flight && !self.ended
+    }
+
+    /// Everything it found is delivered.
+    pub(super) fn is_complete(&self, rules: &Rules) -> bool {
+        self.ended && (self.batches.is_empty() || !rules.keeps(Rule::ScanWaitsForDelivery))
+    }
+}

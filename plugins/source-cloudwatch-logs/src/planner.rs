@@ -1,0 +1,453 @@
+//! Many log groups under one budget of requests: which group's page to ask for next, what to hand on, and which
+//! deliveries mean which scan. Like the ledger it does no I/O and knows no clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use flowstone_aws::{
+    ApiError, ErrorKind, FilterPage, FilterRequest, Governors, LogGroupName, MinuteCount, Operation,
+    StreamFilter,
+};
+use flowstone_core::Position;
+
+use crate::ledger::{Chunk, ChunkLimits, Class, Counts, Finding, Ledger, Ticket};
+
+/// The log groups of one source.
+#[derive(Debug)]
+pub struct Planner {
+    limits: Limits,
+    governors: Governors,
+    partitions: Vec<Partition>,
+    /// Whose turn it is.
+    turn: usize,
+    /// The number of the next chunk: ascending over the whole source, so a number is never used twice in a lane.
+    number: u64,
+    ready: VecDeque<Ready>,
+    in_flight: usize,
+    /// Pages asked for so far.
+    asked: u64,
+    /// Which scan travels in which lane.
+    lanes: HashMap<Arc<str>, (usize, u64)>,
+    balanced_at: i64,
+    random: fastrand::Rng,
+}
+
+/// Bounds of a planner.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How large a batch may be.
+    pub chunk: ChunkLimits,
+    /// Requests for pages that may be in flight at once.
+    pub in_flight: usize,
+    /// Batches that may wait to be handed on; above that no page is asked for.
+    pub ready: usize,
+    /// Bytes of event ids kept; above that the largest log group's are bounded by the ingestion rule.
+    pub id_bytes: usize,
+    /// The share of AWS's quota that may be used.
+    pub quota_share: f64,
+}
+
+/// A log group within an account and region, and its ledger.
+#[derive(Debug)]
+pub struct Partition {
+    /// What it reads, and its name in the checkpoint.
+    pub target: Target,
+    /// Its ledger.
+    pub ledger: Ledger,
+    /// Lanes: each scan that has something on its way travels in one, so that scans settle independently.
+    lane_of: HashMap<u64, Arc<str>>,
+    free_lanes: Vec<Arc<str>>,
+    lanes_made: usize,
+    /// Refused until then.
+    blocked_until: i64,
+    refused_in_a_row: u32,
+    /// No audit is begun before: one is going on, or could not be done.
+    audit_after: i64,
+}
+
+/// What a partition reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name: `ACCOUNT/REGION/GROUP`. Names its entries in the checkpoint.
+    pub name: Arc<str>,
+    /// Whose quota its requests use: the account of the credentials.
+    pub account: Arc<str>,
+    /// The region.
+    pub region: Arc<str>,
+    /// The log group.
+    pub group: LogGroupName,
+    /// Which of its streams.
+    pub streams: StreamFilter,
+    /// Which of its events.
+    pub pattern: String,
+}
+
+/// A page to ask for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Which partition asks.
+    pub partition: usize,
+    /// To be handed back with the reply.
+    pub ticket: Ticket,
+    /// The request.
+    pub request: FilterRequest,
+}
+
+/// A batch to hand on.
+#[derive(Debug)]
+pub struct Ready {
+    /// Which partition it comes from.
+    pub partition: usize,
+    /// Where the scan stands once it is delivered.
+    pub position: Position,
+    /// The events.
+    pub chunk: Chunk,
+}
+
+/// How long a partition rests after its first refusal in a row, doubled by each further one up to a minute.
+const FIRST_REST_MS: i64 = 1000;
+const LONGEST_REST_MS: i64 = 60_000;
+/// The share of a quota that reading idle groups may use.
+const IDLE_SHARE: f64 = 0.25;
+/// A slice is read about this often.
+const READS_PER_SLICE: f64 = 5.0;
+const BALANCE_EVERY_MS: i64 = 1000;
+/// How long an audit waits whose counts could not be had.
+const AUDIT_REST_MS: i64 = 300_000;
+
+// === impl Planner ===
+
+impl Planner {
+    /// A planner without log groups.
+    pub fn new(limits: Limits, governors: Governors, seed: u64) -> Self {
+        Self {
+            limits,
+            governors,
+            partitions: Vec::new(),
+            turn: 0,
+            number: 1,
+            ready: VecDeque::new(),
+            in_flight: 0,
+            asked: 0,
+            lanes: HashMap::new(),
+            balanced_at: i64::MIN,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Adds a log group and gives its number.
+    pub fn add(&mut self, target: Target, ledger: Ledger) -> usize {
+        self.partitions.push(Partition {
+            target,
+            ledger,
+            lane_of: HashMap::new(),
+            free_lanes: Vec::new(),
+            lanes_made: 0,
+            blocked_until: i64::MIN,
+            refused_in_a_row: 0,
+            audit_after: i64::MIN,
+        });
+        self.spread_idle();
+        self.partitions.len() - 1
+    }
+
+    /// The log groups.
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The ledger of a partition.
+    pub fn ledger_mut(&mut self, partition: usize) -> &mut Ledger {
+        &mut self.partitions[partition].ledger
+    }
+
+    /// The ledgers, with the names of their partitions.
+    pub fn ledgers_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Ledger)> {
+        self.partitions.iter_mut().map(|partition| (&partition.target.name, &mut partition.ledger))
+    }
+
+    /// The number of the partition of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.partitions.iter().position(|partition| &*partition.target.name == name)
+    }
+
+    /// Everything seen so far, over all log groups.
+    pub fn counts(&self) -> Counts {
+        self.partitions.iter().map(|partition| partition.ledger.counts()).fold(
+            Counts::default(),
+            |sum, one| Counts {
+                fresh: sum.fresh + one.fresh,
+                duplicates: sum.duplicates + one.duplicates,
+                by_rule: sum.by_rule + one.by_rule,
+                outside: sum.outside + one.outside,
+                pages: sum.pages + one.pages,
+                restarts: sum.restarts + one.restarts,
+                resent: sum.resent + one.resent,
+            },
+        )
+    }
+
+    /// How far behind the log group is that is furthest behind, in milliseconds.
+    pub fn lag_ms(&self, now_ms: i64) -> i64 {
+        self.partitions.iter().map(|partition| partition.ledger.lag_ms(now_ms)).max().unwrap_or(0)
+    }
+
+    /// Whether all there is to read is read and delivered; never for a planner of live ledgers.
+    pub fn is_done(&self) -> bool {
+        self.ready.is_empty()
+            && self.in_flight == 0
+            && self.partitions.iter().all(|partition| partition.ledger.is_done())
+    }
+
+    // --- what to ask for
+
+    /// The next page to ask for now, if the bounds and the quota allow one. The most urgent class goes first, with a
+    /// share for each of the others, and within a class each log group has one page in its turn.
+    pub fn next_request(&mut self, now_ms: i64) -> Option<Ask> {
+        if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
+            return None;
+        }
+        let blocked = |partition: &Partition| partition.blocked_until > now_ms;
+        let ready: Vec<[bool; 4]> = (self.partitions.iter_mut())
+            .map(|partition| if blocked(partition) { [false; 4] } else { partition.ledger.ready(now_ms) })
+            .collect();
+        let count = ready.len();
+        for class in classes_of_turn(self.asked) {
+            for place in (0..count).map(|step| (self.turn + step) % count) {
+                if !ready[place][class as usize] || !self.take_permit(place, now_ms) {
+                    continue;
+                }
+                let Partition { target, ledger, .. } = &mut self.partitions[place];
+                let Some(page) = ledger.next_request(class, now_ms) else { continue };
+                self.turn = (place + 1) % count;
+                self.in_flight += 1;
+                self.asked += 1;
+                let request = FilterRequest {
+                    group: target.group.clone(),
+                    start_ms: page.start_ms,
+                    end_ms: page.end_ms,
+                    streams: target.streams.clone(),
+                    pattern: target.pattern.clone(),
+                    token: page.token,
+                };
+                return Some(Ask { partition: place, ticket: page.ticket, request });
+            }
+        }
+        None
+    }
+
+    fn take_permit(&self, partition: usize, now_ms: i64) -> bool {
+        let Target { account, region, .. } = &self.partitions[partition].target;
+        let share = self.limits.quota_share;
+        self.governors.take(account, region, Operation::FilterLogEvents, share, now_ms).is_ok()
+    }
+
+    /// When to look again, if no reply and no delivery comes before.
+    pub fn wakes_at(&mut self, now_ms: i64) -> Option<i64> {
+        if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
+            return None;
+        }
+        let governors = &self.governors;
+        let share = self.limits.quota_share;
+        let wakes = self.partitions.iter().filter_map(|partition| {
+            let due = partition.ledger.wakes_at(now_ms)?.max(partition.blocked_until);
+            let Target { account, region, .. } = &partition.target;
+            Some(due.max(governors.free_at(account, region, Operation::FilterLogEvents, share, now_ms)))
+        });
+        wakes.min()
+    }
+
+    /// An audit that is due: the partition, and the ingestion minutes to ask the metric for.
+    pub fn next_audit(&mut self, now_ms: i64) -> Option<(usize, (i64, i64))> {
+        let due =
+            self.partitions.iter_mut().enumerate().filter(|(_, partition)| partition.audit_after <= now_ms);
+        let (number, minutes) =
+            due.filter_map(|(number, it)| Some((number, it.ledger.audit_due(now_ms)?))).next()?;
+        self.partitions[number].audit_after = i64::MAX;
+        Some((number, minutes))
+    }
+
+    // --- what came back
+
+    /// A page arrived or a request failed. `asked_ms` is when it was sent, by our idea of the service's clock. An error
+    /// is given back when somebody should hear of it: the ledger cannot help it, and the log group rests for a while.
+    pub fn reply(
+        &mut self,
+        ask: &Ask,
+        reply: Result<FilterPage, ApiError>,
+        asked_ms: i64,
+        now_ms: i64,
+    ) -> Option<ApiError> {
+        self.in_flight -= 1;
+        let throttled =
+            matches!(&reply, Err(error) if error.kind == ErrorKind::Throttled).then(|| self.random.f64());
+        let partition = &mut self.partitions[ask.partition];
+        let Target { account, region, .. } = &partition.target;
+        self.governors.answered(account, region, Operation::FilterLogEvents, now_ms, throttled);
+        match reply {
+            Ok(page) => {
+                partition.refused_in_a_row = 0;
+                let chunks =
+                    partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
+                for chunk in chunks {
+                    let lane = partition.lane(chunk.scan);
+                    self.lanes.insert(Arc::clone(&lane), (ask.partition, chunk.scan));
+                    let position = Position { partition: lane, value: chunk.number };
+                    self.ready.push_back(Ready { partition: ask.partition, position, chunk });
+                }
+                self.release_lanes(ask.partition);
+                self.balance(now_ms);
+                None
+            }
+            Err(error) => {
+                let handled = partition.ledger.failed(ask.ticket, error.kind);
+                if error.kind != ErrorKind::Throttled && !(handled && error.kind == ErrorKind::BadToken) {
+                    partition.refused_in_a_row += 1;
+                    let doublings = partition.refused_in_a_row.min(7) - 1;
+                    partition.blocked_until = now_ms + (FIRST_REST_MS << doublings).min(LONGEST_REST_MS);
+                }
+                (!handled).then_some(error)
+            }
+        }
+    }
+
+    /// The metric's counts for an audit arrived, or could not be had.
+    pub fn audited(
+        &mut self,
+        partition: usize,
+        minutes: (i64, i64),
+        counts: Option<&[MinuteCount]>,
+        now_ms: i64,
+    ) {
+        let partition = &mut self.partitions[partition];
+        partition.audit_after = now_ms + if counts.is_some() { 0 } else { AUDIT_REST_MS };
+        if let Some(counts) = counts {
+            partition.ledger.audit(minutes, counts, now_ms);
+        }
+    }
+
+    /// What audits found, with the numbers of the partitions.
+    pub fn take_findings(&mut self) -> Vec<(usize, Finding)> {
+        let all = self.partitions.iter_mut().enumerate();
+        all.flat_map(|(number, partition)| {
+            partition.ledger.take_findings().into_iter().map(move |finding| (number, finding))
+        })
+        .collect()
+    }
+
+    // --- what is handed on and delivered
+
+    /// The next batch to hand on.
+    pub fn next_batch(&mut self) -> Option<Ready> {
+        self.ready.pop_front()
+    }
+
+    /// Whether a batch waits to be handed on.
+    pub fn has_batch(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// All batches of this lane up to this position are delivered.
+    pub fn delivered(&mut self, position: &Position) {
+        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
+            self.partitions[partition].ledger.delivered(scan, position.value);
+            self.release_lanes(partition);
+        }
+    }
+
+    /// The batch at this position was not delivered: it and all of its lane after it will be found again.
+    pub fn rewind(&mut self, position: &Position) {
+        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
+            self.ready.retain(|ready| {
+                ready.position.partition != position.partition || ready.position.value < position.value
+            });
+            self.partitions[partition].ledger.rewind(scan, position.value);
+        }
+    }
+
+    /// Gives back the lanes of scans that are over.
+    fn release_lanes(&mut self, partition: usize) {
+        let Partition { ledger, lane_of, free_lanes, .. } = &mut self.partitions[partition];
+        lane_of.retain(|&scan, lane| {
+            let running = ledger.is_running(scan);
+            if !running {
+                self.lanes.remove(lane);
+                free_lanes.push(Arc::clone(lane));
+            }
+            running
+        });
+    }
+
+    /// Keeps ids within their bound: the log group that holds the most goes by the ingestion rule first, and gets its
+    /// ids back when there is plenty of room again.
+    fn balance(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.balanced_at) < BALANCE_EVERY_MS {
+            return;
+        }
+        self.balanced_at = now_ms;
+        let held: Vec<usize> = self.partitions.iter().map(|partition| partition.ledger.id_bytes()).collect();
+        let total: usize = held.iter().sum();
+        let exact = (0..held.len()).filter(|&number| !self.partitions[number].ledger.is_bounded());
+        if total > self.limits.id_bytes {
+            if let Some(largest) = exact.max_by_key(|&number| held[number]) {
+                self.partitions[largest].ledger.set_bounded(true);
+            }
+        } else {
+            // Exact ids take some six times as much as bounded ones.
+            let fits = |&number: &usize| {
+                self.partitions[number].ledger.is_bounded()
+                    && total + 8 * held[number] < self.limits.id_bytes / 2
+            };
+            if let Some(smallest) = (0..held.len()).filter(fits).min_by_key(|&number| held[number]) {
+                self.partitions[smallest].ledger.set_bounded(false);
+            }
+        }
+    }
+
+    /// Idle groups that share a quota are read in longer slices, so that reading nothing uses a quarter of it at most.
+    fn spread_idle(&mut self) {
+        let mut groups: HashMap<(Arc<str>, Arc<str>), f64> = HashMap::new();
+        let key = |target: &Target| (Arc::clone(&target.account), Arc::clone(&target.region));
+        for partition in &self.partitions {
+            *groups.entry(key(&partition.target)).or_default() += 1.0;
+        }
+        for partition in &mut self.partitions {
+            let quota = flowstone_aws::quota_per_second(Operation::FilterLogEvents, &partition.target.region);
+            let per_second = quota * self.limits.quota_share * IDLE_SHARE;
+            let count = groups.get(&key(&partition.target)).copied().unwrap_or(1.0);
+            let seconds = READS_PER_SLICE * count / per_second;
+            let idle_s =
+                [60, 300, 900].into_iter().find(|&length| seconds <= f64::from(length)).unwrap_or(3600);
+            partition.ledger.set_idle_slice(i64::from(idle_s) * 1000);
+        }
+    }
+}
+
+/// The order of the classes for a request: the most urgent first, but every fourth request begins with the seals, and
+/// every eighth and sixteenth with sweeps and history. Otherwise a quota that fresh events alone exceed would put off
+/// the reads that the promise rests on for ever.
+fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
+    let favoured = match asked % 16 {
+        15 => Class::History,
+        7 => Class::Sweep,
+        3 | 11 => Class::Seal,
+        _ => Class::Hot,
+    };
+    std::iter::once(favoured).chain(Class::ALL.into_iter().filter(move |&class| class != favoured))
+}
+
+// === impl Partition ===
+
+impl Partition {
+    /// The lane of a scan.
+    fn lane(&mut self, scan: u64) -> Arc<str> {
+        let Self { lane_of, free_lanes, lanes_made, target, .. } = self;
+        let lane = lane_of.entry(scan).or_insert_with(|| {
+            free_lanes.pop().unwrap_or_else(|| {
+                *lanes_made += 1;
+                format!("{}#{lanes_made}", target.name).into()
+            })
+        });
+        Arc::clone(lane)
+    }
+}
