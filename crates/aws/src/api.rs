@@ -20,13 +20,15 @@ pub trait LogsApi: Send + Sync {
     /// All flow logs that `ec2:DescribeFlowLogs` knows for this log group.
     async fn describe_flow_logs(&self, log_group: &str) -> Result<Vec<FlowLog>, ApiError>;
 
-    /// The metric `AWS/Logs IncomingLogEvents` of a log group, minute by minute, for `from_ms <= minute < to_ms`
-    /// (`cloudwatch:GetMetricData`). A minute without events may be left out.
+    /// The metric `AWS/Logs IncomingLogEvents` of a log group for `from_ms <= time < to_ms`, in periods of `period_s`
+    /// seconds: 60 for the last 15 days, 300 for 63, 3600 for 455 (`cloudwatch:GetMetricData`). A period without events
+    /// may be left out.
     async fn incoming_log_events(
         &self,
         log_group: &str,
         from_ms: i64,
         to_ms: i64,
+        period_s: u32,
     ) -> Result<Vec<MinuteCount>, ApiError>;
 
     /// The account that the credentials belong to (`sts:GetCallerIdentity`, which needs no permission).
@@ -136,10 +138,10 @@ pub struct FlowLog {
     pub created_ms: Option<i64>,
 }
 
-/// How many events a log group took in within one minute.
+/// How many events a log group took in within one period, for an audit a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinuteCount {
-    /// The minute's first millisecond since the epoch.
+    /// The period's first millisecond since the epoch.
     pub minute_ms: i64,
     /// Events.
     pub events: u64,

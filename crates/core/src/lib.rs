@@ -78,12 +78,15 @@ pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
-    Table, nearest, show_duration,
+    Table, nearest, parse_duration, show_duration,
 };
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
-pub use source::{Next, Position, Source, SourceBatch, SourceCx, SourceError};
+pub use source::{
+    Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,
+    SourceCx, SourceError,
+};
 pub use state::StateDir;
 pub use template::{BoundTemplate, Template};
 pub use transform::{Transform, TransformCx};

@@ -28,6 +28,8 @@ pub struct Metrics {
     source_lag: GaugeVec,
     source_lateness: HistogramVec,
     source_duplicates: IntCounterVec,
+    source_missing: IntCounterVec,
+    source_margin_mode: IntGaugeVec,
     aws_requests: IntCounterVec,
     requests_in_flight: IntGaugeVec,
     concurrency_limit: IntGaugeVec,
@@ -80,6 +82,10 @@ pub struct SourceMetrics {
     pub lateness: Histogram,
     /// `source_duplicates_total`: records recognised as read before.
     pub duplicates: IntCounter,
+    /// `source_dedupe_margin_mode`: partitions whose records are known by when they were taken in, for their ids take
+    /// more memory than there is.
+    pub dedupe_margin_mode: IntGauge,
+    missing: IntCounterVec,
     aws_requests: IntCounterVec,
 }
 
@@ -190,6 +196,15 @@ impl Metrics {
                 powers(1.0, 2.0, 18),
             ),
             source_duplicates: counter("source_duplicates_total", "records recognised as read before", &[]),
+            source_missing: counter(
+                "source_missing_events_total",
+                "events that the upstream counted and that were not read: found by an audit, or lost for good",
+                &["stage"],
+            ),
+            source_margin_mode: gauge(
+                "source_dedupe_margin_mode",
+                "partitions whose events are known by their time of ingestion instead of their ids",
+            ),
             aws_requests: counter("aws_requests_total", "requests to AWS", &["operation", "outcome"]),
             requests_in_flight: gauge("sink_requests_in_flight", "requests sent and not answered"),
             concurrency_limit: gauge("sink_concurrency_limit", "requests allowed at once now"),
@@ -250,6 +265,8 @@ impl Metrics {
             lag: self.source_lag.with_label_values(&at),
             lateness: self.source_lateness.with_label_values(&at),
             duplicates: self.source_duplicates.with_label_values(&at),
+            dedupe_margin_mode: self.source_margin_mode.with_label_values(&at),
+            missing: self.source_missing.clone(),
             aws_requests: self.aws_requests.clone(),
             component: component.clone(),
         }
@@ -313,6 +330,11 @@ impl ComponentMetrics {
 }
 
 impl SourceMetrics {
+    /// `source_missing_events_total{stage}`: `found` by an audit and read again, or `lost` for good.
+    pub fn missing(&self, stage: &str, events: u64) {
+        self.component.labelled(&self.missing, &[stage]).inc_by(events);
+    }
+
     /// `aws_requests_total{operation,outcome}`.
     pub fn aws_request(&self, operation: &str, outcome: &str) {
         self.component.labelled(&self.aws_requests, &[operation, outcome]).inc();

@@ -492,26 +492,30 @@ impl OptionType for Duration {
             node.expected(EXPECTED, diagnostics);
             return None;
         };
-        let seconds = number_and_unit(text).and_then(|(number, unit)| {
-            let factor = match unit {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" | "min" => 60.0,
-                "h" => 3600.0,
-                "d" => 86_400.0,
-                _ => return None,
-            };
-            Self::try_from_secs_f64(number * factor).ok()
-        });
-        if seconds.is_none() {
+        let duration = parse_duration(text);
+        if duration.is_none() {
             node.invalid(format!("{text:?} is no duration"), format!("expected {EXPECTED}"), diagnostics);
         }
-        seconds
+        duration
     }
 
     fn show(&self) -> String {
         quote(&show_duration(*self))
     }
+}
+
+/// Reads a duration as the configuration spells it: `500ms`, `5s`, `2m`, `1.5h`, `1d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = number_and_unit(text)?;
+    let factor = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number * factor).ok()
 }
 
 /// A duration in the spelling of the configuration: `500ms`, `5s`, `2m`, `1h`, `1d`.
@@ -588,6 +592,7 @@ impl<T: OptionType> OptionType for Vec<T> {
             b"field reference" => "list of field references",
             b"path" => "list of paths",
             b"table" => "list of tables",
+            b"duration" => "list of durations",
             _ => "list",
         }
     };

@@ -60,10 +60,59 @@ pub trait Source: Send {
         true
     }
 
+    /// Makes a source that was not started read only the events with a time in `from_ms..to_ms` (milliseconds since the
+    /// epoch), once, and then end: `flowstone backfill`. The error says why it cannot.
+    fn backfill(&mut self, _from_ms: i64, _to_ms: i64) -> Result<Box<dyn Backfill>, String> {
+        Err("it has no past that could be read by time".to_owned())
+    }
+
     /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.
     async fn probe(&mut self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// A stretch of a source's past: what its reading takes, and how far it has come.
+#[async_trait]
+pub trait Backfill: Send + Sync {
+    /// Asks the upstream how much there is; nothing is read. The error says what is missing and what to do.
+    async fn estimate(&self) -> Result<BackfillEstimate, String>;
+
+    /// How far reading has come.
+    fn progress(&self) -> BackfillProgress;
+}
+
+/// What reading a stretch of the past takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackfillEstimate {
+    /// What is read.
+    pub groups: Vec<GroupEstimate>,
+    /// Requests that this takes, about.
+    pub requests: u64,
+    /// The time that the upstream's quota of requests makes it take.
+    pub at_least: Duration,
+}
+
+/// One partition of a [`BackfillEstimate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupEstimate {
+    /// Its name.
+    pub name: String,
+    /// Events in the stretch; `None` where the upstream does not say.
+    pub events: Option<u64>,
+}
+
+/// How far a backfill has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BackfillProgress {
+    /// Events handed on in this run.
+    pub events: u64,
+    /// Events in the whole stretch, if the upstream says.
+    pub expected: Option<u64>,
+    /// Requests answered.
+    pub requests: u64,
+    /// The share of event time that was read, 0 to 1.
+    pub share: f64,
 }
 
 /// What [`Source::next`] gives.

@@ -9,6 +9,7 @@ mod files;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use flowstone_core::StateDir;
@@ -27,6 +28,8 @@ pub struct Journal {
     rewriting: bool,
     /// Bytes of the file when all that is true was in it.
     compact_size: u64,
+    /// Something could not be written, and what it said is gone: all is written anew.
+    broken: bool,
 }
 
 /// Turns changes into lines, at a bounded rate.
@@ -67,8 +70,14 @@ impl Journal {
             report.entries += one.entries;
             report.skipped += one.skipped;
         }
-        let mut journal =
-            Self { files, encoder: Encoder::default(), orphans, rewriting: false, compact_size: 0 };
+        let mut journal = Self {
+            files,
+            encoder: Encoder::default(),
+            orphans,
+            rewriting: false,
+            compact_size: 0,
+            broken: false,
+        };
         journal.begin_rewrite();
         Ok((journal, report))
     }
@@ -83,11 +92,27 @@ impl Journal {
         self.orphans.contains_key(partition)
     }
 
+    /// The folder that it is kept in.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
+
     /// Writes what the ledgers have to say, as far as the rate allows, and makes it durable.
+    ///
+    /// # Errors
+    /// A full disk, say. Nothing is lost by it: what is not written is read again after a restart, and once there is
+    /// room everything is written anew.
     pub fn flush(&mut self, ledgers: &mut [(&Arc<str>, &mut Ledger)], now_ms: i64) -> io::Result<()> {
+        if self.broken {
+            self.rewrite(ledgers)?;
+            self.broken = false;
+        }
         let bytes = self.encoder.take(ledgers, now_ms);
-        if !bytes.is_empty() {
-            self.files.append(&bytes)?;
+        if !bytes.is_empty()
+            && let Err(error) = self.files.append(&bytes)
+        {
+            self.broken = true;
+            return Err(error);
         }
         let written = self.encoder.is_empty() && !ledgers.iter().any(|(_, ledger)| ledger.is_rewriting());
         if self.rewriting && written {
@@ -95,10 +120,17 @@ impl Journal {
             self.rewriting = false;
             self.compact_size = self.files.size();
         } else if !self.rewriting && self.files.size() > REWRITE_AT.max(4 * self.compact_size) {
-            self.files.begin_next()?;
-            self.begin_rewrite();
-            ledgers.iter_mut().for_each(|(_, ledger)| ledger.rewrite());
+            self.rewrite(ledgers)?;
         }
+        Ok(())
+    }
+
+    /// Begins a file and writes all that is true into it, bit by bit.
+    fn rewrite(&mut self, ledgers: &mut [(&Arc<str>, &mut Ledger)]) -> io::Result<()> {
+        self.files.begin_next()?;
+        self.encoder.forget();
+        self.begin_rewrite();
+        ledgers.iter_mut().for_each(|(_, ledger)| ledger.rewrite());
         Ok(())
     }
 
@@ -162,6 +194,11 @@ impl Encoder {
             }
         }
         bytes
+    }
+
+    /// Drops entries that were begun: all is said anew.
+    fn forget(&mut self) {
+        self.lines.clear();
     }
 
     /// Whether every entry that was begun is written.

@@ -1,9 +1,47 @@
 //! flowstone source that reads CloudWatch Logs and loses nothing.
+//!
+//! A VPC flow-log record has the time at which its window began and becomes visible minutes later; whoever remembers
+//! "the last time seen" skips what comes late. This source cuts event time into slices and reads each several times,
+//! remembers what was delivered of it, and checks the result against CloudWatch's own count.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`ledger`] | one log group: what to read when, what is new, what is delivered |
+//! | [`planner`] | many log groups under one budget of requests |
+//! | [`journal`] | the checkpoint: an append-only log of what is delivered |
+//! | [`options`] | what it may be told |
+//! | [`select`] | which log groups that means |
+//! | `sites` | accounts and regions |
+//! | `discovery` | which there are, and the flow logs that write to them |
+//! | `running` | requests in flight, and what comes back |
+//! | `events` | from CloudWatch's events to a batch |
+//! | `backfill` | a stretch of the past: what it takes, how far it is |
+//! | `probe` | `validate --connect` |
+//! | [`source`] | all of it as the engine sees it |
+//!
+//! # What is promised
+//!
+//! Every event that CloudWatch took in at most `late_window` (or the last of `sweeps`) after its own time, and showed at
+//! most `visibility_margin` after that, is delivered. It is sent twice only if flowstone was killed between its delivery
+//! and its checkpoint, and then under the same id. Where `cloudwatch:GetMetricData` is allowed, what is later than that is
+//! noticed and told, minute by minute.
 #![forbid(unsafe_code)]
 
+mod backfill;
+pub mod clock;
+pub mod connect;
+mod discovery;
+mod events;
 pub mod journal;
 pub mod ledger;
+mod notices;
+pub mod options;
 pub mod planner;
+mod probe;
+mod running;
+pub mod select;
+mod sites;
+pub mod source;
 
 #[cfg(test)]
 extern crate self as source_cloudwatch_logs;

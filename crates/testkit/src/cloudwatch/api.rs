@@ -57,8 +57,9 @@ impl LogsApi for SimulatedApi {
         log_group: &str,
         from_ms: i64,
         to_ms: i64,
+        period_s: u32,
     ) -> Result<Vec<MinuteCount>, ApiError> {
-        self.call(|service, now| service.incoming_log_events(now, log_group, from_ms, to_ms)).await
+        self.call(|service, now| service.incoming_log_events(now, log_group, from_ms, to_ms, period_s)).await
     }
 
     async fn account_id(&self) -> Result<String, ApiError> {

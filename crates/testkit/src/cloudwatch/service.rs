@@ -222,15 +222,17 @@ impl SimulatedLogs {
         group: &str,
         from_ms: i64,
         to_ms: i64,
+        period_s: u32,
     ) -> Result<Vec<MinuteCount>, ApiError> {
+        let period_ms = i64::from(period_s) * 1000;
         let mut state = self.lock();
         state.allowed(Operation::GetMetricData)?;
         let Some(group) = state.groups.get_mut(group) else { return Ok(Vec::new()) };
         let mut minutes: BTreeMap<i64, u64> = BTreeMap::new();
         // An event may be up to 14 days older than its ingestion, and up to two hours younger.
         group.events.visit(from_ms - 14 * 86_400_000, to_ms + 2 * 3_600_000, None, |event| {
-            let minute = event.key.ingestion().div_euclid(60_000) * 60_000;
-            if (from_ms..to_ms).contains(&minute) && minute + 60_000 <= now_ms {
+            let minute = event.key.ingestion().div_euclid(period_ms) * period_ms;
+            if (from_ms..to_ms).contains(&minute) && minute + period_ms <= now_ms {
                 *minutes.entry(minute).or_default() += 1;
             }
             ControlFlow::Continue(())
@@ -570,7 +572,7 @@ mod tests {
             vec![event(0, 59_999, 0, i64::MAX), event(1, 60_000, 0, 0), event(2, 60_001, 0, 0)],
             |_| {},
         );
-        let counts = |now| service.incoming_log_events(now, "g", 0, 3_600_000).unwrap();
+        let counts = |now| service.incoming_log_events(now, "g", 0, 3_600_000, 60).unwrap();
         assert_eq!(counts(119_999), [MinuteCount { minute_ms: 0, events: 1 }]);
         assert_eq!(counts(120_000)[1], MinuteCount { minute_ms: 60_000, events: 2 });
     }

@@ -264,7 +264,7 @@ impl World {
             let group = &self.setup.groups[partition];
             let counts = self
                 .service
-                .incoming_log_events(self.now_ms, group, minutes.0, minutes.1)
+                .incoming_log_events(self.now_ms, group, minutes.0, minutes.1, 60)
                 .unwrap_or_default();
             self.later(500, Happening::Audited { epoch: self.epoch, partition, minutes, counts });
         }

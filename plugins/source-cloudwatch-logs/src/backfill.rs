@@ -1,0 +1,142 @@
+//! `flowstone backfill`: what a stretch of the past will take, and how far its reading has come.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flowstone_aws::{Governors, LogGroupName, Operation, quota_per_second};
+use flowstone_core::{Backfill, BackfillEstimate, BackfillProgress, GroupEstimate};
+
+use crate::clock::ServiceClock;
+use crate::connect::Connect;
+use crate::discovery;
+use crate::options::Plan;
+use crate::sites::{self, Site};
+
+/// A stretch of event time that is read once, and how far that is.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    /// Its first millisecond.
+    pub(crate) from_ms: i64,
+    /// The millisecond behind its last one.
+    pub(crate) to_ms: i64,
+    progress: Arc<Mutex<BackfillProgress>>,
+}
+
+/// Answers the command's questions.
+pub(crate) struct Estimator {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) connect: Arc<dyn Connect>,
+    pub(crate) governors: Governors,
+    pub(crate) clock: ServiceClock,
+    pub(crate) stretch: Stretch,
+}
+
+/// Events on a page: 1 MB of records of version 2 (109 bytes and CloudWatch's 26 on each), as the design measured.
+const EVENTS_PER_PAGE: u64 = 7_800;
+
+// === impl Stretch ===
+
+impl Stretch {
+    pub(crate) fn new(from_ms: i64, to_ms: i64) -> Self {
+        Self { from_ms, to_ms, progress: Arc::default() }
+    }
+
+    /// Says how far reading is.
+    pub(crate) fn tell(&self, progress: BackfillProgress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    fn progress(&self) -> BackfillProgress {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Backfill for Estimator {
+    async fn estimate(&self) -> Result<BackfillEstimate, String> {
+        let sites = sites::enter(&self.plan, &*self.connect).await.map_err(|error| error.message)?;
+        let mut estimate = BackfillEstimate::default();
+        let mut longest = Duration::ZERO;
+        for site in &sites {
+            let mut requests = 0;
+            for group in self.groups_of(site).await? {
+                let events = self.events_of(site, &group).await;
+                requests += events.unwrap_or(0) / EVENTS_PER_PAGE + 1;
+                let name = format!("{}/{}/{}", site.account, site.region, group.name);
+                estimate.groups.push(GroupEstimate { name, events });
+            }
+            let per_second =
+                quota_per_second(Operation::FilterLogEvents, &site.region) * self.plan.quota_share;
+            // Quotas of sites are used side by side.
+            longest = longest.max(Duration::from_secs_f64(requests as f64 / per_second));
+            estimate.requests += requests;
+        }
+        estimate.at_least = longest;
+        Ok(estimate)
+    }
+
+    fn progress(&self) -> BackfillProgress {
+        self.stretch.progress()
+    }
+}
+
+// === impl Estimator ===
+
+impl Estimator {
+    async fn groups_of(&self, site: &Site) -> Result<Vec<LogGroupName>, String> {
+        let mut groups = self.plan.groups.named(site.place());
+        let prefixes = self.plan.groups.prefixes();
+        if !prefixes.is_empty() {
+            let listed = discovery::list(
+                Arc::clone(&site.api),
+                (Arc::clone(&site.account), Arc::clone(&site.region)),
+                prefixes,
+                self.governors.clone(),
+                self.plan.quota_share,
+                self.clock.clone(),
+            )
+            .await
+            .map_err(|error| {
+                let advice = error.advice(&site.region, &site.account, "");
+                format!("{error}; {advice}")
+            })?;
+            let matching = listed.iter().filter(|group| self.plan.groups.matches(&group.name));
+            groups.extend(matching.map(|group| LogGroupName::own(&group.name)));
+            groups.sort();
+            groups.dedup();
+        }
+        Ok(groups)
+    }
+
+    /// How many events the group took in within the stretch, if the metric may be asked for.
+    async fn events_of(&self, site: &Site, group: &LogGroupName) -> Option<u64> {
+        expected(site, group, (self.stretch.from_ms, self.stretch.to_ms), self.clock.now_ms()).await
+    }
+}
+
+/// How many events a group took in within a stretch of time, as the metric says, if it may be asked for. Events are taken
+/// in some minutes after their own time, which at the length of a backfill is no matter.
+pub(crate) async fn expected(
+    site: &Site,
+    group: &LogGroupName,
+    (from_ms, to_ms): (i64, i64),
+    now_ms: i64,
+) -> Option<u64> {
+    if group.foreign_arn.is_some() {
+        return None;
+    }
+    let counts =
+        site.api.incoming_log_events(&group.name, from_ms, to_ms, period_s(from_ms, now_ms)).await.ok()?;
+    Some(counts.iter().map(|count| count.events).sum())
+}
+
+/// The shortest period that CloudWatch still keeps of a time: minutes for 15 days, five of them for 63, hours for 455
+/// (CloudWatch user guide, "Metrics retention").
+fn period_s(from_ms: i64, now_ms: i64) -> u32 {
+    match (now_ms - from_ms) / 86_400_000 {
+        ..2 => 60,
+        2..60 => 300,
+        _ => 3600,
+    }
+}

@@ -1,0 +1,219 @@
+//! Which log groups there are, and what EC2 knows of the flow logs that write to them.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use flowstone_aws::{
+    ApiError, ErrorKind, FlowLog, Governors, GroupsRequest, LogGroup, LogGroupName, LogsApi, Operation,
+};
+
+use crate::clock::ServiceClock;
+
+/// A log group that was named or found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The site, by number.
+    pub(crate) site: usize,
+    /// Its name.
+    pub(crate) name: LogGroupName,
+    /// What a listing said of it.
+    pub(crate) about: LogGroup,
+}
+
+/// What there is to ask: groups that are new, and those whose flow logs may have changed.
+#[derive(Debug, Default)]
+pub(crate) struct Discovery {
+    known: HashSet<(usize, LogGroupName)>,
+    /// When each site's groups are listed next.
+    list_at: Vec<i64>,
+    /// Groups of which EC2 is to be asked, and when.
+    waiting: VecDeque<(i64, Question)>,
+    asking: usize,
+    /// Sites that do not allow the question, and until when it is not asked.
+    refused: Vec<Option<i64>>,
+}
+
+/// A question about a group's flow logs.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// The group.
+    pub(crate) found: Found,
+    /// Its partition, when it is read already.
+    pub(crate) partition: Option<usize>,
+    /// How often it was asked in vain.
+    attempts: u32,
+}
+
+/// What EC2 says of the flow logs of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FlowFacts {
+    /// Their format, where they have but one, and the event time from which on it holds.
+    pub(crate) format: Option<(String, i64)>,
+    /// The longest aggregation interval, in seconds.
+    pub(crate) aggregation_s: Option<u32>,
+}
+
+/// What is to be done with a question.
+pub(crate) enum Next {
+    /// EC2 is to be asked.
+    Ask(Question),
+    /// It cannot be asked: the group is read without.
+    Without(Question),
+}
+
+/// Log groups are listed this often.
+const LIST_EVERY_MS: i64 = 300_000;
+/// After a listing that failed.
+const LIST_AGAIN_MS: i64 = 30_000;
+/// Flow logs are asked for this often: they are deleted and made anew with other formats.
+const DESCRIBE_EVERY_MS: i64 = 900_000;
+/// Questions in flight at most; EC2 allows some twenty a second.
+const ASKING_AT_MOST: usize = 8;
+/// A new group waits for so many answers: without the format its first records could not be parsed.
+const ATTEMPTS: u32 = 3;
+const ATTEMPT_AFTER_MS: i64 = 2000;
+
+// === impl Discovery ===
+
+impl Discovery {
+    /// Nothing is known of this many sites yet.
+    pub(crate) fn new(sites: usize) -> Self {
+        Self { list_at: vec![i64::MIN; sites], refused: vec![None; sites], ..Self::default() }
+    }
+
+    /// A group was named or found; nothing happens if it is known.
+    pub(crate) fn found(&mut self, found: Found, now_ms: i64) {
+        if self.known.insert((found.site, found.name.clone())) {
+            self.waiting.push_back((now_ms, Question { found, partition: None, attempts: 0 }));
+        }
+    }
+
+    /// The next site whose groups are to be listed.
+    pub(crate) fn next_listing(&mut self, now_ms: i64) -> Option<usize> {
+        let site = self.list_at.iter().position(|&at| at <= now_ms)?;
+        self.list_at[site] = i64::MAX;
+        Some(site)
+    }
+
+    /// A listing ended.
+    pub(crate) fn listed(&mut self, site: usize, succeeded: bool, now_ms: i64) {
+        self.list_at[site] = now_ms + if succeeded { LIST_EVERY_MS } else { LIST_AGAIN_MS };
+    }
+
+    /// The next question that is due.
+    pub(crate) fn next_question(&mut self, now_ms: i64) -> Option<Next> {
+        if self.asking >= ASKING_AT_MOST {
+            return None;
+        }
+        let place = self.waiting.iter().position(|(at, _)| *at <= now_ms)?;
+        let (_, question) = self.waiting.remove(place)?;
+        let Found { site, name, .. } = &question.found;
+        let refused = self.refused[*site].is_some_and(|until| now_ms < until);
+        // The flow logs of another account are known to that account only.
+        if refused || name.foreign_arn.is_some() {
+            return Some(Next::Without(question));
+        }
+        self.asking += 1;
+        Some(Next::Ask(question))
+    }
+
+    /// EC2 answered or not. Gives the facts, or nothing when it is asked again.
+    pub(crate) fn answered(
+        &mut self,
+        question: &Question,
+        answer: &Result<Vec<FlowLog>, ApiError>,
+        now_ms: i64,
+    ) -> Option<FlowFacts> {
+        self.asking -= 1;
+        let error = match answer {
+            Ok(flow_logs) => return Some(FlowFacts::of(flow_logs)),
+            Err(error) => error,
+        };
+        let again = Question { attempts: question.attempts + 1, ..question.clone() };
+        if error.kind.passes() && again.attempts < ATTEMPTS {
+            self.waiting.push_back((now_ms + ATTEMPT_AFTER_MS, again));
+            return None;
+        }
+        if error.kind == ErrorKind::AccessDenied {
+            self.refused[question.found.site] = Some(now_ms + DESCRIBE_EVERY_MS);
+        }
+        Some(FlowFacts::default())
+    }
+
+    /// A group is read: its flow logs are asked for again after a while.
+    pub(crate) fn is_read(&mut self, found: Found, partition: usize, now_ms: i64) {
+        let question = Question { found, partition: Some(partition), attempts: 0 };
+        self.waiting.push_back((now_ms + DESCRIBE_EVERY_MS, question));
+    }
+
+    /// When there is something to do, if no answer comes before. `lists` says whether groups are looked for at all.
+    pub(crate) fn wakes_at(&self, lists: bool) -> Option<i64> {
+        let listings = self.list_at.iter().copied().filter(|&at| lists && at != i64::MAX);
+        let questions = self.waiting.iter().map(|(at, _)| *at).filter(|_| self.asking < ASKING_AT_MOST);
+        listings.chain(questions).min()
+    }
+
+    /// Whether there is a group that is not read yet.
+    pub(crate) fn has_new(&self) -> bool {
+        self.asking > 0 || self.waiting.iter().any(|(_, question)| question.partition.is_none())
+    }
+
+    /// Whether each site was listed once.
+    pub(crate) fn has_listed(&self) -> bool {
+        self.list_at.iter().all(|&at| at != i64::MAX && at != i64::MIN)
+    }
+}
+
+// === impl FlowFacts ===
+
+impl FlowFacts {
+    fn of(flow_logs: &[FlowLog]) -> Self {
+        let mut formats: Vec<&str> = flow_logs.iter().map(|log| &*log.format).collect();
+        formats.sort_unstable();
+        formats.dedup();
+        let since_ms = flow_logs.iter().map(|log| log.created_ms.unwrap_or(i64::MIN)).min();
+        Self {
+            format: match formats[..] {
+                [format] if !format.is_empty() => Some((format.to_owned(), since_ms.unwrap_or(i64::MIN))),
+                // Of several, nobody can say which a record has.
+                _ => None,
+            },
+            aggregation_s: flow_logs.iter().map(|log| log.aggregation_s).filter(|&s| s > 0).max(),
+        }
+    }
+}
+
+/// Lists the groups of a site whose names begin with these prefixes, within its quota of requests.
+pub(crate) async fn list(
+    api: Arc<dyn LogsApi>,
+    (account, region): (Arc<str>, Arc<str>),
+    prefixes: Vec<String>,
+    governors: Governors,
+    share: f64,
+    clock: ServiceClock,
+) -> Result<Vec<LogGroup>, ApiError> {
+    const OPERATION: Operation = Operation::DescribeLogGroups;
+    let mut groups = Vec::new();
+    for prefix in prefixes {
+        let mut request = GroupsRequest { prefix, token: None };
+        loop {
+            while let Err(later) = governors.take(&account, &region, OPERATION, share, clock.now_ms()) {
+                let wait = (later - clock.now_ms()).max(1);
+                tokio::time::sleep(std::time::Duration::from_millis(wait as u64)).await;
+            }
+            let page = api.describe_log_groups(&request).await;
+            let throttled = matches!(&page, Err(error) if error.kind == ErrorKind::Throttled);
+            governors.answered(&account, &region, OPERATION, clock.now_ms(), throttled.then(fastrand::f64));
+            if throttled {
+                continue;
+            }
+            let page = page?;
+            groups.extend(page.groups);
+            request.token = page.next_token;
+            if request.token.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(groups)
+}

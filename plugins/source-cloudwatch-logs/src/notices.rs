@@ -1,0 +1,115 @@
+//! What the user should hear of AWS's refusals: once when it begins, now and then while it lasts, and once when it is over.
+
+use std::collections::HashMap;
+
+use flowstone_aws::{ApiError, ErrorKind, Operation};
+use flowstone_core::{ComponentId, SourceMetrics};
+
+/// A refusal that lasts is told again after this time.
+const AGAIN_MS: i64 = 600_000;
+/// A service that does not answer is worth a word only when it does not for a while: every network hiccups.
+const PATIENCE_MS: i64 = 15_000;
+
+/// Who is refused what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Subject<'a> {
+    /// The account.
+    pub(crate) account: &'a str,
+    /// The region.
+    pub(crate) region: &'a str,
+    /// The log group, or what else was asked for; empty where a call is about none.
+    pub(crate) resource: &'a str,
+}
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    told: HashMap<Key, Told>,
+}
+
+type Key = (String, Operation);
+
+#[derive(Debug)]
+struct Told {
+    kind: ErrorKind,
+    since_ms: i64,
+    at_ms: Option<i64>,
+}
+
+// === impl Notices ===
+
+impl Notices {
+    /// A call was refused. An audit or a format that cannot be had costs no event: that is no more than worth knowing.
+    pub(crate) fn refused(
+        &mut self,
+        (id, metrics): (&ComponentId, &SourceMetrics),
+        subject: Subject<'_>,
+        error: &ApiError,
+        now_ms: i64,
+    ) {
+        if matches!(error.kind, ErrorKind::Throttled | ErrorKind::BadToken) {
+            return;
+        }
+        metrics.component.error(error.kind.as_str(), 1);
+        let told = self.told.entry(subject.key(error.operation)).or_insert(Told {
+            kind: error.kind,
+            since_ms: now_ms,
+            at_ms: None,
+        });
+        let waits = error.kind == ErrorKind::Unavailable && now_ms - told.since_ms < PATIENCE_MS;
+        let known = told.kind == error.kind && told.at_ms.is_some_and(|at_ms| now_ms - at_ms < AGAIN_MS);
+        told.kind = error.kind;
+        if waits || known {
+            return;
+        }
+        told.at_ms = Some(now_ms);
+        let Subject { account, region, resource } = subject;
+        let advice = error.advice(region, account, resource);
+        if error.operation.needed() {
+            tracing::warn!(component = %id, account, region, log_group = resource, %error, advice, "AWS refuses a request");
+        } else {
+            let without = error.operation.goes_on();
+            tracing::info!(component = %id, account, region, log_group = resource, %error, advice, "{without}");
+        }
+    }
+
+    /// A call was answered.
+    pub(crate) fn answered(&mut self, id: &ComponentId, subject: Subject<'_>, operation: Operation) {
+        if self.told.is_empty() {
+            return;
+        }
+        if let Some(Told { at_ms: Some(_), .. }) = self.told.remove(&subject.key(operation)) {
+            let Subject { account, region, resource } = subject;
+            tracing::info!(component = %id, account, region, log_group = resource, "AWS answers {operation} again");
+        }
+    }
+}
+
+impl Subject<'_> {
+    fn key(&self, operation: Operation) -> Key {
+        (format!("{}/{}/{}", self.account, self.region, self.resource), operation)
+    }
+}
+
+/// What a plugin does without an operation.
+trait Need {
+    /// Whether events are not read without it.
+    fn needed(self) -> bool;
+    /// What happens without it.
+    fn goes_on(self) -> &'static str;
+}
+
+impl Need for Operation {
+    fn needed(self) -> bool {
+        !matches!(self, Self::DescribeFlowLogs | Self::GetMetricData)
+    }
+
+    fn goes_on(self) -> &'static str {
+        match self {
+            Self::DescribeFlowLogs => {
+                "formats are taken from the configuration, and `late_window` is an hour, for AWS does not tell them"
+            }
+            _ => "what is read is not compared with what CloudWatch took in",
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! What the source may be told, and what of it is checked before anything is started.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flowstone_aws::{Arn, StreamFilter};
+use flowstone_core::event::{format_iso_millis, parse_iso_millis};
+use flowstone_core::prelude::*;
+use flowstone_core::{Diagnostics, Node, OptionType, parse_duration, show_duration};
+
+use crate::ledger::Rules;
+use crate::select::Groups;
+
+options! {
+    /// Options of `cloudwatch_logs`.
+    pub struct CloudwatchLogsOptions {
+        /// The AWS region. Unset, and without `regions`: the one that the AWS CLI would take (`AWS_REGION`,
+        /// `AWS_DEFAULT_REGION`, the profile, the instance).
+        region: Option<String> = None,
+        /// Several regions instead of one; each log group is looked for in all of them.
+        regions: Vec<String> = Vec::new(),
+        /// The log groups to read: names, ARNs, and globs (`*` also stands for `/`). Groups that a glob matches later are read
+        /// from then on; looking for them takes `logs:DescribeLogGroups`.
+        log_groups: Vec<String> = Vec::new(),
+        /// Also read all log groups whose names begin so.
+        log_group_prefix: Option<String> = None,
+        /// Read only log streams whose names begin so (`eni-0`).
+        log_stream_prefix: Option<String> = None,
+        /// Read only these log streams, at most 100.
+        log_streams: Vec<String> = Vec::new(),
+        /// CloudWatch's filter pattern: only events that it matches are sent over.
+        filter_pattern: Option<String> = None,
+        /// Several accounts: each entry names a role to assume, and its own `regions` if they differ. One without a role is the
+        /// account of the credentials themselves, which is the only one if this is not set.
+        accounts: Vec<AccountOptions> = Vec::new(),
+        /// The profile of `~/.aws/config` whose credentials are taken. Unset: AWS's default chain (environment, profile, SSO,
+        /// web identity, container, instance).
+        profile: Option<String> = None,
+        /// Where reading begins at the very first start: at the `"beginning"`, at the `"end"` (with what is written after the
+        /// first start), at a time before the first start (`"-2h"`, `"-7d"`) or at a time (RFC 3339). By the events' own time.
+        /// Afterwards the checkpoint counts.
+        start_position: StartPosition = StartPosition::Beginning,
+        /// The sincedb file of Logstash's `cloudwatch_logs` input: log groups that it names begin where Logstash stopped, earlier
+        /// by `late_window`, since Logstash has not read what came late. The groups are those of the first account and region.
+        import_sincedb: Option<PathBuf> = None,
+        /// How late an event may be taken in after its own time and still surely be read. Unset: six times the aggregation
+        /// interval of the flow logs that write to the group, at least `30m`; `1h` where the interval cannot be asked for.
+        late_window: Option<Duration> = None,
+        /// How long after it was taken in an event may become visible and still surely be read.
+        visibility_margin: Duration = Duration::from_secs(300),
+        /// Ages at which everything is read once more, with requests that nothing else needs, for what came later than
+        /// `late_window`.
+        sweeps: Vec<Duration> = vec![Duration::from_secs(6 * 3600)],
+        /// Look for new events this often. Unset: when half, 90 %, 99 % and 99.9 % of them are in, as measured, which takes a
+        /// quarter of the requests.
+        poll_interval: Option<Duration> = None,
+        /// The share of AWS's quota of requests that may be used: 5, 10 or 25 a second for each account, by region.
+        quota_share: f64 = 0.8,
+        /// Compare what was read with what CloudWatch says it took in, minute by minute, and read again where something is
+        /// missing. Takes `cloudwatch:GetMetricData`; never done for a part of a group or for another account's.
+        audit: bool = true,
+        /// Memory for the ids of events that may be met again. A group that needs more is known by ingestion time instead.
+        dedupe_max_bytes: ByteSize = ByteSize(64 << 20),
+        /// Another endpoint for all services: a proxy, a VPC endpoint, a test server.
+        endpoint: Option<String> = None,
+    }
+}
+
+options! {
+    /// An account to read.
+    pub struct AccountOptions {
+        /// The role to assume (`arn:aws:iam::123456789012:role/flowstone-reader`). Unset: the credentials' own account.
+        role_arn: Option<String> = None,
+        /// The external id that the role asks for.
+        external_id: Option<Secret> = None,
+        /// Its regions, if they are not those of the source.
+        regions: Vec<String> = Vec::new(),
+    }
+}
+
+/// Where reading begins at the very first start, by the events' own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPosition {
+    /// With the first event that there is.
+    Beginning,
+    /// With events of after the first start.
+    End,
+    /// So long before the first start.
+    Before(Duration),
+    /// At this time, in milliseconds since the epoch.
+    At(i64),
+}
+
+/// Options that were checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it reads.
+    pub accounts: Vec<AccountPlan>,
+    /// The profile.
+    pub profile: Option<String>,
+    /// The endpoint.
+    pub endpoint: Option<String>,
+    /// Which groups.
+    pub groups: Groups,
+    /// Which of their streams.
+    pub streams: StreamFilter,
+    /// Which of their events; empty is all.
+    pub pattern: String,
+    /// Where reading begins.
+    pub start: StartPosition,
+    /// Logstash's positions.
+    pub sincedb: Option<PathBuf>,
+    /// Whether the late window follows the group's aggregation interval.
+    pub late_window: Option<i64>,
+    /// How it is read; the late window is that of a group of which nothing is known.
+    pub rules: Rules,
+    /// The share of the quota.
+    pub quota_share: f64,
+    /// Bytes for event ids.
+    pub id_bytes: usize,
+}
+
+/// An account to read, and how it is entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountPlan {
+    /// The role to assume.
+    pub role: Option<String>,
+    /// Its external id.
+    pub external_id: Option<String>,
+    /// Its regions; empty for the one that the environment names.
+    pub regions: Vec<String>,
+}
+
+/// The late window of a group whose flow logs cannot be asked for: AWS's default interval is 600 s.
+const UNKNOWN_LATE_WINDOW_MS: i64 = 3_600_000;
+/// The shortest late window that follows from an interval.
+const LEAST_LATE_WINDOW_MS: i64 = 1_800_000;
+/// FilterLogEvents takes so many stream names.
+const STREAMS_AT_MOST: usize = 100;
+/// FilterLogEvents takes a pattern of so many characters.
+const PATTERN_AT_MOST: usize = 1024;
+/// PutLogEvents takes events up to 14 days old: nothing comes later.
+const LATEST: Duration = Duration::from_secs(14 * 86_400);
+
+// === impl StartPosition ===
+
+impl StartPosition {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "beginning" => Some(Self::Beginning),
+            "end" => Some(Self::End),
+            _ => match text.strip_prefix('-') {
+                Some(span) => parse_duration(span).map(Self::Before),
+                None => parse_iso_millis(text).map(Self::At),
+            },
+        }
+    }
+
+    /// The first event time to read. `first_start_ms` is when the source was started first, `oldest_ms` a time before which
+    /// there is nothing.
+    pub fn begins_at(self, first_start_ms: i64, oldest_ms: i64) -> i64 {
+        match self {
+            Self::Beginning => oldest_ms,
+            Self::End => first_start_ms,
+            Self::Before(span) => first_start_ms.saturating_sub(millis(span)),
+            Self::At(at_ms) => at_ms,
+        }
+    }
+}
+
+impl OptionType for StartPosition {
+    const TYPE: &'static str = "`\"beginning\"`, `\"end\"`, a duration before the start or a time";
+
+    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        const EXPECTED: &str =
+            "\"beginning\", \"end\", a duration such as \"-2h\" or a time such as \"2026-05-30T12:00:00Z\"";
+        let Some(text) = node.as_str() else {
+            node.expected(EXPECTED, diagnostics);
+            return None;
+        };
+        let position = Self::parse(text);
+        if position.is_none() {
+            node.invalid(
+                format!("{text:?} is no start position"),
+                format!("expected {EXPECTED}"),
+                diagnostics,
+            );
+        }
+        position
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Beginning => "\"beginning\"".to_owned(),
+            Self::End => "\"end\"".to_owned(),
+            Self::Before(span) => format!("\"-{}\"", show_duration(*span)),
+            Self::At(at_ms) => format!("\"{}\"", format_iso_millis(*at_ms)),
+        }
+    }
+}
+
+/// Milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The late window that an aggregation interval asks for.
+pub(crate) fn late_window_of(aggregation_s: Option<u32>) -> i64 {
+    aggregation_s
+        .map_or(UNKNOWN_LATE_WINDOW_MS, |seconds| (6 * 1000 * i64::from(seconds)).max(LEAST_LATE_WINDOW_MS))
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Checks the options; gives all that is wrong with them.
+    pub fn new(options: CloudwatchLogsOptions) -> Result<Self, Vec<BuildError>> {
+        let mut errors = Vec::new();
+        let regions = regions(&options, &mut errors);
+        let accounts = accounts(&options, &regions, &mut errors);
+        let groups = Groups::new(&options.log_groups, options.log_group_prefix.as_deref())
+            .map_err(|wrong| errors.extend(wrong))
+            .ok();
+        if let Some(groups) = &groups {
+            groups.check_regions(&accounts, &mut errors);
+        }
+        let streams = streams(&options, &mut errors);
+        check_numbers(&options, &mut errors);
+        let late_window = options.late_window.map(millis);
+        let sweeps = sweeps(&options, late_window, &mut errors);
+        let Some(groups) = groups.filter(|_| errors.is_empty()) else { return Err(errors) };
+        // The metric counts what a group takes in, not a part of it.
+        let whole = streams == StreamFilter::All && options.filter_pattern.is_none();
+        Ok(Self {
+            accounts,
+            profile: options.profile,
+            endpoint: options.endpoint,
+            groups,
+            streams,
+            pattern: options.filter_pattern.unwrap_or_default(),
+            start: options.start_position,
+            sincedb: options.import_sincedb,
+            late_window,
+            rules: Rules {
+                late_window_ms: late_window.unwrap_or_else(|| late_window_of(None)),
+                visibility_margin_ms: millis(options.visibility_margin),
+                sweeps_ms: sweeps,
+                poll_interval_ms: options.poll_interval.map(millis),
+                audit: options.audit && whole,
+                ..Rules::default()
+            },
+            quota_share: options.quota_share,
+            id_bytes: options.dedupe_max_bytes.as_usize(),
+        })
+    }
+}
+
+fn regions(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) -> Vec<String> {
+    if options.region.is_some() && !options.regions.is_empty() {
+        errors.push(
+            BuildError::option("region", "`region` and `regions` both say where to read")
+                .label("expected one of them"),
+        );
+    }
+    if let Some(region) = &options.region {
+        check_region(region, |error| errors.push(error), || BuildError::option("region", ""));
+    }
+    for (index, region) in options.regions.iter().enumerate() {
+        check_region(
+            region,
+            |error| errors.push(error),
+            || BuildError::option("regions", "").at_index(index),
+        );
+    }
+    options.region.iter().chain(&options.regions).cloned().collect()
+}
+
+/// A region's name has letters, digits and hyphens: anything else would become a part of the endpoint's host name.
+fn check_region(region: &str, mut report: impl FnMut(BuildError), at: impl Fn() -> BuildError) {
+    let plausible = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if region.is_empty() || !region.bytes().all(plausible) || !region.contains('-') {
+        let message = format!("{region:?} is no region of AWS");
+        report(BuildError { message, ..at() }.label("expected a name such as \"eu-west-1\""));
+    }
+}
+
+fn accounts(
+    options: &CloudwatchLogsOptions,
+    regions: &[String],
+    errors: &mut Vec<BuildError>,
+) -> Vec<AccountPlan> {
+    if options.accounts.is_empty() {
+        return vec![AccountPlan { role: None, external_id: None, regions: regions.to_vec() }];
+    }
+    let mut accounts: Vec<AccountPlan> = Vec::new();
+    for (index, account) in options.accounts.iter().enumerate() {
+        let at = |message: String| BuildError::option("accounts", message).at_index(index);
+        if let Some(role) = &account.role_arn
+            && !Arn::parse(role).is_some_and(|arn| arn.is_role())
+        {
+            let expected = "expected `role_arn = \"arn:aws:iam::123456789012:role/NAME\"`";
+            errors.push(at(format!("{role:?} is no ARN of a role")).label(expected));
+        }
+        if account.external_id.is_some() && account.role_arn.is_none() {
+            errors
+                .push(at("an external id without a role".to_owned()).label("expected `role_arn` beside it"));
+        }
+        for region in &account.regions {
+            check_region(region, |error| errors.push(error), || at(String::new()));
+        }
+        let plan = AccountPlan {
+            role: account.role_arn.clone(),
+            external_id: account.external_id.as_ref().map(|id| id.expose().to_owned()),
+            regions: if account.regions.is_empty() { regions.to_vec() } else { account.regions.clone() },
+        };
+        if accounts.iter().any(|other| other.role == plan.role) {
+            let name = plan.role.as_deref().unwrap_or("the credentials' own account");
+            errors.push(at(format!("{name} is there twice")).label("expected each account once"));
+        }
+        accounts.push(plan);
+    }
+    accounts
+}
+
+fn streams(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) -> StreamFilter {
+    if options.log_stream_prefix.is_some() && !options.log_streams.is_empty() {
+        errors.push(
+            BuildError::option(
+                "log_stream_prefix",
+                "AWS takes a prefix or names of streams, not both in one request",
+            )
+            .label("expected one of `log_stream_prefix` and `log_streams`"),
+        );
+    }
+    if options.log_streams.len() > STREAMS_AT_MOST {
+        errors.push(
+            BuildError::option("log_streams", format!("{} streams", options.log_streams.len()))
+                .label("expected at most 100, which is what AWS takes")
+                .help("use `log_stream_prefix`, or a second source for the rest"),
+        );
+    }
+    match &options.log_stream_prefix {
+        Some(prefix) => StreamFilter::Prefix(prefix.clone()),
+        None if options.log_streams.is_empty() => StreamFilter::All,
+        None => StreamFilter::Names(options.log_streams.clone()),
+    }
+}
+
+fn check_numbers(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) {
+    if !(options.quota_share > 0.0 && options.quota_share <= 1.0) {
+        errors.push(
+            BuildError::option("quota_share", format!("a share of {}", options.quota_share))
+                .label("expected more than 0 and at most 1"),
+        );
+    }
+    if options.filter_pattern.as_ref().is_some_and(|pattern| pattern.chars().count() > PATTERN_AT_MOST) {
+        errors.push(
+            BuildError::option("filter_pattern", "the pattern is too long")
+                .label("expected at most 1,024 characters, which is what AWS takes"),
+        );
+    }
+    let least = |name: &str, given: Option<Duration>, least: Duration| {
+        let given = given.filter(|given| *given < least)?;
+        let message = format!("`{name}` of {}", show_duration(given));
+        Some(BuildError::option(name, message).label(format!("expected at least {}", show_duration(least))))
+    };
+    // A source that looks more often gets no event earlier, only its quota used up.
+    errors.extend(least("poll_interval", options.poll_interval, Duration::from_secs(1)));
+    errors.extend(least("late_window", options.late_window, Duration::from_secs(60)));
+    errors.extend(least("visibility_margin", Some(options.visibility_margin), Duration::from_secs(1)));
+}
+
+fn sweeps(
+    options: &CloudwatchLogsOptions,
+    late_window: Option<i64>,
+    errors: &mut Vec<BuildError>,
+) -> Vec<i64> {
+    let mut sweeps: Vec<i64> = Vec::new();
+    for (index, &sweep) in options.sweeps.iter().enumerate() {
+        let at = |message: String| BuildError::option("sweeps", message).at_index(index);
+        if sweep > LATEST {
+            errors.push(
+                at(format!("a sweep at {}", show_duration(sweep)))
+                    .label("expected at most 14d: CloudWatch takes nothing older"),
+            );
+        }
+        if late_window.is_some_and(|window| millis(sweep) <= window) {
+            errors.push(
+                at(format!("a sweep at {} within `late_window`", show_duration(sweep)))
+                    .label("expected more than `late_window`"),
+            );
+        }
+        if sweeps.last().is_some_and(|&last| last >= millis(sweep)) {
+            errors.push(at(format!("a sweep at {}", show_duration(sweep))).label("expected ascending ages"));
+        }
+        sweeps.push(millis(sweep));
+    }
+    sweeps
+}

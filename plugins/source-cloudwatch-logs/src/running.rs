@@ -1,0 +1,516 @@
+//! A source at work: requests in flight, the planner they are asked of, the checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowstone_aws::{
+    ApiError, ErrorKind, FilterPage, FlowLog, Governors, LogGroup, MinuteCount, Operation, quota_per_second,
+};
+use flowstone_core::{BackfillProgress, ComponentId, Position, SourceBatch, SourceCx, SourceError};
+use tokio::task::JoinSet;
+
+use crate::backfill::{self, Stretch};
+use crate::clock::ServiceClock;
+use crate::discovery::{self, Discovery, FlowFacts, Found, Question};
+use crate::events::Origin;
+use crate::journal::Journal;
+use crate::ledger::{ChunkLimits, Counts, Finding, Ledger, Rules, Stage};
+use crate::notices::{Notices, Subject};
+use crate::options::{Plan, late_window_of};
+use crate::planner::{Ask, Limits, Planner, Target};
+use crate::sites::Site;
+
+/// Everything that a started source holds.
+pub(crate) struct Running {
+    plan: Arc<Plan>,
+    mode: Mode,
+    sites: Vec<Site>,
+    planner: Planner,
+    /// What each partition's events have in common.
+    origins: Vec<Origin>,
+    /// The site of each partition.
+    site_of: Vec<usize>,
+    journal: Journal,
+    discovery: Discovery,
+    governors: Governors,
+    clock: ServiceClock,
+    notices: Notices,
+    tasks: JoinSet<Done>,
+    first_start_ms: i64,
+    /// Positions of another reader, by group of the first site.
+    imported: BTreeMap<String, i64>,
+    flush_at: i64,
+    told: Counts,
+    /// How many events a backfill will meet, as far as the metric says.
+    expected: Option<u64>,
+    /// An error that a finite reading cannot go on after.
+    fatal: Option<SourceError>,
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Mode {
+    /// New events as they come, and the past.
+    Live,
+    /// Events with a time in this stretch, once.
+    Backfill(Stretch),
+}
+
+/// A request that was answered.
+enum Done {
+    Page { ask: Ask, asked_ms: i64, reply: Result<FilterPage, ApiError> },
+    Audited { partition: usize, minutes: (i64, i64), reply: Result<Vec<MinuteCount>, ApiError> },
+    Listed { site: usize, reply: Result<Vec<LogGroup>, ApiError> },
+    Described { question: Question, reply: Result<Vec<FlowLog>, ApiError> },
+    Expected { events: Option<u64> },
+}
+
+/// What a running source is made of.
+pub(crate) struct Parts {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) mode: Mode,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) journal: Journal,
+    pub(crate) governors: Governors,
+    pub(crate) clock: ServiceClock,
+    pub(crate) first_start_ms: i64,
+    pub(crate) imported: BTreeMap<String, i64>,
+}
+
+/// The checkpoint is written this often.
+const FLUSH_EVERY_MS: i64 = 1000;
+/// Requests for pages in flight: what a quota gives in this time, which a call takes at most.
+const CALL_SECONDS: f64 = 0.6;
+/// A page in flight takes some 4 MB while it is read.
+const IN_FLIGHT_AT_MOST: usize = 8;
+/// Batches that wait to be taken: the events of two pages.
+const READY_AT_MOST: usize = 6;
+/// The day on which CloudWatch Logs began: there is nothing older.
+const BEGINNING_MS: i64 = 1_404_950_400_000;
+const DAY_MS: i64 = 86_400_000;
+
+// === impl Running ===
+
+impl Running {
+    /// Nothing is read yet.
+    pub(crate) fn new(parts: Parts, cx: &SourceCx) -> Self {
+        let Parts { plan, mode, sites, journal, governors, clock, first_start_ms, imported } = parts;
+        let quota = |site: &Site| quota_per_second(Operation::FilterLogEvents, &site.region);
+        let per_second: f64 = sites.iter().map(|site| quota(site) * plan.quota_share).sum();
+        let limits = Limits {
+            chunk: ChunkLimits { rows: cx.max_rows, bytes: cx.max_bytes },
+            in_flight: ((per_second * CALL_SECONDS).ceil() as usize).clamp(2, IN_FLIGHT_AT_MOST),
+            ready: READY_AT_MOST,
+            id_bytes: plan.id_bytes,
+            quota_share: plan.quota_share,
+        };
+        let mut running = Self {
+            planner: Planner::new(limits, governors.clone(), fastrand::u64(..)),
+            origins: Vec::new(),
+            site_of: Vec::new(),
+            discovery: Discovery::new(sites.len()),
+            notices: Notices::default(),
+            tasks: JoinSet::new(),
+            flush_at: i64::MIN,
+            told: Counts::default(),
+            expected: None,
+            fatal: None,
+            plan,
+            mode,
+            sites,
+            journal,
+            governors,
+            clock,
+            first_start_ms,
+            imported,
+        };
+        running.find_named();
+        running
+    }
+
+    fn find_named(&mut self) {
+        let now_ms = self.clock.now_ms();
+        for (number, site) in self.sites.iter().enumerate() {
+            for name in self.plan.groups.named(site.place()) {
+                let about = LogGroup { name: name.name.clone(), ..LogGroup::default() };
+                self.discovery.found(Found { site: number, name, about }, now_ms);
+            }
+        }
+    }
+
+    /// Goes on until there is a batch; `None` is the end.
+    pub(crate) async fn next(&mut self, cx: &SourceCx) -> Result<Option<SourceBatch>, SourceError> {
+        loop {
+            while let Some(done) = self.tasks.try_join_next() {
+                self.take_in(joined(done), cx);
+            }
+            if let Some(fatal) = self.fatal.take() {
+                return Err(fatal);
+            }
+            let now_ms = self.clock.now_ms();
+            self.look_for_groups(now_ms, cx);
+            self.ask(now_ms);
+            self.tell_counts(now_ms, cx);
+            if now_ms >= self.flush_at {
+                self.flush()?;
+            }
+            if let Some(batch) = self.batch(cx) {
+                return Ok(Some(batch));
+            }
+            if self.is_done() {
+                self.flush()?;
+                return Ok(None);
+            }
+            let wait = self.wakes_at(now_ms).saturating_sub(now_ms).max(1);
+            tokio::select! {
+                Some(done) = self.tasks.join_next() => self.take_in(joined(done), cx),
+                () = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())) => {}
+            }
+        }
+    }
+
+    /// All batches up to these positions are delivered.
+    pub(crate) fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
+        for position in positions {
+            self.planner.delivered(position);
+        }
+        self.flush()
+    }
+
+    /// The batch at this position is to be found again.
+    pub(crate) fn rewind(&mut self, position: &Position) {
+        self.planner.rewind(position);
+    }
+
+    /// Whether all log groups are known that there are to read.
+    pub(crate) fn knows_all_groups(&self) -> bool {
+        (!self.lists() || self.discovery.has_listed()) && !self.discovery.has_new()
+    }
+
+    fn lists(&self) -> bool {
+        !self.plan.groups.prefixes().is_empty()
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.mode, Mode::Live)
+    }
+
+    fn is_done(&self) -> bool {
+        !self.is_live() && self.knows_all_groups() && self.planner.is_done()
+    }
+
+    fn wakes_at(&mut self, now_ms: i64) -> i64 {
+        let mut wakes = now_ms + FLUSH_EVERY_MS;
+        for at in [self.planner.wakes_at(now_ms), self.discovery.wakes_at(self.lists())].into_iter().flatten()
+        {
+            wakes = wakes.min(at);
+        }
+        wakes
+    }
+
+    // --- what is asked for
+
+    fn look_for_groups(&mut self, now_ms: i64, cx: &SourceCx) {
+        if self.lists() {
+            while let Some(number) = self.discovery.next_listing(now_ms) {
+                let site = &self.sites[number];
+                let listing = discovery::list(
+                    Arc::clone(&site.api),
+                    (Arc::clone(&site.account), Arc::clone(&site.region)),
+                    self.plan.groups.prefixes(),
+                    self.governors.clone(),
+                    self.plan.quota_share,
+                    self.clock.clone(),
+                );
+                self.tasks.spawn(async move { Done::Listed { site: number, reply: listing.await } });
+            }
+        }
+        while let Some(next) = self.discovery.next_question(now_ms) {
+            match next {
+                discovery::Next::Ask(question) => {
+                    let api = Arc::clone(&self.sites[question.found.site].api);
+                    self.tasks.spawn(async move {
+                        let reply = api.describe_flow_logs(&question.found.name.name).await;
+                        Done::Described { question, reply }
+                    });
+                }
+                discovery::Next::Without(question) => self.learn(question, FlowFacts::default(), now_ms, cx),
+            }
+        }
+    }
+
+    fn ask(&mut self, now_ms: i64) {
+        while let Some(ask) = self.planner.next_request(now_ms) {
+            let api = Arc::clone(&self.sites[self.site_of[ask.partition]].api);
+            self.tasks.spawn(async move {
+                let reply = api.filter_log_events(&ask.request).await;
+                Done::Page { ask, asked_ms: now_ms, reply }
+            });
+        }
+        while let Some((partition, minutes)) = self.planner.next_audit(now_ms) {
+            let api = Arc::clone(&self.sites[self.site_of[partition]].api);
+            let group = self.planner.partitions()[partition].target.group.name.clone();
+            self.tasks.spawn(async move {
+                let reply = api.incoming_log_events(&group, minutes.0, minutes.1, 60).await;
+                Done::Audited { partition, minutes, reply }
+            });
+        }
+    }
+
+    // --- what came back
+
+    fn take_in(&mut self, done: Done, cx: &SourceCx) {
+        let now_ms = self.clock.now_ms();
+        match done {
+            Done::Page { ask, asked_ms, reply } => self.page(&ask, asked_ms, reply, now_ms, cx),
+            Done::Audited { partition, minutes, reply } => {
+                self.note_partition(partition, Operation::GetMetricData, reply.as_ref().err(), cx);
+                let refused = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
+                self.planner.audited(partition, minutes, reply.ok().as_deref(), now_ms);
+                if refused {
+                    self.planner.ledger_mut(partition).stop_audit();
+                }
+                for (partition, finding) in self.planner.take_findings() {
+                    self.tell_finding(partition, finding, cx);
+                }
+            }
+            Done::Listed { site, reply } => {
+                self.note(site, "", Operation::DescribeLogGroups, reply.as_ref().err(), cx);
+                self.discovery.listed(site, reply.is_ok(), now_ms);
+                for about in reply.unwrap_or_default() {
+                    if self.plan.groups.matches(&about.name) {
+                        let name = flowstone_aws::LogGroupName::own(&about.name);
+                        self.discovery.found(Found { site, name, about }, now_ms);
+                    }
+                }
+            }
+            Done::Expected { events } => {
+                if let Some(events) = events {
+                    *self.expected.get_or_insert(0) += events;
+                }
+            }
+            Done::Described { question, reply } => {
+                let (site, group) = (question.found.site, question.found.name.name.clone());
+                self.note(site, &group, Operation::DescribeFlowLogs, reply.as_ref().err(), cx);
+                if let Some(facts) = self.discovery.answered(&question, &reply, now_ms) {
+                    self.learn(question, facts, now_ms, cx);
+                }
+            }
+        }
+    }
+
+    fn page(
+        &mut self,
+        ask: &Ask,
+        asked_ms: i64,
+        reply: Result<FilterPage, ApiError>,
+        now_ms: i64,
+        cx: &SourceCx,
+    ) {
+        if let Ok(FilterPage { asked_at_ms: Some(asked_at_ms), .. }) = &reply {
+            self.clock.learn(*asked_at_ms, asked_ms);
+        }
+        self.note_partition(ask.partition, Operation::FilterLogEvents, reply.as_ref().err(), cx);
+        let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
+        // A stretch that cannot be read is no reason for live reading to end: somebody may grant the permission. A
+        // backfill would wait for ever.
+        if let Some(error) = unhelped.filter(|_| !self.is_live()) {
+            let Target { account, region, group, .. } = &self.planner.partitions()[ask.partition].target;
+            let advice = error.advice(region, account, &group.name);
+            self.fatal = Some(SourceError::fatal(error.kind.as_str(), format!("{error}; {advice}")));
+        }
+    }
+
+    fn note_partition(
+        &mut self,
+        partition: usize,
+        operation: Operation,
+        error: Option<&ApiError>,
+        cx: &SourceCx,
+    ) {
+        let group = self.planner.partitions()[partition].target.group.name.clone();
+        self.note(self.site_of[partition], &group, operation, error, cx);
+    }
+
+    fn note(
+        &mut self,
+        site: usize,
+        resource: &str,
+        operation: Operation,
+        error: Option<&ApiError>,
+        cx: &SourceCx,
+    ) {
+        let Site { account, region, .. } = &self.sites[site];
+        let subject = Subject { account, region, resource };
+        cx.metrics.aws_request(operation.name(), error.map_or("ok", |error| error.kind.as_str()));
+        match error {
+            Some(error) => self.notices.refused((&cx.id, &cx.metrics), subject, error, self.clock.now_ms()),
+            None => self.notices.answered(&cx.id, subject, operation),
+        }
+    }
+
+    // --- log groups
+
+    /// What EC2 says of a group, or that it says nothing: from now on the group is read.
+    fn learn(&mut self, question: Question, facts: FlowFacts, now_ms: i64, cx: &SourceCx) {
+        let Question { found, partition, .. } = question;
+        let partition = partition.unwrap_or_else(|| self.admit(&found, now_ms, &cx.id));
+        let format = facts.format.as_ref().map(|(format, since_ms)| (&**format, *since_ms));
+        // What is not told any more may still hold: a permission was taken away, EC2 is in trouble.
+        if format.is_some() || facts.aggregation_s.is_some() {
+            self.origins[partition].set_format(format);
+            if self.plan.late_window.is_none() {
+                let late_window_ms = late_window_of(facts.aggregation_s);
+                self.planner.ledger_mut(partition).set_late_window(late_window_ms);
+            }
+        }
+        self.discovery.is_read(found, partition, now_ms);
+    }
+
+    fn admit(&mut self, found: &Found, now_ms: i64, id: &ComponentId) -> usize {
+        let Found { site: number, name, about } = found;
+        let site = &self.sites[*number];
+        let owner = name.foreign_arn.as_deref().and_then(flowstone_aws::Arn::parse);
+        let owner = owner.map_or(&*site.account, |arn| arn.account);
+        let partition: Arc<str> = format!("{owner}/{}/{}", site.region, name.name).into();
+        let rules = Rules {
+            // The metric of another account's group is in that account.
+            audit: self.plan.rules.audit && name.foreign_arn.is_none() && self.is_live(),
+            live: self.is_live(),
+            parallel_history: if self.is_live() { 4 } else { IN_FLIGHT_AT_MOST },
+            ..self.plan.rules.clone()
+        };
+        let (until_ms, begins_at) = match &self.mode {
+            Mode::Live => (None, self.begins_at(*number, about, now_ms)),
+            Mode::Backfill(stretch) => (Some(stretch.to_ms), stretch.from_ms),
+        };
+        let known = self.journal.take(&partition);
+        let is_new = known.is_none();
+        let ledger = match known {
+            Some(known) => Ledger::restore(rules, until_ms, known, now_ms),
+            None => Ledger::new(rules, begins_at, until_ms),
+        };
+        tracing::info!(
+            component = %id,
+            account = owner,
+            region = &*site.region,
+            log_group = name.name,
+            begins_at = is_new.then(|| flowstone_core::event::format_iso_millis(begins_at)),
+            "{}",
+            if is_new { "a log group is read from now on" } else { "a log group is read on" }
+        );
+        if let Mode::Backfill(stretch) = &self.mode {
+            let (site, name, times) = (site.clone(), name.clone(), (stretch.from_ms, stretch.to_ms));
+            self.tasks.spawn(async move {
+                Done::Expected { events: backfill::expected(&site, &name, times, now_ms).await }
+            });
+        }
+        self.origins.push(Origin::new(owner, &site.region, &name.name));
+        self.site_of.push(*number);
+        let target = Target {
+            name: partition,
+            account: Arc::clone(&site.account),
+            region: Arc::clone(&site.region),
+            group: name.clone(),
+            streams: self.plan.streams.clone(),
+            pattern: self.plan.pattern.clone(),
+        };
+        self.planner.add(target, ledger)
+    }
+
+    fn begins_at(&self, site: usize, about: &LogGroup, now_ms: i64) -> i64 {
+        if let Some(&position) = self.imported.get(&about.name).filter(|_| site == 0) {
+            return position;
+        }
+        let kept = about.retention_days.map_or(i64::MIN, |days| now_ms - i64::from(days) * DAY_MS);
+        // Events may be two weeks older than the group they are put into, but not those of flow logs; a day is plenty.
+        let created = about.created_ms.map_or(i64::MIN, |created_ms| created_ms - 14 * DAY_MS);
+        self.plan.start.begins_at(self.first_start_ms, BEGINNING_MS.max(kept).max(created))
+    }
+
+    // --- what goes out
+
+    fn batch(&mut self, cx: &SourceCx) -> Option<SourceBatch> {
+        let ready = self.planner.next_batch()?;
+        let lateness = cx.metrics.lateness.local();
+        for event in &ready.chunk.events {
+            lateness.observe((event.ingestion_time - event.timestamp) as f64 / 1000.0);
+        }
+        lateness.flush();
+        let origin = &self.origins[ready.partition];
+        Some(origin.batch(&ready.chunk.events, &ready.chunk.keys, ready.position))
+    }
+
+    fn flush(&mut self) -> Result<(), SourceError> {
+        let now_ms = self.clock.now_ms();
+        self.flush_at = now_ms + FLUSH_EVERY_MS;
+        let mut ledgers: Vec<_> = self.planner.ledgers_mut().collect();
+        self.journal.flush(&mut ledgers, now_ms).map_err(|error| {
+            SourceError::new(
+                "checkpoint",
+                format!(
+                    "cannot write the checkpoint in {}: {error}; what is not in it is read again after a restart: make \
+                     room or give flowstone the right to write there",
+                    self.journal.dir().display()
+                ),
+            )
+        })
+    }
+
+    fn tell_counts(&mut self, now_ms: i64, cx: &SourceCx) {
+        let counts = self.planner.counts();
+        let again = |counts: &Counts| counts.duplicates + counts.by_rule;
+        cx.metrics.duplicates.inc_by(again(&counts) - again(&self.told));
+        self.told = counts;
+        match &self.mode {
+            Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
+            Mode::Backfill(stretch) => {
+                let ledgers = || self.planner.partitions().iter().map(|one| &one.ledger);
+                let whole = (stretch.to_ms - stretch.from_ms) as f64 * self.planner.partitions().len() as f64;
+                let unread: i64 = ledgers().map(|ledger| ledger.unread_ms(now_ms)).sum();
+                stretch.tell(BackfillProgress {
+                    events: counts.fresh,
+                    expected: self.expected,
+                    requests: counts.pages,
+                    share: if whole > 0.0 && self.knows_all_groups() {
+                        1.0 - unread as f64 / whole
+                    } else {
+                        0.0
+                    },
+                });
+            }
+        }
+        let bounded = self.planner.partitions().iter().filter(|one| one.ledger.is_bounded()).count();
+        cx.metrics.dedupe_margin_mode.set(bounded as i64);
+    }
+
+    fn tell_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
+        let Target { account, region, group, .. } = &self.planner.partitions()[partition].target;
+        let Finding { minute_ms, expected, delivered, stage } = finding;
+        let minute = flowstone_core::event::format_iso_millis(minute_ms);
+        let missing = expected.saturating_sub(delivered);
+        let (component, log_group) = (&cx.id, &*group.name);
+        match stage {
+            Stage::Missing => {
+                cx.metrics.missing("found", missing);
+                tracing::warn!(%component, %account, %region, log_group, minute, expected, delivered, "CloudWatch took in more events than were read; their slices are read again");
+            }
+            Stage::Recovered => {
+                tracing::info!(%component, %account, %region, log_group, minute, expected, delivered, "missing events were found");
+            }
+            Stage::Lost => {
+                cx.metrics.missing("lost", missing);
+                tracing::error!(%component, %account, %region, log_group, minute, expected, delivered, "events are missing: they are later than `late_window` and the last of `sweeps`, or the metric counts what cannot be read; widen `sweeps`");
+            }
+        }
+    }
+}
+
+/// A request's task does not panic, unless there is a bug: then the run ends with it.
+fn joined(done: Result<Done, tokio::task::JoinError>) -> Done {
+    match done {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,160 @@
+//! The source as the engine sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use flowstone_aws::Governors;
+use flowstone_core::event::{format_iso_millis, parse_iso_millis};
+use flowstone_core::{Backfill, BuildCx, Next, Position, Source, SourceCx, SourceError, StateDir};
+
+use crate::backfill::Stretch;
+use crate::clock::{LocalClock, ServiceClock};
+use crate::connect::Connect;
+use crate::journal::Journal;
+use crate::options::Plan;
+use crate::running::{Mode, Parts, Running};
+use crate::{backfill, probe, sites};
+
+/// Reads CloudWatch Logs.
+pub struct CloudwatchLogs {
+    plan: Arc<Plan>,
+    connect: Arc<dyn Connect>,
+    clock: LocalClock,
+    governors: Governors,
+    mode: Mode,
+    state: StateDir,
+    running: Option<Running>,
+}
+
+/// The file that says when the source was started first.
+const FIRST_START: &str = "first-start";
+
+// === impl CloudwatchLogs ===
+
+impl CloudwatchLogs {
+    /// A source that reads what `plan` says.
+    pub fn new(plan: Plan, connect: Arc<dyn Connect>, clock: LocalClock, cx: &BuildCx) -> Self {
+        Self {
+            plan: Arc::new(plan),
+            connect,
+            clock,
+            governors: Governors::of_process(),
+            mode: Mode::Live,
+            state: cx.state_dir(),
+            running: None,
+        }
+    }
+
+    /// With budgets of requests of its own, for tests that run several worlds in one process.
+    #[must_use]
+    pub fn with_governors(mut self, governors: Governors) -> Self {
+        self.governors = governors;
+        self
+    }
+
+    fn first_start(&self, now_ms: i64) -> Result<i64, SourceError> {
+        let broken = |error: String| {
+            let path = self.state.path().join(FIRST_START);
+            SourceError::fatal("checkpoint", format!("cannot keep {}: {error}", path.display()))
+        };
+        if let Some(content) = self.state.load(FIRST_START).map_err(|error| broken(error.to_string()))? {
+            let text = String::from_utf8_lossy(&content);
+            return parse_iso_millis(text.trim())
+                .ok_or_else(|| broken(format!("{:?} is no time; expected RFC 3339", text.trim())));
+        }
+        let text = format!("{}\n", format_iso_millis(now_ms));
+        self.state.save(FIRST_START, text.as_bytes()).map_err(|error| broken(error.to_string()))?;
+        Ok(now_ms)
+    }
+}
+
+#[async_trait]
+impl Source for CloudwatchLogs {
+    async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
+        let clock = ServiceClock::new(Arc::clone(&self.clock));
+        let now_ms = clock.now_ms();
+        let sites = sites::enter(&self.plan, &*self.connect).await?;
+        let first_start_ms = self.first_start(now_ms)?;
+        let (journal, report) = Journal::open(&self.state, &cx.id.name, now_ms).map_err(|error| {
+            let path = self.state.path().display();
+            SourceError::fatal("checkpoint", format!("cannot keep the checkpoint in {path}: {error}"))
+        })?;
+        if report.skipped > 0 {
+            tracing::warn!(component = %cx.id, lines = report.skipped, "a part of the checkpoint is not readable; what it was about is read again");
+        }
+        let parts = Parts {
+            plan: Arc::clone(&self.plan),
+            mode: self.mode.clone(),
+            sites,
+            journal,
+            governors: self.governors.clone(),
+            clock,
+            first_start_ms,
+            imported: BTreeMap::new(),
+        };
+        self.running = Some(Running::new(parts, cx));
+        Ok(())
+    }
+
+    async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
+        let Some(running) = &mut self.running else { return Ok(Next::End) };
+        Ok(running.next(cx).await?.map_or(Next::End, Next::Batch))
+    }
+
+    async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
+        match &mut self.running {
+            Some(running) => running.commit(positions),
+            None => Ok(()),
+        }
+    }
+
+    async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
+        if let Some(running) = &mut self.running {
+            running.rewind(position);
+        }
+        Ok(())
+    }
+
+    fn claims(&self) -> Vec<String> {
+        vec![format!("folder {}", self.state.path().display())]
+    }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
+    fn dates(&self) -> bool {
+        true
+    }
+
+    fn rejects(&self) -> bool {
+        false
+    }
+
+    fn backfill(&mut self, from_ms: i64, to_ms: i64) -> Result<Box<dyn Backfill>, String> {
+        let settled_ms =
+            (self.clock)() - self.plan.rules.late_window_ms - self.plan.rules.visibility_margin_ms;
+        if to_ms > settled_ms {
+            return Err(format!(
+                "events of after {} may still come in: end the backfill there or earlier, and leave the rest to \
+                 `flowstone run`",
+                format_iso_millis(settled_ms)
+            ));
+        }
+        let stretch = Stretch::new(from_ms, to_ms);
+        self.mode = Mode::Backfill(stretch.clone());
+        Ok(Box::new(backfill::Estimator {
+            plan: Arc::clone(&self.plan),
+            connect: Arc::clone(&self.connect),
+            governors: self.governors.clone(),
+            clock: ServiceClock::new(Arc::clone(&self.clock)),
+            stretch,
+        }))
+    }
+
+    async fn probe(&mut self) -> Result<(), String> {
+        let clock = ServiceClock::new(Arc::clone(&self.clock));
+        probe::probe(&self.plan, &*self.connect, &clock).await
+    }
+}
