@@ -3,7 +3,7 @@
 //! ([`EventKey`]), ARNs, and a rate governor ([`Governors`]).
 //!
 //! Everything here is plain Rust without a socket, so that a simulated service and a real one look alike to a
-//! plugin. The real one is behind the feature `sdk`.
+//! plugin. The real one is the module `sdk`, behind the feature of that name.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -11,6 +11,8 @@ mod arn;
 mod error;
 mod event_id;
 mod governor;
+#[cfg(feature = "sdk")]
+pub mod sdk;
 
 pub use api::{
     FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup, LogsApi, MinuteCount,

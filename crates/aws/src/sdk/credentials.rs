@@ -1,0 +1,214 @@
+//! Credentials: by AWS's default chain or through a role, held until shortly before they end.
+//!
+//! The SDK has a cache of its own for each client. This one serves the SDK's requests and ours alike, says what went
+//! wrong as an [`ApiError`], and can be told to [forget](Credentials::forget): after a refusal the files and the
+//! environment's services are read anew, so that `aws sso login` or a new key helps without a restart.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{Region, imds};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_types::SdkConfig;
+use tokio::sync::Mutex;
+
+use super::endpoint::Endpoint;
+use super::fault::{self, Call};
+use super::http;
+use super::session::Role;
+use crate::{ApiError, ErrorKind, Operation};
+
+/// How long before their end credentials are renewed: so long may whoever gives them be out of reach.
+const BEFORE_END: Duration = Duration::from_secs(300);
+/// When to try again if they could not be renewed, as long as those at hand are still good.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long one way to get them may take: the chain asks several services one after the other.
+const LOAD: Duration = Duration::from_secs(45);
+/// How long the instance's metadata service may take for one answer; it is on this machine.
+const INSTANCE: Duration = Duration::from_secs(1);
+
+/// How credentials are got, before any role.
+pub(super) struct Chain {
+    profile: Option<String>,
+    timeouts: TimeoutConfig,
+}
+
+/// The credentials of one session.
+pub(super) struct Credentials {
+    chain: Chain,
+    region: Option<Region>,
+    role: Option<AssumedRole>,
+    held: Mutex<Option<Held>>,
+}
+
+struct AssumedRole {
+    role: Role,
+    /// The service that is asked for it, with its region.
+    sts: SdkConfig,
+    /// Where that is, for messages.
+    endpoint: Endpoint,
+}
+
+struct Held {
+    credentials: aws_credential_types::Credentials,
+    /// `None` for those that do not end.
+    renew_at: Option<SystemTime>,
+}
+
+// === impl Chain ===
+
+impl Chain {
+    pub(super) fn new(profile: Option<String>, timeouts: TimeoutConfig) -> Self {
+        Self { profile, timeouts }
+    }
+
+    /// What providers are made with. Each is made anew when it is needed, for a provider reads files only once.
+    pub(super) fn provider(&self, region: Option<Region>) -> ProviderConfig {
+        ProviderConfig::without_region()
+            .with_region(region)
+            .with_http_client(http::client())
+            .with_retry_config(RetryConfig::disabled())
+            .with_timeout_config(self.timeouts.clone())
+    }
+
+    /// The instance's metadata service.
+    pub(super) fn instance(&self) -> imds::Client {
+        // One repetition, since its answer depends on this machine alone; three, as by default, with their pauses,
+        // make whoever is on no instance wait.
+        imds::Client::builder()
+            .configure(&self.provider(None))
+            .max_attempts(2)
+            .connect_timeout(INSTANCE)
+            .read_timeout(INSTANCE)
+            .build()
+    }
+
+    async fn load(
+        &self,
+        region: Option<Region>,
+    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
+        let config = self.provider(region.clone());
+        match &self.profile {
+            Some(profile) => {
+                let builder = ProfileFileCredentialsProvider::builder().configure(&config);
+                builder.profile_name(profile).build().provide_credentials().await
+            }
+            None => {
+                let mut builder =
+                    DefaultCredentialsChain::builder().configure(config).imds_client(self.instance());
+                builder.set_region(region);
+                builder.build().await.provide_credentials().await
+            }
+        }
+    }
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// Those of the chain.
+    pub(super) fn of_chain(chain: Chain, region: Option<Region>) -> Self {
+        Self { chain, region, role: None, held: Mutex::new(None) }
+    }
+
+    /// Those of a role that the chain's may assume. `sts` has the region, and `endpoint` is where it is asked.
+    pub(super) fn of_role(chain: Chain, role: Role, sts: SdkConfig, endpoint: Endpoint) -> Self {
+        let region = sts.region().cloned();
+        let role = Some(AssumedRole { role, sts, endpoint });
+        Self { chain, region, role, held: Mutex::new(None) }
+    }
+
+    /// The credentials to use now, for this operation. Many callers wait for one answer.
+    pub(super) async fn get(
+        &self,
+        operation: Operation,
+    ) -> Result<aws_credential_types::Credentials, ApiError> {
+        let mut held = self.held.lock().await;
+        let now = SystemTime::now();
+        if let Some(held) = &*held
+            && held.renew_at.is_none_or(|at| now < at)
+        {
+            return Ok(held.credentials.clone());
+        }
+        let loaded = match tokio::time::timeout(LOAD, self.load(operation)).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                let message = format!("credentials were not given within {} s", LOAD.as_secs());
+                Err(ApiError::new(self.operation(operation), ErrorKind::Unavailable, "", message))
+            }
+        };
+        match (loaded, &mut *held) {
+            (Ok(credentials), held) => {
+                let renew_at = credentials.expiry().map(|end| {
+                    // Short ones are used for at least half of their life.
+                    let left = end.duration_since(now).unwrap_or_default();
+                    end - BEFORE_END.min(left / 2)
+                });
+                *held = Some(Held { credentials: credentials.clone(), renew_at });
+                Ok(credentials)
+            }
+            (Err(_), Some(held)) if held.credentials.expiry().is_some_and(|end| now < end) => {
+                held.renew_at = held.credentials.expiry().map(|end| end.min(now + AGAIN));
+                Ok(held.credentials.clone())
+            }
+            (Err(e), _) => Err(e),
+        }
+    }
+
+    /// Drops these credentials, which were refused, if they are still the ones held.
+    pub(super) async fn forget(&self, refused: &aws_credential_types::Credentials) {
+        let mut held = self.held.lock().await;
+        if held.as_ref().is_some_and(|held| held.credentials == *refused) {
+            *held = None;
+        }
+    }
+
+    /// The operation that an error in getting credentials for this one belongs to.
+    fn operation(&self, operation: Operation) -> Operation {
+        if self.role.is_some() { Operation::AssumeRole } else { operation }
+    }
+
+    async fn load(&self, operation: Operation) -> Result<aws_credential_types::Credentials, ApiError> {
+        let operation = self.operation(operation);
+        let base = self.chain.load(self.region.clone()).await;
+        let base = base.map_err(|e| fault::of_credentials(operation, &e))?;
+        let Some(AssumedRole { role, sts, endpoint }) = &self.role else {
+            return Ok(base);
+        };
+        let builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(sts);
+        let builder = match &role.external_id {
+            Some(id) => builder.external_id(id),
+            None => builder,
+        };
+        let provider = builder.build_from_provider(base.clone()).await;
+        provider.provide_credentials().await.map_err(|e| {
+            let call = Call { operation, endpoint, had_token: false, reached: false, credentials: &base };
+            call.of_assume_role(&e)
+        })
+    }
+}
+
+impl ProvideCredentials for Credentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        // A client gets them itself before it asks the SDK, so that this finds them held.
+        future::ProvideCredentials::new(async {
+            self.get(Operation::GetCallerIdentity).await.map_err(CredentialsError::provider_error)
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("profile", &self.chain.profile).finish_non_exhaustive()
+    }
+}

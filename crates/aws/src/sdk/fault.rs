@@ -1,0 +1,216 @@
+//! From what the SDK, the network or a reply says to an [`ApiError`] that says what helps, and no secret.
+
+use std::error::Error;
+use std::io;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::endpoint::Endpoint;
+use crate::{ApiError, ErrorKind, Operation};
+
+/// A request that failed, as far as its error needs it.
+pub(super) struct Call<'a> {
+    pub(super) operation: Operation,
+    /// Where it went.
+    pub(super) endpoint: &'a Endpoint,
+    /// Whether it carried a page token.
+    pub(super) had_token: bool,
+    /// Whether this endpoint has ever answered: then its region exists.
+    pub(super) reached: bool,
+    /// What it was signed with, to keep it out of messages.
+    pub(super) credentials: &'a Credentials,
+}
+
+/// The longest message that is kept, in characters. What is longer is what AWS appends for machines: an encoded
+/// authorization failure, a canonical request.
+const LONGEST: usize = 600;
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// The error of a request through the SDK.
+    pub(super) fn of_sdk<E>(&self, error: &SdkError<E, HttpResponse>) -> ApiError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(refusal) => {
+                let (code, message) = (refusal.err().code(), refusal.err().message());
+                let status = refusal.raw().status().as_u16();
+                self.refused(status, code.unwrap_or_default(), message.unwrap_or_default())
+            }
+            SdkError::ResponseError(reply) if !reply.raw().status().is_success() => {
+                self.refused(reply.raw().status().as_u16(), "", "")
+            }
+            SdkError::ResponseError(_) => self.unreadable(&said(error)),
+            SdkError::TimeoutError(_) => self.late(),
+            SdkError::DispatchFailure(failure) => {
+                match (cause::<ApiError>(error), failure.as_connector_error()) {
+                    (Some(of_credentials), _) => self.of_credentials(of_credentials),
+                    (None, Some(e)) => self.of_connector(e),
+                    (None, None) => self.error(ErrorKind::Unavailable, &said(error)),
+                }
+            }
+            _ => match cause::<ApiError>(error) {
+                Some(of_credentials) => self.of_credentials(of_credentials),
+                None => self.error(ErrorKind::Invalid, &said(error)),
+            },
+        }
+    }
+
+    /// The error of a role that was not given.
+    pub(super) fn of_assume_role(&self, error: &CredentialsError) -> ApiError {
+        match cause::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+            Some(refusal) => self.of_sdk(refusal),
+            None => of_credentials(self.operation, error),
+        }
+    }
+
+    /// The error of a request that brought no reply.
+    pub(super) fn of_connector(&self, error: &ConnectorError) -> ApiError {
+        let said = said(error);
+        let url = &self.endpoint.url;
+        if error.is_timeout() {
+            return self.error(ErrorKind::Unavailable, &format!("{url} does not answer: {said}"));
+        }
+        // A name that does not exist is a region that does not exist. A resolver that is in trouble says something
+        // else (EAI_AGAIN, of glibc and of musl), but not on every system: hence `reached`.
+        let no_name = said.contains("failed to lookup address information")
+            && !said.contains("Temporary failure")
+            && !said.contains("Try again");
+        if no_name && self.endpoint.by_region && !self.reached {
+            return self.error(ErrorKind::WrongRegion, &format!("there is no host for {url}: {said}"));
+        }
+        self.error(ErrorKind::Unavailable, &format!("{url} cannot be reached: {said}"))
+    }
+
+    /// The error of a reply with a status beyond 299.
+    pub(super) fn refused(&self, status: u16, code: &str, message: &str) -> ApiError {
+        let message = match (code, message) {
+            ("", "") => format!("{} answered with HTTP status {status}", self.endpoint.url),
+            (_, message) => self.clean(message),
+        };
+        ApiError::of_reply(self.operation, status, code, &message, self.had_token)
+    }
+
+    /// The error of a good reply that is not what the API promises, or not all of it.
+    pub(super) fn unreadable(&self, why: &str) -> ApiError {
+        let message = format!("the answer of {} cannot be read: {why}", self.endpoint.url);
+        self.error(ErrorKind::Unavailable, &message)
+    }
+
+    /// The error of a request whose time is over.
+    pub(super) fn late(&self) -> ApiError {
+        let message = format!("{} did not answer in time", self.endpoint.url);
+        self.error(ErrorKind::Unavailable, &message)
+    }
+
+    fn error(&self, kind: ErrorKind, message: &str) -> ApiError {
+        ApiError::new(self.operation, kind, "", self.clean(message))
+    }
+
+    /// An error in getting credentials that came through the SDK.
+    fn of_credentials(&self, error: &ApiError) -> ApiError {
+        let operation = match error.operation {
+            Operation::AssumeRole => Operation::AssumeRole,
+            _ => self.operation,
+        };
+        ApiError { operation, ..error.clone() }
+    }
+
+    /// The message without what it was signed with. A refused signature is explained with the whole canonical request,
+    /// session token included.
+    fn clean(&self, message: &str) -> String {
+        let mut message = message.to_owned();
+        for secret in [Some(self.credentials.secret_access_key()), self.credentials.session_token()] {
+            if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+                message = message.replace(secret, "...");
+            }
+        }
+        for sentence in ["The Canonical String for this request", "Encoded authorization failure message"] {
+            if let Some(begin) = message.find(sentence) {
+                message.truncate(begin);
+            }
+        }
+        let mut cleaned = String::with_capacity(message.len());
+        // A signature is 64 hexadecimal digits.
+        for word in message.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+            let digits = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                cleaned.push_str("...");
+                cleaned.push_str(&word[digits.len()..]);
+            } else {
+                cleaned.push_str(word);
+            }
+        }
+        short(cleaned.trim_end())
+    }
+}
+
+/// The error of credentials that the chain does not give.
+pub(super) fn of_credentials(operation: Operation, error: &CredentialsError) -> ApiError {
+    let said = short(&said(error));
+    // A profile may assume a role, too.
+    if let Some(SdkError::ServiceError(refusal)) = cause::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+        let (code, message) =
+            (refusal.err().code().unwrap_or_default(), refusal.err().message().unwrap_or_default());
+        let status = refusal.raw().status().as_u16();
+        return ApiError::of_reply(Operation::AssumeRole, status, code, &short(message), false);
+    }
+    let kind = match error {
+        CredentialsError::CredentialsNotLoaded(_) => ErrorKind::NoCredentials,
+        CredentialsError::ProviderTimedOut(_) => ErrorKind::Unavailable,
+        _ if cause::<ConnectorError>(error).is_some() => ErrorKind::Unavailable,
+        // The SDK has no types for these: a session of IAM Identity Center that has ended, or was never begun.
+        _ if ["SSO token", "UnauthorizedException", "ExpiredToken"]
+            .iter()
+            .any(|word| said.contains(word)) =>
+        {
+            ErrorKind::ExpiredCredentials
+        }
+        _ => ErrorKind::NoCredentials,
+    };
+    ApiError::new(operation, kind, "", said)
+}
+
+// === helpers ===
+
+/// The first error of this type in the chain of causes.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // The source of an `io::Error` is the source of what it holds.
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+/// What the chain of causes says, from the outside in, each thing once.
+fn said(error: &(dyn Error + 'static)) -> String {
+    let mut said = String::new();
+    for error in causes(error) {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&text);
+        }
+    }
+    said
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
