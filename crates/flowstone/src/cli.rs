@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::exit::Exit;
 use crate::loading::Configuration;
 use crate::logging::{self, LogFormat};
-use crate::{connect, diagram, output, reference, run, scaffold, unit_tests};
+use crate::{backfill, connect, diagram, output, reference, run, scaffold, unit_tests};
 
 /// VPC Flow Logs into Elasticsearch, and a stream processor made of plugins.
 #[derive(Debug, Parser)]
@@ -31,6 +31,23 @@ struct Cli {
 enum Command {
     /// Run a topology until its sources end or a signal comes
     Run(Files),
+    /// Read a stretch of the past once; the same command goes on where it was stopped
+    Backfill {
+        #[command(flatten)]
+        files: Files,
+        /// The time of the first events: RFC 3339, or a day (UTC)
+        #[arg(long, value_name = "TIME", value_parser = backfill::parse_time)]
+        from: i64,
+        /// The time behind the last events
+        #[arg(long, value_name = "TIME", value_parser = backfill::parse_time)]
+        to: i64,
+        /// The source to read, if there are several that have a past
+        #[arg(long, value_name = "NAME")]
+        source: Option<String>,
+        /// Say how many events there are, and what requests and time they take; read none
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check a configuration as `run` would, without running it
     Validate {
         #[command(flatten)]
@@ -125,6 +142,10 @@ pub(crate) fn run() -> Exit {
     }
     match cli.command {
         Command::Run(files) => with(files, |configuration| run::run(configuration, cli.log_format)),
+        Command::Backfill { files, from, to, source, dry_run } => {
+            let request = backfill::Request { from_ms: from, to_ms: to, source, dry_run };
+            with(files, |configuration| backfill::run(&configuration, &request))
+        }
         Command::Validate { files, connect } => {
             with(files, |configuration| connect::validate(&configuration, connect))
         }

@@ -11,6 +11,7 @@
 //! standard plugins it names.
 #![forbid(unsafe_code)]
 
+mod backfill;
 mod cli;
 mod connect;
 mod diagram;

@@ -1,8 +1,10 @@
 //! Logs go to standard error: as text for people, or as one JSON object a line.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -19,12 +21,35 @@ pub(crate) enum LogFormat {
 /// Starts logging. `level` is a level or directives (`info,flowstone_engine=debug`).
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = filter(level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(colour()).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// From now on lines are written above this bar instead of through it.
+pub(crate) fn draw_above(bar: &ProgressBar) {
+    DRAWN.set(bar.clone()).ok();
+}
+
+static DRAWN: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Standard error, which a progress bar may be drawn on.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match DRAWN.get() {
+            Some(bar) => bar.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {

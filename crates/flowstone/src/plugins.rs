@@ -18,6 +18,7 @@ macro_rules! standard_plugins {
 }
 
 standard_plugins! {
+    "source-cloudwatch-logs", source_cloudwatch_logs => Source "cloudwatch_logs";
     "source-demo", source_demo => Source "demo";
     "source-file", source_file => Source "file";
     "source-stdin", source_stdin => Source "stdin";

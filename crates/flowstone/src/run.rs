@@ -71,7 +71,8 @@ fn tell(loaded: &Loaded, format: LogFormat) {
     }
 }
 
-fn exit_of(outcome: Outcome) -> Exit {
+/// The exit code of a run, with a word on why.
+pub(crate) fn exit_of(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Finished => Exit::Done,
         Outcome::Undelivered => {

@@ -10,6 +10,7 @@ use flowstone_core::{Backfill, BackfillEstimate, BackfillProgress, GroupEstimate
 use crate::clock::ServiceClock;
 use crate::connect::Connect;
 use crate::discovery;
+use crate::ledger::{align_down, align_up};
 use crate::options::Plan;
 use crate::sites::{self, Site};
 
@@ -126,8 +127,10 @@ pub(crate) async fn expected(
     if group.foreign_arn.is_some() {
         return None;
     }
-    let counts =
-        site.api.incoming_log_events(&group.name, from_ms, to_ms, period_s(from_ms, now_ms)).await.ok()?;
+    let period_s = period_s(from_ms, now_ms);
+    let period_ms = 1000 * i64::from(period_s);
+    let (from_ms, to_ms) = (align_down(from_ms, period_ms), align_up(to_ms, period_ms));
+    let counts = site.api.incoming_log_events(&group.name, from_ms, to_ms, period_s).await.ok()?;
     Some(counts.iter().map(|count| count.events).sum())
 }
 

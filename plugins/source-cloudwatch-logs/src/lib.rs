@@ -17,6 +17,7 @@
 //! | `events` | from CloudWatch's events to a batch |
 //! | `backfill` | a stretch of the past: what it takes, how far it is |
 //! | `probe` | `validate --connect` |
+//! | [`connect`], [`sdk`] | how accounts are entered: AWS itself, or something else in tests |
 //! | [`source`] | all of it as the engine sees it |
 //!
 //! # What is promised
@@ -39,9 +40,30 @@ pub mod options;
 pub mod planner;
 mod probe;
 mod running;
+pub mod sdk;
 pub mod select;
 mod sites;
 pub mod source;
+
+use std::sync::Arc;
+
+use flowstone_core::Clock;
+use flowstone_core::prelude::*;
+
+pub use options::CloudwatchLogsOptions;
+
+register_source! {
+    "cloudwatch_logs",
+    summary: "reads log groups of CloudWatch Logs, late events and all, and loses none",
+    options: CloudwatchLogsOptions,
+    example: "region = \"eu-west-1\"\nlog_groups = [\"/vpc/flow\"]",
+    build: |options: CloudwatchLogsOptions, cx: &BuildCx| {
+        let plan = options::Plan::new(options)?;
+        let connect = Arc::new(sdk::Aws::new(&plan));
+        let clock: Clock = cx.clock;
+        Ok(Box::new(source::CloudwatchLogs::new(plan, connect, Arc::new(move || clock.now_ms()), cx)))
+    },
+}
 
 #[cfg(test)]
 extern crate self as source_cloudwatch_logs;

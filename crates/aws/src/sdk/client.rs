@@ -240,8 +240,10 @@ impl LogsApi for Client {
         log_group: &str,
         from_ms: i64,
         to_ms: i64,
+        period_s: u32,
     ) -> Result<Vec<MinuteCount>, ApiError> {
         let operation = Operation::GetMetricData;
+        let period = period_s.to_string();
         let time = |ms: i64| {
             let time = DateTime::from_millis(ms).fmt(Format::DateTime);
             time.map_err(|e| ApiError::new(operation, ErrorKind::Invalid, "", e.to_string()))
@@ -260,7 +262,7 @@ impl LogsApi for Client {
                 .with("MetricDataQueries.member.1.MetricStat.Metric.MetricName", "IncomingLogEvents")
                 .with("MetricDataQueries.member.1.MetricStat.Metric.Dimensions.member.1.Name", "LogGroupName")
                 .with("MetricDataQueries.member.1.MetricStat.Metric.Dimensions.member.1.Value", log_group)
-                .with("MetricDataQueries.member.1.MetricStat.Period", "60")
+                .with("MetricDataQueries.member.1.MetricStat.Period", &period)
                 .with("MetricDataQueries.member.1.MetricStat.Stat", "Sum");
             let form = with_token(form, token.as_deref());
             let page =
