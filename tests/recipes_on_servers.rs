@@ -40,7 +40,7 @@ fn recipe(node: &Node, name: &str, document: fn(&str) -> Value) -> Result<(), Fa
     let silent = "2 123456789010 eni-1235b8ca123456789 - - - - - - - 1431280876 1431280934 - NODATA";
     fs::write(folder.path().join("flow/a.log"), lines.join("\n") + "\n" + silent + "\n")?;
     fs::write(folder.path().join("city.mmdb"), database().bytes())?;
-    fs::write(folder.path().join("flowstone.toml"), here(name, &node.url()))?;
+    fs::write(folder.path().join("flowstone.toml"), here(name))?;
 
     let mut command = Command::new(binary());
     command.args(["run", "-c", "flowstone.toml"]).current_dir(folder.path());
@@ -95,21 +95,25 @@ fn workspace() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The recipe with this machine's places, reading once.
-fn here(name: &str, url: &str) -> String {
+/// The recipe with this machine's places, reading files once: `cloudwatch.rs` runs it as it is.
+fn here(name: &str) -> String {
     let mut text = fs::read_to_string(workspace().join("config").join(name)).expect("the recipe");
     let (pipeline, _) = text.split_once("[[tests]]").expect("a recipe has tests");
     text = pipeline.to_owned();
+    let source = text.find("[sources.in]").expect("the source");
+    let behind = source + text[source..].find("\n\n").expect("an empty line behind it");
+    text.replace_range(
+        source..behind,
+        "[sources.in]\ntype = \"file\"\nfollow = false\npaths = [\"flow/*.log\"]",
+    );
     for (from, to) in [
         ("\"/var/lib/flowstone", "\"state".to_owned()),
-        ("\"/var/log/flow/", "\"flow/".to_owned()),
-        ("type = \"file\"\npaths", "type = \"file\"\nfollow = false\npaths".to_owned()),
         ("127.0.0.1:9598", format!("127.0.0.1:{}", free_port())),
     ] {
         assert!(text.contains(from), "{name} says {from}");
         text = text.replace(from, &to);
     }
-    text.replace("http://localhost:9200", url)
+    text
 }
 
 // --- what Logstash would have written, rendered by hand

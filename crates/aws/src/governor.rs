@@ -52,7 +52,7 @@ const CUT: f64 = 0.7;
 const RAISE_PER_SECOND: f64 = 0.2;
 /// The rate never falls below this part of the ceiling: somebody else may eat the account's quota, and then patience
 /// below this gains nothing and only starves us.
-const FLOOR: f64 = 0.2;
+const FLOOR: f64 = 0.5;
 /// After so many refusals without one success in between, it is not our rate that is the problem.
 const REFUSED_FOR_GOOD: u32 = 10;
 

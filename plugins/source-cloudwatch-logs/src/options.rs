@@ -16,53 +16,53 @@ options! {
     pub struct CloudwatchLogsOptions {
         /// The AWS region. Unset, and without `regions`: the one that the AWS CLI would take (`AWS_REGION`,
         /// `AWS_DEFAULT_REGION`, the profile, the instance).
-        region: Option<String> = None,
+        pub region: Option<String> = None,
         /// Several regions instead of one; each log group is looked for in all of them.
-        regions: Vec<String> = Vec::new(),
+        pub regions: Vec<String> = Vec::new(),
         /// The log groups to read: names, ARNs, and globs (`*` also stands for `/`). Groups that a glob matches later are read
         /// from then on; looking for them takes `logs:DescribeLogGroups`.
-        log_groups: Vec<String> = Vec::new(),
+        pub log_groups: Vec<String> = Vec::new(),
         /// Also read all log groups whose names begin so.
-        log_group_prefix: Option<String> = None,
+        pub log_group_prefix: Option<String> = None,
         /// Read only log streams whose names begin so (`eni-0`).
-        log_stream_prefix: Option<String> = None,
+        pub log_stream_prefix: Option<String> = None,
         /// Read only these log streams, at most 100.
-        log_streams: Vec<String> = Vec::new(),
+        pub log_streams: Vec<String> = Vec::new(),
         /// CloudWatch's filter pattern: only events that it matches are sent over.
-        filter_pattern: Option<String> = None,
+        pub filter_pattern: Option<String> = None,
         /// Several accounts: each entry names a role to assume, and its own `regions` if they differ. One without a role is the
         /// account of the credentials themselves, which is the only one if this is not set.
-        accounts: Vec<AccountOptions> = Vec::new(),
+        pub accounts: Vec<AccountOptions> = Vec::new(),
         /// The profile of `~/.aws/config` whose credentials are taken. Unset: AWS's default chain (environment, profile, SSO,
         /// web identity, container, instance).
-        profile: Option<String> = None,
+        pub profile: Option<String> = None,
         /// Where reading begins at the very first start: at the `"beginning"`, at the `"end"` (with what is written after the
         /// first start), at a time before the first start (`"-2h"`, `"-7d"`) or at a time (RFC 3339). By the events' own time.
         /// Afterwards the checkpoint counts.
-        start_position: StartPosition = StartPosition::Beginning,
+        pub start_position: StartPosition = StartPosition::Beginning,
         /// The sincedb file of Logstash's `cloudwatch_logs` input: log groups that it names begin where Logstash stopped, earlier
         /// by `late_window`, since Logstash has not read what came late. The groups are those of the first account and region.
-        import_sincedb: Option<PathBuf> = None,
+        pub import_sincedb: Option<PathBuf> = None,
         /// How late an event may be taken in after its own time and still surely be read. Unset: six times the aggregation
         /// interval of the flow logs that write to the group, at least `30m`; `1h` where the interval cannot be asked for.
-        late_window: Option<Duration> = None,
+        pub late_window: Option<Duration> = None,
         /// How long after it was taken in an event may become visible and still surely be read.
-        visibility_margin: Duration = Duration::from_secs(300),
+        pub visibility_margin: Duration = Duration::from_secs(300),
         /// Ages at which everything is read once more, with requests that nothing else needs, for what came later than
         /// `late_window`.
-        sweeps: Vec<Duration> = vec![Duration::from_secs(6 * 3600)],
+        pub sweeps: Vec<Duration> = vec![Duration::from_secs(6 * 3600)],
         /// Look for new events this often. Unset: when half, 90 %, 99 % and 99.9 % of them are in, as measured, which takes a
         /// quarter of the requests.
-        poll_interval: Option<Duration> = None,
+        pub poll_interval: Option<Duration> = None,
         /// The share of AWS's quota of requests that may be used: 5, 10 or 25 a second for each account, by region.
-        quota_share: f64 = 0.8,
+        pub quota_share: f64 = 0.8,
         /// Compare what was read with what CloudWatch says it took in, minute by minute, and read again where something is
         /// missing. Takes `cloudwatch:GetMetricData`; never done for a part of a group or for another account's.
-        audit: bool = true,
+        pub audit: bool = true,
         /// Memory for the ids of events that may be met again. A group that needs more is known by ingestion time instead.
-        dedupe_max_bytes: ByteSize = ByteSize(64 << 20),
+        pub dedupe_max_bytes: ByteSize = ByteSize(64 << 20),
         /// Another endpoint for all services: a proxy, a VPC endpoint, a test server.
-        endpoint: Option<String> = None,
+        pub endpoint: Option<String> = None,
     }
 }
 
@@ -70,11 +70,11 @@ options! {
     /// An account to read.
     pub struct AccountOptions {
         /// The role to assume (`arn:aws:iam::123456789012:role/flowstone-reader`). Unset: the credentials' own account.
-        role_arn: Option<String> = None,
+        pub role_arn: Option<String> = None,
         /// The external id that the role asks for.
-        external_id: Option<Secret> = None,
+        pub external_id: Option<Secret> = None,
         /// Its regions, if they are not those of the source.
-        regions: Vec<String> = Vec::new(),
+        pub regions: Vec<String> = Vec::new(),
     }
 }
 

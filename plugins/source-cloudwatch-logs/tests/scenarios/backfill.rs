@@ -1,0 +1,99 @@
+//! A stretch of the past, read once.
+
+use flowstone_core::Source;
+use flowstone_testkit::cloudwatch::Behaviour;
+
+use crate::rig::{BEGIN, HOUR, Read, Rig, event};
+
+/// Ten hours of one event every three seconds, of which three hours are asked for.
+fn rig() -> Rig {
+    let rig = Rig::with(Behaviour { page_events: 300, ..Behaviour::default() });
+    rig.service.put("/vpc/flow", (0..12_000).map(|n| event(BEGIN - 12 * HOUR + n * 3000, 0, n as u64)));
+    rig
+}
+
+const FROM: i64 = BEGIN - 10 * HOUR;
+const TO: i64 = BEGIN - 7 * HOUR;
+
+#[tokio::test(start_paused = true)]
+async fn a_backfill_reads_its_stretch_once_and_ends() {
+    let mut rig = rig();
+    let mut source = rig.source();
+    let backfill = source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    assert!(rig.read_until(BEGIN + HOUR).await, "it ends");
+    assert_eq!(rig.sent.len(), 3600);
+    assert!(rig.sent.values().all(|&times| times == 1));
+    let progress = backfill.progress();
+    assert_eq!((progress.events, progress.expected, progress.share), (3600, Some(3600), 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backfill_that_was_stopped_goes_on_where_it_was() {
+    let mut rig = rig();
+    let mut source = rig.source();
+    source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    while rig.sent.len() < 1500 {
+        if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
+            rig.store(events);
+            rig.commit(position).await;
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
+        rig.store(events);
+        rig.commit(position).await;
+    }
+    let before = rig.service.calls().events;
+    let mut source = rig.source();
+    let backfill = source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    assert!(rig.read_until(BEGIN + HOUR).await);
+    assert_eq!(rig.sent.len(), 3600);
+    assert!(rig.sent.values().all(|&times| times == 1), "nothing is sent twice");
+    let read = rig.service.calls().events - before;
+    assert!(read < 3000, "{read} events were read after the stop");
+    assert_eq!(backfill.progress().share, 1.0);
+    // Once more there is nothing left to do.
+    let mut source = rig.source();
+    source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    assert!(rig.read_until(BEGIN + 2 * HOUR).await);
+    assert_eq!(rig.sent.values().sum::<u32>(), 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_still_come_in_is_not_backfilled() {
+    let mut source = rig().source();
+    let told = source.backfill(FROM, BEGIN).err().unwrap();
+    assert!(told.contains("may still come in") && told.contains("flowstone run"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_estimate_counts_events_and_requests_and_reads_none() {
+    let rig = rig();
+    let mut source = rig.source();
+    let estimate = source.backfill(FROM, TO).unwrap().estimate().await.unwrap();
+    assert_eq!(estimate.groups.len(), 1);
+    assert_eq!(estimate.groups[0].name, "123456789012/eu-west-1//vpc/flow");
+    assert_eq!(estimate.groups[0].events, Some(3600));
+    assert!((1..=3).contains(&estimate.requests));
+    assert_eq!(rig.service.calls().pages, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_cannot_be_read_ends_a_backfill_with_what_to_do() {
+    let mut rig = rig();
+    rig.service.deny(flowstone_aws::Operation::FilterLogEvents);
+    let mut source = rig.source();
+    source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    let error = loop {
+        match rig.next_until(BEGIN + HOUR).await {
+            Err(error) => break error,
+            Ok(read) => assert!(matches!(read, Read::Nothing)),
+        }
+    };
+    assert!(error.fatal && error.message.contains("logs:FilterLogEvents"), "{error:?}");
+}

@@ -1,0 +1,238 @@
+//! The source over a simulated CloudWatch Logs on tokio's paused clock, with the engine's part of reading and a sink
+//! that remembers what it was sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flowstone_aws::{ApiError, EventKey, Governors, LogsApi};
+use flowstone_core::event::{EncodeOptions, RowId};
+use flowstone_core::{
+    BuildCx, Clock, ComponentId, Kind, Metrics, Next, Position, Source, SourceCx, SourceError,
+};
+use flowstone_testkit::cloudwatch::{Behaviour, SimulatedApi, SimulatedEvent, SimulatedLogs};
+use serde_json::Value;
+use source_cloudwatch_logs::CloudwatchLogsOptions;
+use source_cloudwatch_logs::connect::{Account, Connect};
+use source_cloudwatch_logs::options::{AccountPlan, Plan};
+use source_cloudwatch_logs::source::CloudwatchLogs;
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout_at};
+
+/// When every test begins.
+pub(crate) const BEGIN: i64 = 1_800_000_000_000;
+pub(crate) const SECOND: i64 = 1000;
+pub(crate) const MINUTE: i64 = 60 * SECOND;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
+
+/// What the world is made of.
+pub(crate) struct Rig {
+    pub(crate) service: SimulatedLogs,
+    pub(crate) options: CloudwatchLogsOptions,
+    data_dir: TempDir,
+    zero: Instant,
+    run: Option<Run>,
+    pub(crate) metrics: Metrics,
+    /// How often each event was sent, by `event_id`.
+    pub(crate) sent: BTreeMap<String, u32>,
+    /// The documents, by `event_id`, and the ids they had.
+    pub(crate) documents: BTreeMap<String, (RowId, Value)>,
+    /// `[@metadata][flow_log_format]` of each event that has one.
+    pub(crate) formats: BTreeMap<String, String>,
+}
+
+struct Run {
+    source: Box<dyn Source>,
+    cx: SourceCx,
+}
+
+/// One account that is everywhere the same service.
+struct World(SimulatedApi);
+
+#[async_trait]
+impl Connect for World {
+    async fn enter(&self, _account: &AccountPlan) -> Result<Box<dyn Account>, ApiError> {
+        Ok(Box::new(Self(self.0.clone())))
+    }
+}
+
+impl Account for World {
+    fn default_region(&self) -> Option<String> {
+        Some("eu-west-1".to_owned())
+    }
+
+    fn logs(&self, _region: &str) -> Arc<dyn LogsApi> {
+        Arc::new(self.0.clone())
+    }
+}
+
+/// An event of a group's only stream, seen `visible` after it was taken in.
+pub(crate) fn event(time_ms: i64, late_ms: i64, request: u64) -> SimulatedEvent {
+    SimulatedEvent {
+        key: EventKey::new(time_ms, time_ms + late_ms, request, 0),
+        visible_ms: time_ms + late_ms + 2 * SECOND,
+        stream: 0,
+        message: None,
+    }
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// A source of `/vpc/flow` that begins at the beginning, and an empty service.
+    pub(crate) fn new() -> Self {
+        Self::with(Behaviour::default())
+    }
+
+    pub(crate) fn with(behaviour: Behaviour) -> Self {
+        let options = CloudwatchLogsOptions {
+            log_groups: vec!["/vpc/flow".to_owned()],
+            ..CloudwatchLogsOptions::defaults()
+        };
+        let service = SimulatedLogs::new(behaviour);
+        service.create_group("/vpc/flow", BEGIN - HOUR, ["eni-1-all".to_owned()]);
+        Self {
+            service,
+            options,
+            data_dir: tempfile::tempdir().unwrap(),
+            zero: Instant::now(),
+            run: None,
+            metrics: Metrics::new(),
+            sent: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            formats: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        BEGIN + self.zero.elapsed().as_millis() as i64
+    }
+
+    fn build(&self) -> (CloudwatchLogs, SourceCx) {
+        let zero = self.zero;
+        let now = move || BEGIN + zero.elapsed().as_millis() as i64;
+        let api = SimulatedApi::new(self.service.clone(), now, Duration::from_millis(200));
+        let id = ComponentId { name: "vpc".into(), kind: Kind::Source, type_name: "cloudwatch_logs" };
+        let build =
+            BuildCx { id: id.clone(), data_dir: self.data_dir.path().to_owned(), clock: Clock::System };
+        let plan = Plan::new(self.options.clone()).unwrap();
+        let source = CloudwatchLogs::new(plan, Arc::new(World(api)), Arc::new(now), &build)
+            .with_governors(Governors::default());
+        let cx = SourceCx {
+            state: build.state_dir(),
+            metrics: self.metrics.source(&id),
+            id,
+            max_rows: 4096,
+            max_bytes: 1 << 20,
+            clock: Clock::System,
+        };
+        (source, cx)
+    }
+
+    /// The source as it is before it is started.
+    pub(crate) fn source(&self) -> CloudwatchLogs {
+        self.build().0
+    }
+
+    /// Starts the source; a running one is killed.
+    pub(crate) async fn start(&mut self) {
+        let (source, _) = self.build();
+        self.start_with(source).await;
+    }
+
+    pub(crate) async fn start_with(&mut self, mut source: CloudwatchLogs) {
+        let (_, mut cx) = self.build();
+        source.start(&mut cx).await.unwrap();
+        self.run = Some(Run { source: Box::new(source), cx });
+    }
+
+    /// The next batch before a time, or `None`; not delivered yet.
+    pub(crate) async fn next_until(&mut self, until_ms: i64) -> Result<Read, SourceError> {
+        let deadline = self.zero + Duration::from_millis((until_ms - BEGIN).max(0) as u64);
+        let run = self.run.as_mut().expect("started");
+        match timeout_at(deadline, run.source.next(&mut run.cx)).await {
+            Err(_) => Ok(Read::Nothing),
+            Ok(Ok(Next::Batch(read))) => {
+                let mut events = Vec::new();
+                for row in 0..read.batch.len() {
+                    let mut json = Vec::new();
+                    read.batch.write_json(row, EncodeOptions::default(), &mut json);
+                    let document: Value = serde_json::from_slice(&json).unwrap();
+                    let event_id = document["cloudwatch_logs"]["event_id"].as_str().unwrap().to_owned();
+                    if let Some(format) = read.batch.row(row).str("[@metadata][flow_log_format]") {
+                        self.formats.insert(event_id.clone(), format.to_owned());
+                    }
+                    events.push((event_id, read.batch.id(row), document));
+                }
+                Ok(Read::Batch(events, read.position))
+            }
+            Ok(Ok(Next::End)) => Ok(Read::End),
+            Ok(Ok(Next::Idle(wait))) => {
+                tokio::time::sleep(wait).await;
+                Ok(Read::Nothing)
+            }
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
+    /// The sink stores these events; the source does not hear of it.
+    pub(crate) fn store(&mut self, events: Vec<(String, RowId, Value)>) {
+        for (event_id, id, document) in events {
+            *self.sent.entry(event_id.clone()).or_default() += 1;
+            let known = self.documents.entry(event_id).or_insert_with(|| (id, document.clone()));
+            assert_eq!(*known, (id, document), "an event is the same document under the same id, always");
+        }
+    }
+
+    pub(crate) async fn commit(&mut self, position: Position) {
+        self.run.as_mut().expect("started").source.commit(&[position]).await.unwrap();
+    }
+
+    pub(crate) async fn rewind(&mut self, position: &Position) {
+        self.run.as_mut().expect("started").source.rewind(position).await.unwrap();
+    }
+
+    /// Reads, delivers and commits up to a time, or to the end; says whether it was the end.
+    pub(crate) async fn read_until(&mut self, until_ms: i64) -> bool {
+        while self.now_ms() < until_ms {
+            match self.next_until(until_ms).await.unwrap() {
+                Read::Batch(events, position) => {
+                    self.store(events);
+                    self.commit(position).await;
+                }
+                Read::Nothing => {}
+                Read::End => return true,
+            }
+        }
+        false
+    }
+
+    /// Everything that lies in `/vpc/flow` was sent, and how often at most.
+    pub(crate) fn assert_all_sent(&self, at_most: u32) {
+        let all = self.service.all_events("/vpc/flow", 0, i64::MAX >> 17);
+        let missing: Vec<String> = (all.iter())
+            .map(|event| event.key.to_decimal())
+            .filter(|event_id| !self.sent.contains_key(event_id))
+            .collect();
+        assert!(missing.is_empty(), "{} of {} are missing: {:?}", missing.len(), all.len(), &missing[..1]);
+        assert_eq!(self.sent.len(), all.len());
+        let most = self.sent.values().copied().max().unwrap_or(0);
+        assert!(most <= at_most, "an event was sent {most} times");
+    }
+
+    /// The value of a metric of the source, the sum over its other labels that contain `label`.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self.metrics.render();
+        let lines = text.lines().filter(|line| line.starts_with(&format!("flowstone_{name}{{")));
+        let lines = lines.filter(|line| line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+/// What reading gave.
+pub(crate) enum Read {
+    Batch(Vec<(String, RowId, Value)>, Position),
+    Nothing,
+    End,
+}
