@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
@@ -59,7 +58,6 @@ struct Inner {
     config: SdkConfig,
     credentials: Arc<Credentials>,
     endpoint: Option<String>,
-    attempt: Duration,
 }
 
 // === impl Session ===
@@ -72,15 +70,10 @@ impl Session {
     /// [`ErrorKind::Invalid`] for a role's ARN or an endpoint that is none. What is wrong with credentials comes with
     /// the first request.
     pub async fn load(settings: &SessionSettings) -> Result<Self, ApiError> {
-        Self::load_with(settings, http::ATTEMPT).await
-    }
-
-    /// [`Session::load`] with another time for one request.
-    pub(super) async fn load_with(settings: &SessionSettings, attempt: Duration) -> Result<Self, ApiError> {
         check(settings)?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(http::CONNECT)
-            .operation_attempt_timeout(attempt)
+            .operation_attempt_timeout(http::ATTEMPT)
             .build();
         let chain = Chain::new(settings.profile.clone(), timeouts.clone());
         let region = region(settings, &chain).await;
@@ -116,9 +109,7 @@ impl Session {
         let provider: Arc<dyn ProvideCredentials> = Arc::clone(&credentials) as _;
         let provider = SharedCredentialsProvider::new(provider);
         let config = config.into_builder().credentials_provider(provider).build();
-        Ok(Self {
-            inner: Arc::new(Inner { config, credentials, endpoint: settings.endpoint.clone(), attempt }),
-        })
+        Ok(Self { inner: Arc::new(Inner { config, credentials, endpoint: settings.endpoint.clone() }) })
     }
 
     /// The region of the settings, or else of the environment, the profile or the instance.
@@ -142,11 +133,6 @@ impl Session {
     /// The settings' endpoint.
     pub(super) fn endpoint(&self) -> Option<&str> {
         self.inner.endpoint.as_deref()
-    }
-
-    /// How long one request may take.
-    pub(super) fn attempt(&self) -> Duration {
-        self.inner.attempt
     }
 }
 
