@@ -56,7 +56,6 @@ fn main() -> ExitCode {
         trial("a_role_sees_its_own_account", role),
         trial("regions_are_apart", regions),
     ];
-    drop(trial);
     let code = libtest_mimic::run(&Arguments::from_args(), tests).exit_code();
     drop(shared);
     code
@@ -305,8 +304,9 @@ fn flow_logs(moto: &Moto) -> Result<(), Failed> {
 
 fn no_minutes(moto: &Moto) -> Result<(), Failed> {
     let now = now_ms();
-    let minutes =
-        block_on(async { moto.client().await.incoming_log_events("/missing", now - 3_600_000, now).await });
+    let minutes = block_on(async {
+        moto.client().await.incoming_log_events("/missing", now - 3_600_000, now, 60).await
+    });
     assert_eq!(minutes?, []);
     Ok(())
 }
@@ -331,7 +331,7 @@ fn minutes(moto: &Moto) -> Result<(), Failed> {
         );
     }
     let found = block_on(async {
-        moto.client().await.incoming_log_events("/minutes", minute, minute + 180_000).await
+        moto.client().await.incoming_log_events("/minutes", minute, minute + 180_000, 60).await
     })?;
     let found: Vec<_> = found.iter().map(|count| (count.minute_ms - minute, count.events)).collect();
     assert_eq!(found, [(0, 5), (60_000, 1000)]);

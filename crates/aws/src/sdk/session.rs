@@ -11,6 +11,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region};
+use aws_credential_types::Token;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_cloudwatchlogs::config::IdentityCache;
 use aws_types::SdkConfig;
@@ -86,6 +87,7 @@ impl Session {
             .app_name(AppName::new("flowstone").expect("letters"))
             .identity_cache(IdentityCache::no_cache()) // `Credentials` holds them
             .no_credentials()
+            .token_provider(Token::new("", None)) // no service here takes one, and the default asks the instance
             .region(region.clone());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
@@ -95,11 +97,13 @@ impl Session {
         }
         let config = loader.load().await;
 
+        // Without a region the chain would look for one again, at the instance at last.
+        let role_arn = settings.role.as_ref().and_then(|role| Arn::parse(&role.arn));
+        let home = endpoint::home_region(role_arn.map_or("aws", |arn| arn.partition));
+        let region = region.unwrap_or_else(|| Region::new(home));
         let credentials = match &settings.role {
             None => Credentials::of_chain(chain, region),
             Some(role) => {
-                let partition = Arn::parse(&role.arn).map_or("", |arn| arn.partition);
-                let region = region.unwrap_or_else(|| Region::new(endpoint::home_region(partition)));
                 let sts =
                     endpoint::Service::Sts.endpoint(&config, settings.endpoint.as_deref(), region.as_ref());
                 Credentials::of_role(chain, role.clone(), config.to_builder().region(region).build(), sts)

@@ -30,7 +30,7 @@ async fn all(url: &str) -> Vec<ApiError> {
         client.filter_log_events(&a_request()).await.unwrap_err(),
         client.describe_log_groups(&GroupsRequest::default()).await.unwrap_err(),
         client.describe_flow_logs("/vpc/flow").await.unwrap_err(),
-        client.incoming_log_events("/vpc/flow", 0, 60_000).await.unwrap_err(),
+        client.incoming_log_events("/vpc/flow", 0, 60_000, 60).await.unwrap_err(),
         client.account_id().await.unwrap_err(),
     ]
 }
@@ -154,8 +154,9 @@ fn unreadable() {
                      </member></MetricDataResults></GetMetricDataResult></GetMetricDataResponse>";
     for (body, kind) in [(uneven, ErrorKind::Unavailable), (forbidden, ErrorKind::AccessDenied)] {
         let server = FakeServer::start(move |_| xml(200, body));
-        let minutes =
-            block_on(async { client(&server.url()).await.incoming_log_events("/vpc/flow", 0, 60_000).await });
+        let minutes = block_on(async {
+            client(&server.url()).await.incoming_log_events("/vpc/flow", 0, 60_000, 60).await
+        });
         assert_eq!(minutes.unwrap_err().kind, kind, "{body}");
     }
 }

@@ -132,7 +132,7 @@ async fn probe(what: &str) -> String {
         "account" => format!("{:?}", client.account_id().await),
         "groups" => format!("{:?}", client.describe_log_groups(&GroupsRequest::default()).await),
         "flow logs" => format!("{:?}", client.describe_flow_logs("/vpc/flow").await),
-        "minutes" => format!("{:?}", client.incoming_log_events("/vpc/flow", 0, 60_000).await),
+        "minutes" => format!("{:?}", client.incoming_log_events("/vpc/flow", 0, 60_000, 60).await),
         "groups, account, flow logs" => {
             let groups = client.describe_log_groups(&GroupsRequest::default()).await;
             let account = client.account_id().await;

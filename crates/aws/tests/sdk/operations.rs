@@ -249,10 +249,10 @@ fn minutes() {
     ]);
     block_on(async {
         let client = client(&server.url()).await;
-        let found = client.incoming_log_events("/vpc/flow", 0, 120_000).await.unwrap();
+        let found = client.incoming_log_events("/vpc/flow", 0, 120_000, 60).await.unwrap();
         let minute = |minute_ms, events| MinuteCount { minute_ms, events };
         assert_eq!(found, [minute(0, 12_345), minute(60_000, 3)]);
-        assert_eq!(client.incoming_log_events("/vpc/flow", 0, 120_000).await.unwrap(), []);
+        assert_eq!(client.incoming_log_events("/vpc/flow", 0, 120_000, 60).await.unwrap(), []);
     });
     let forms: Vec<_> = server.requests().iter().map(form).collect();
     let metric = "MetricDataQueries.member.1.MetricStat";
