@@ -1,4 +1,4 @@
-//! Every server starts, takes documents, is killed and comes back with them.
+//! Every server starts, takes documents, is killed and comes back with them; moto starts and ends.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,10 @@ fn main() {
                 servers::trial("a_node_ends_with_its_owner", spec, a_node_ends_with_its_owner),
             ]
         })
+        .chain([
+            servers::trial("answers_as_aws_does", servers::moto(), answers_as_aws_does),
+            servers::trial("a_node_ends_with_its_owner", servers::moto(), a_node_ends_with_its_owner),
+        ])
         .collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
@@ -101,6 +105,22 @@ fn a_held_bulk(server: &Installed) -> Result<(), Failed> {
     Ok(())
 }
 
+fn answers_as_aws_does(server: &Installed) -> Result<(), Failed> {
+    let node = server.start(&[])?;
+    let form = "Action=GetCallerIdentity&Version=2011-06-15";
+    let of_sts = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Authorization", "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sts/aws4_request, Signature=0"),
+    ];
+    let reply = node.request("POST", "/", &of_sts, form.as_bytes())?;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert!(reply.body.contains("<Account>123456789012</Account>"), "{}", reply.body);
+    let url = node.url();
+    drop(node);
+    assert!(Client::new(&url)?.request("GET", "/moto-api/data.json", &[], b"").is_err(), "dropped");
+    Ok(())
+}
+
 /// A node in the hands of another process, `flowstone-servers run`, which is killed.
 fn a_node_ends_with_its_owner(server: &Installed) -> Result<(), Failed> {
     let temporary = tempfile::tempdir()?;
@@ -114,7 +134,8 @@ fn a_node_ends_with_its_owner(server: &Installed) -> Result<(), Failed> {
         .stdout(Stdio::null())
         .spawn()?;
     let node = Node::external(&format!("http://127.0.0.1:{port}"))?;
-    let answers = || node.request("GET", "/", &[], b"").is_ok();
+    let path = if server.spec().product == Product::Moto { "/moto-api/data.json" } else { "/" };
+    let answers = || node.request("GET", path, &[], b"").is_ok();
     let within = |what: &str, is_so: &dyn Fn() -> bool| {
         let end = Instant::now() + Duration::from_secs(60);
         while !is_so() {
@@ -124,7 +145,9 @@ fn a_node_ends_with_its_owner(server: &Installed) -> Result<(), Failed> {
     };
     within("it answers", &answers);
     assert_eq!(left(), 1, "its data");
-    assert_eq!(node.version(), server.spec().version);
+    if server.spec().product != Product::Moto {
+        assert_eq!(node.version(), server.spec().version);
+    }
     let its_input = owner.stdin.take(); // stays open: it must be the death that ends the node
     owner.kill()?;
     owner.wait()?;

@@ -22,8 +22,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::endpoint::{Endpoint, Service};
 use super::fault::Call;
 use super::query::{self, Form};
-use super::replies;
 use super::session::Session;
+use super::{http, replies};
 use crate::{
     ApiError, ErrorKind, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup,
     LogsApi, MinuteCount, Operation, StreamFilter,
@@ -112,7 +112,7 @@ impl Client {
         let credentials = self.inner.session.credentials().get(operation).await?;
         let call = self.call(operation, service, had_token, &credentials);
         let request = query::send(&call, service, &self.inner.region, form);
-        let result = match tokio::time::timeout(self.inner.session.attempt(), request).await {
+        let result = match tokio::time::timeout(http::ATTEMPT, request).await {
             Ok(Ok(text)) => read(&text).map_err(|e| call.unreadable(&e.to_string())),
             Ok(Err(e)) => Err(e),
             Err(_) => Err(call.late()),

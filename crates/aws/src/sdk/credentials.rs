@@ -43,7 +43,8 @@ pub(super) struct Chain {
 /// The credentials of one session.
 pub(super) struct Credentials {
     chain: Chain,
-    region: Option<Region>,
+    /// Of the services that the chain asks.
+    region: Region,
     role: Option<AssumedRole>,
     held: Mutex<Option<Held>>,
 }
@@ -90,21 +91,29 @@ impl Chain {
             .build()
     }
 
-    async fn load(
-        &self,
-        region: Option<Region>,
-    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
-        let config = self.provider(region.clone());
+    /// The error with where credentials were looked for, which the SDK does not say.
+    fn explain(&self, mut error: ApiError) -> ApiError {
+        let place = match &self.profile {
+            Some(profile) => format!("profile `{profile}`"),
+            None if error.kind == ErrorKind::NoCredentials => {
+                "environment, shared files, web identity, task and instance".to_owned()
+            }
+            None => return error,
+        };
+        error.message = format!("{place}: {}", error.message);
+        error
+    }
+
+    async fn load(&self, region: Region) -> Result<aws_credential_types::Credentials, CredentialsError> {
+        let config = self.provider(Some(region.clone()));
         match &self.profile {
             Some(profile) => {
                 let builder = ProfileFileCredentialsProvider::builder().configure(&config);
                 builder.profile_name(profile).build().provide_credentials().await
             }
             None => {
-                let mut builder =
-                    DefaultCredentialsChain::builder().configure(config).imds_client(self.instance());
-                builder.set_region(region);
-                builder.build().await.provide_credentials().await
+                let builder = DefaultCredentialsChain::builder().configure(config).region(region);
+                builder.imds_client(self.instance()).build().await.provide_credentials().await
             }
         }
     }
@@ -114,13 +123,13 @@ impl Chain {
 
 impl Credentials {
     /// Those of the chain.
-    pub(super) fn of_chain(chain: Chain, region: Option<Region>) -> Self {
+    pub(super) fn of_chain(chain: Chain, region: Region) -> Self {
         Self { chain, region, role: None, held: Mutex::new(None) }
     }
 
     /// Those of a role that the chain's may assume. `sts` has the region, and `endpoint` is where it is asked.
     pub(super) fn of_role(chain: Chain, role: Role, sts: SdkConfig, endpoint: Endpoint) -> Self {
-        let region = sts.region().cloned();
+        let region = sts.region().cloned().expect("the caller has set it");
         let role = Some(AssumedRole { role, sts, endpoint });
         Self { chain, region, role, held: Mutex::new(None) }
     }
@@ -178,7 +187,7 @@ impl Credentials {
     async fn load(&self, operation: Operation) -> Result<aws_credential_types::Credentials, ApiError> {
         let operation = self.operation(operation);
         let base = self.chain.load(self.region.clone()).await;
-        let base = base.map_err(|e| fault::of_credentials(operation, &e))?;
+        let base = base.map_err(|e| self.chain.explain(fault::of_credentials(operation, &e)))?;
         let Some(AssumedRole { role, sts, endpoint }) = &self.role else {
             return Ok(base);
         };

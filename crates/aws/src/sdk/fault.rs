@@ -214,3 +214,38 @@ fn short(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_wrong_if_its_host_has_no_name_and_never_answered() {
+        use ErrorKind::{Unavailable, WrongRegion};
+        let lookup = "failed to lookup address information: ";
+        let credentials = Credentials::new("AKID", "secret", None, None, "test");
+        for (said, by_region, reached, kind) in [
+            ("Name or service not known", true, false, WrongRegion), // glibc
+            ("Name does not resolve", true, false, WrongRegion),     // musl
+            ("Temporary failure in name resolution", true, false, Unavailable), // glibc
+            ("Try again", true, false, Unavailable),                 // musl
+            ("Name or service not known", true, true, Unavailable),
+            ("Name or service not known", false, false, Unavailable),
+        ] {
+            let endpoint = Endpoint { url: "https://logs.xx-nowhere-1.amazonaws.com".to_owned(), by_region };
+            let operation = Operation::FilterLogEvents;
+            let call =
+                Call { operation, endpoint: &endpoint, had_token: false, reached, credentials: &credentials };
+            let error =
+                call.of_connector(&ConnectorError::io(io::Error::other(format!("{lookup}{said}")).into()));
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.message.contains(&endpoint.url) && error.message.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        assert_eq!(short(&"\u{e9}".repeat(LONGEST)), "\u{e9}".repeat(LONGEST));
+        assert_eq!(short(&"\u{e9}".repeat(LONGEST + 1)), format!("{}...", "\u{e9}".repeat(LONGEST)));
+    }
+}

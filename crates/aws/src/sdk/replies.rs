@@ -24,7 +24,7 @@ pub(super) struct MetricPage {
 /// Reads a page of `DescribeFlowLogs`.
 pub(super) fn flow_logs(text: &str) -> Result<FlowLogsPage, XmlDecodeError> {
     let mut document = Document::new(text);
-    let mut root = document.root_element()?;
+    let mut root = root(&mut document, "DescribeFlowLogsResponse")?;
     let mut page = FlowLogsPage::default();
     while let Some(mut tag) = root.next_tag() {
         match tag.start_el().local() {
@@ -58,7 +58,7 @@ fn flow_log(item: &mut ScopedDecoder<'_, '_>) -> Result<FlowLog, XmlDecodeError>
 /// Reads a page of `GetMetricData`.
 pub(super) fn metric(text: &str) -> Result<MetricPage, XmlDecodeError> {
     let mut document = Document::new(text);
-    let mut root = document.root_element()?;
+    let mut root = root(&mut document, "GetMetricDataResponse")?;
     let mut page = MetricPage::default();
     while let Some(mut result) = root.next_tag() {
         if result.start_el().local() != "GetMetricDataResult" {
@@ -127,6 +127,19 @@ fn find_refusal(element: &mut ScopedDecoder<'_, '_>, found: &mut (String, String
             _ => {}
         }
     }
+}
+
+/// The root element, if it is this one: a gateway's page is XML, too, and must not pass for an empty answer.
+fn root<'inp, 'a>(
+    document: &'a mut Document<'inp>,
+    name: &str,
+) -> Result<ScopedDecoder<'inp, 'a>, XmlDecodeError> {
+    let root = document.root_element()?;
+    if root.start_el().local() != name {
+        let message = format!("expected <{name}>, got <{}>", root.start_el().local());
+        return Err(XmlDecodeError::custom(message));
+    }
+    Ok(root)
 }
 
 // === values ===

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
@@ -12,6 +11,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region};
+use aws_credential_types::Token;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_cloudwatchlogs::config::IdentityCache;
 use aws_types::SdkConfig;
@@ -59,7 +59,6 @@ struct Inner {
     config: SdkConfig,
     credentials: Arc<Credentials>,
     endpoint: Option<String>,
-    attempt: Duration,
 }
 
 // === impl Session ===
@@ -72,15 +71,10 @@ impl Session {
     /// [`ErrorKind::Invalid`] for a role's ARN or an endpoint that is none. What is wrong with credentials comes with
     /// the first request.
     pub async fn load(settings: &SessionSettings) -> Result<Self, ApiError> {
-        Self::load_with(settings, http::ATTEMPT).await
-    }
-
-    /// [`Session::load`] with another time for one request.
-    pub(super) async fn load_with(settings: &SessionSettings, attempt: Duration) -> Result<Self, ApiError> {
         check(settings)?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(http::CONNECT)
-            .operation_attempt_timeout(attempt)
+            .operation_attempt_timeout(http::ATTEMPT)
             .build();
         let chain = Chain::new(settings.profile.clone(), timeouts.clone());
         let region = region(settings, &chain).await;
@@ -93,6 +87,7 @@ impl Session {
             .app_name(AppName::new("flowstone").expect("letters"))
             .identity_cache(IdentityCache::no_cache()) // `Credentials` holds them
             .no_credentials()
+            .token_provider(Token::new("", None)) // no service here takes one, and the default asks the instance
             .region(region.clone());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
@@ -102,11 +97,13 @@ impl Session {
         }
         let config = loader.load().await;
 
+        // Without a region the chain would look for one again, at the instance at last.
+        let role_arn = settings.role.as_ref().and_then(|role| Arn::parse(&role.arn));
+        let home = endpoint::home_region(role_arn.map_or("aws", |arn| arn.partition));
+        let region = region.unwrap_or_else(|| Region::new(home));
         let credentials = match &settings.role {
             None => Credentials::of_chain(chain, region),
             Some(role) => {
-                let partition = Arn::parse(&role.arn).map_or("", |arn| arn.partition);
-                let region = region.unwrap_or_else(|| Region::new(endpoint::home_region(partition)));
                 let sts =
                     endpoint::Service::Sts.endpoint(&config, settings.endpoint.as_deref(), region.as_ref());
                 Credentials::of_role(chain, role.clone(), config.to_builder().region(region).build(), sts)
@@ -116,9 +113,7 @@ impl Session {
         let provider: Arc<dyn ProvideCredentials> = Arc::clone(&credentials) as _;
         let provider = SharedCredentialsProvider::new(provider);
         let config = config.into_builder().credentials_provider(provider).build();
-        Ok(Self {
-            inner: Arc::new(Inner { config, credentials, endpoint: settings.endpoint.clone(), attempt }),
-        })
+        Ok(Self { inner: Arc::new(Inner { config, credentials, endpoint: settings.endpoint.clone() }) })
     }
 
     /// The region of the settings, or else of the environment, the profile or the instance.
@@ -142,11 +137,6 @@ impl Session {
     /// The settings' endpoint.
     pub(super) fn endpoint(&self) -> Option<&str> {
         self.inner.endpoint.as_deref()
-    }
-
-    /// How long one request may take.
-    pub(super) fn attempt(&self) -> Duration {
-        self.inner.attempt
     }
 }
 

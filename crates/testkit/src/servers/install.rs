@@ -1,4 +1,4 @@
-//! Lays out a server in the cache folder: jars by Maven, our launcher by `javac`.
+//! Lays out a server in the cache folder: jars by Maven and our launcher by `javac`, or a virtual environment by `pip`.
 //!
 //! The folder's name ends with a fingerprint of everything that goes into it, so a change makes a new folder and
 //! never pulls one away from under a running node. `.complete` is written last; a lock keeps two processes from
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::jdk::{self, Jdk};
-use super::{Family, Installed, Missing, ServerSpec};
+use super::{Family, Installed, Missing, Needs, ServerSpec};
 
 const LAUNCHER: &str = include_str!("../../java/Launcher.java");
 const SIX: &str = include_str!("../../java/Six.java");
@@ -23,16 +23,27 @@ const LOG4J2: &str = include_str!("../../java/log4j2.properties");
 const LOG4J2_SIX: &str = include_str!("../../java/log4j2-six.properties");
 const NETTY_MODULE: &str = include_str!("../../java/transport-netty4.properties");
 const ROOT_MODULE: &str = include_str!("../../java/rest-root.properties");
+const LAUNCHER_PY: &str = include_str!("../../python/launcher.py");
 const MAVEN_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
 pub(super) fn install(spec: &'static ServerSpec) -> Result<Installed, Missing> {
     let missing = |why: String| Missing { spec, why };
-    let jdk = jdk::at_least(spec.needs_java).map_err(missing)?;
     let root = root().map_err(missing)?;
     let sources = sources(spec);
     let dir = root.join(format!("{}-{}-{:08x}", spec.name, spec.version, fingerprint(spec, &sources) as u32));
-    prepare(spec, &jdk, &root, &dir, &sources).map_err(missing)?;
-    Ok(Installed { spec, dir, java: jdk.tool("java") })
+    let program = match spec.needs {
+        Needs::Java(major) => {
+            let jdk = jdk::at_least(major).map_err(missing)?;
+            let jars = || jars(spec, &jdk, &major.to_string(), &root, &dir);
+            prepare(spec, &root, &dir, &sources, jars).map_err(missing)?;
+            jdk.tool("java")
+        }
+        Needs::Python(minor) => {
+            prepare(spec, &root, &dir, &sources, || package(spec, minor, &dir)).map_err(missing)?;
+            dir.join("venv/bin/python")
+        }
+    };
+    Ok(Installed { spec, dir, program })
 }
 
 fn root() -> Result<PathBuf, String> {
@@ -46,10 +57,13 @@ fn root() -> Result<PathBuf, String> {
 
 /// The files of ours that go into the folder: name and text.
 fn sources(spec: &ServerSpec) -> Vec<(&'static str, String)> {
-    let fill =
-        |text: &str| text.replace("@VERSION@", spec.version).replace("@JAVA@", &spec.needs_java.to_string());
+    let Needs::Java(java) = spec.needs else {
+        return vec![("launcher.py", LAUNCHER_PY.to_owned())];
+    };
+    let fill = |text: &str| text.replace("@VERSION@", spec.version).replace("@JAVA@", &java.to_string());
     let mut sources = vec![("src/Launcher.java", LAUNCHER.to_owned())];
     match spec.family {
+        Family::Package => {}
         Family::Six => {
             sources.push(("src/Six.java", SIX.to_owned()));
             sources.push(("log4j2.properties", LOG4J2_SIX.to_owned()));
@@ -73,16 +87,18 @@ fn sources(spec: &ServerSpec) -> Vec<(&'static str, String)> {
 
 fn fingerprint(spec: &ServerSpec, sources: &[(&str, String)]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (spec.artefacts, spec.needs_java, MAVEN_PLUGIN, sources).hash(&mut hasher);
+    let (Needs::Java(version) | Needs::Python(version)) = spec.needs;
+    (spec.artefacts, version, MAVEN_PLUGIN, sources).hash(&mut hasher);
     hasher.finish()
 }
 
+/// Lays out the server by `fill`, after our own files, unless that has been done.
 fn prepare(
     spec: &ServerSpec,
-    jdk: &Jdk,
     root: &Path,
     dir: &Path,
     sources: &[(&str, String)],
+    fill: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), String> {
     let complete = dir.join(".complete");
     if complete.exists() {
@@ -101,9 +117,17 @@ fn prepare(
         fs::create_dir_all(path.parent().expect("a file in a folder")).map_err(said(&path))?;
         fs::write(&path, text).map_err(said(&path))?;
     }
-    let java = spec.needs_java.to_string();
+    fill()?;
+    fs::write(&complete, "").map_err(said(&complete))?;
+    drop(lock);
+    Ok(())
+}
+
+/// What a server in Java is made of.
+fn jars(spec: &ServerSpec, jdk: &Jdk, java: &str, root: &Path, dir: &Path) -> Result<(), String> {
     let jars = dir.join("jars");
     match spec.family {
+        Family::Package => {}
         Family::Six | Family::Seven => maven(dir, spec.artefacts, &jars)?,
         Family::Modular => {
             let module = dir.join("modules/transport-netty4");
@@ -116,15 +140,28 @@ fn prepare(
                 }
             }
             native(root).map_err(said(root))?;
-            compile(jdk, &java, &jars, &dir.join("root-src"), &dir.join("root"))?;
+            compile(jdk, java, &jars, &dir.join("root-src"), &dir.join("root"))?;
             let jar = dir.join("modules/rest-root/root.jar");
             run(Command::new(jdk.tool("jar")).arg("cf").arg(jar).arg("-C").arg(dir.join("root")).arg("."))?;
         }
     }
-    compile(jdk, &java, &jars, &dir.join("src"), &dir.join("launcher"))?;
-    fs::write(&complete, "").map_err(said(&complete))?;
-    drop(lock);
-    Ok(())
+    compile(jdk, java, &jars, &dir.join("src"), &dir.join("launcher"))
+}
+
+/// A virtual environment with a package of Python's index.
+fn package(spec: &ServerSpec, minor: u32, dir: &Path) -> Result<(), String> {
+    let enough = format!("import sys, venv, ensurepip; sys.exit(sys.version_info < (3, {minor}))");
+    let needed = format!(
+        "(needed: Python 3.{minor} or later with venv, for example Debian's python3-venv, and a way to pypi.org)"
+    );
+    let said = |why: String| format!("{why} {needed}");
+    run(Command::new("python3").arg("-c").arg(enough)).map_err(said)?;
+    let venv = dir.join("venv");
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(said)?;
+    let packages = spec.artefacts.iter().map(|package| format!("{package}=={}", spec.version));
+    let mut pip = Command::new(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]).args(packages);
+    run(&mut pip).map_err(said)
 }
 
 /// Copies the artefacts, and what they need at run time, into a folder.

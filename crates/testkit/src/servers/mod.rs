@@ -1,5 +1,6 @@
-//! Real Elasticsearch and OpenSearch servers for tests: single nodes in a JVM of their own, made from the jars
-//! on Maven Central, without an image and without the distributions.
+//! Real servers for tests: Elasticsearch and OpenSearch as single nodes in a JVM of their own, made from the jars
+//! on Maven Central, without an image and without the distributions; and [`moto`], which answers as AWS does, from
+//! Python's package index.
 //!
 //! [`available`] prepares a server once, in a cache folder (`FLOWSTONE_SERVERS_DIR`, otherwise
 //! `~/.cache/flowstone/servers`), or says in one line what is missing. [`Installed::start`] runs a node on a
@@ -8,7 +9,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `FLOWSTONE_SERVERS_DIR` | where the jars are kept |
+//! | `FLOWSTONE_SERVERS_DIR` | where the servers are kept |
 //! | `FLOWSTONE_REQUIRE_SERVERS=1` | a server that is missing fails its tests instead of skipping them |
 //! | `FLOWSTONE_ES_URL` | a server that runs already, for tests that ask for [`Node::from_env`] |
 //! | `JDK21` | the home of a JDK of 21 or later, for es9 and os3, if it is not where JDKs are looked for |
@@ -34,6 +35,17 @@ pub enum Product {
     Elasticsearch,
     /// OpenSearch.
     OpenSearch,
+    /// moto: AWS's services in memory, each account and region with a state of its own.
+    Moto,
+}
+
+/// What a server runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Needs {
+    /// A JDK of this version or later.
+    Java(u32),
+    /// Python 3 of this minor version or later, with `venv`.
+    Python(u32),
 }
 
 /// A server that the tests know.
@@ -44,13 +56,13 @@ pub struct ServerSpec {
     pub name: &'static str,
     /// Who makes it.
     pub product: Product,
-    /// Its version, as `GET /` gives it.
+    /// Its version, as `GET /` gives it where there is such a thing.
     pub version: &'static str,
-    /// The oldest Java that it runs on here.
-    pub needs_java: u32,
+    /// The oldest that it runs on here.
+    pub needs: Needs,
     family: Family,
     /// What `pom.xml` would name: `group:artefact:version`; for [`Family::Modular`] the server's, then the
-    /// netty module's.
+    /// netty module's; for [`Family::Package`] what `pip` would be given, without the version.
     artefacts: &'static [&'static str],
 }
 
@@ -63,6 +75,8 @@ enum Family {
     Seven,
     /// 8.x and 9.x: a module path, and a folder of modules.
     Modular,
+    /// moto: a virtual environment.
+    Package,
 }
 
 /// A server that is ready to start.
@@ -70,7 +84,8 @@ enum Family {
 pub struct Installed {
     spec: &'static ServerSpec,
     dir: PathBuf,
-    java: PathBuf,
+    /// `java` or `python`.
+    program: PathBuf,
 }
 
 /// Why a server cannot be had, and how to get it: one line.
@@ -80,12 +95,12 @@ pub struct Missing {
     why: String,
 }
 
-static KNOWN: [ServerSpec; 7] = [
+static KNOWN: [ServerSpec; 8] = [
     ServerSpec {
         name: "es6",
         product: Product::Elasticsearch,
         version: "6.8.23",
-        needs_java: 17,
+        needs: Needs::Java(17),
         family: Family::Six,
         artefacts: &[
             "org.elasticsearch:elasticsearch:6.8.23",
@@ -97,7 +112,7 @@ static KNOWN: [ServerSpec; 7] = [
         name: "es7", // 7.10.2 is the last under the Apache licence, and what compatible forks report
         product: Product::Elasticsearch,
         version: "7.10.2",
-        needs_java: 17,
+        needs: Needs::Java(17),
         family: Family::Seven,
         artefacts: &[
             "org.elasticsearch:elasticsearch:7.10.2",
@@ -110,7 +125,7 @@ static KNOWN: [ServerSpec; 7] = [
         name: "es8",
         product: Product::Elasticsearch,
         version: "8.19.21",
-        needs_java: 17,
+        needs: Needs::Java(17),
         family: Family::Modular,
         artefacts: &[
             "org.elasticsearch:elasticsearch:8.19.21",
@@ -121,7 +136,7 @@ static KNOWN: [ServerSpec; 7] = [
         name: "es9",
         product: Product::Elasticsearch,
         version: "9.5.3",
-        needs_java: 21,
+        needs: Needs::Java(21),
         family: Family::Modular,
         artefacts: &[
             "org.elasticsearch:elasticsearch:9.5.3",
@@ -132,7 +147,7 @@ static KNOWN: [ServerSpec; 7] = [
         name: "os2",
         product: Product::OpenSearch,
         version: "2.19.1",
-        needs_java: 17,
+        needs: Needs::Java(17),
         family: Family::Seven,
         artefacts: &[
             "org.opensearch:opensearch:2.19.1",
@@ -145,7 +160,7 @@ static KNOWN: [ServerSpec; 7] = [
         name: "os3",
         product: Product::OpenSearch,
         version: "3.8.0",
-        needs_java: 21,
+        needs: Needs::Java(21),
         family: Family::Seven,
         artefacts: &[
             "org.opensearch:opensearch:3.8.0",
@@ -158,13 +173,21 @@ static KNOWN: [ServerSpec; 7] = [
         name: "es717",
         product: Product::Elasticsearch,
         version: "7.17.9",
-        needs_java: 17,
+        needs: Needs::Java(17),
         family: Family::Seven,
         artefacts: &[
             "org.elasticsearch:elasticsearch:7.17.9",
             "org.elasticsearch.plugin:transport-netty4-client:7.17.9",
             "org.apache.logging.log4j:log4j-core:2.17.1",
         ],
+    },
+    ServerSpec {
+        name: "moto",
+        product: Product::Moto,
+        version: "5.2.5",
+        needs: Needs::Python(10),
+        family: Family::Package,
+        artefacts: &["moto[server]"],
     },
 ];
 
@@ -173,13 +196,17 @@ pub fn all() -> &'static [ServerSpec] {
     &KNOWN[..6]
 }
 
-/// A server by its name: one of [`all`], or `es717`.
+/// The server of AWS's services. Of [`Node`] it has what is not about documents.
+pub fn moto() -> &'static ServerSpec {
+    by_name("moto").expect("it is one of those known")
+}
+
+/// A server by its name: one of [`all`], `es717` or `moto`.
 pub fn by_name(name: &str) -> Option<&'static ServerSpec> {
     KNOWN.iter().find(|spec| spec.name == name)
 }
 
-/// The server, prepared if it was not: this downloads 25 to 60 MB from Maven Central, once per machine. What was
-/// missing stays missing for this process.
+/// The server, prepared if it was not: this downloads 25 to 60 MB, once per machine. What was missing stays missing for this process.
 pub fn available(spec: &'static ServerSpec) -> Result<Installed, Missing> {
     static ANSWERS: Mutex<Option<HashMap<&'static str, Result<Installed, Missing>>>> = Mutex::new(None);
     let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,6 +273,17 @@ impl fmt::Display for ServerSpec {
     }
 }
 
+// === impl Needs ===
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Java(major) => write!(f, "Java {major} or later"),
+            Self::Python(minor) => write!(f, "Python 3.{minor} or later"),
+        }
+    }
+}
+
 // === impl Installed ===
 
 impl Installed {
@@ -276,7 +314,7 @@ mod tests {
 
     #[test]
     fn every_artefact_of_a_server_bears_its_version_but_log4j() {
-        for spec in &KNOWN {
+        for spec in KNOWN.iter().filter(|spec| spec.product != Product::Moto) {
             for artefact in spec.artefacts {
                 let version = artefact.rsplit(':').next().unwrap();
                 assert!(version == spec.version || artefact.contains("log4j"), "{artefact} of {spec}");
@@ -290,6 +328,7 @@ mod tests {
         assert_eq!(by_name("es717").unwrap().version, "7.17.9");
         assert_eq!(by_name("es10"), None);
         assert_eq!(all().len(), 6);
-        assert!(!all().iter().any(|spec| spec.name == "es717"));
+        assert!(!all().iter().any(|spec| ["es717", "moto"].contains(&spec.name)));
+        assert_eq!(moto().product, Product::Moto);
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Family, Installed, ServerSpec, available, switched_on};
+use super::{Family, Installed, Needs, Product, ServerSpec, available, switched_on};
 use crate::http::{Client, Response};
 
 /// A server that answers on `127.0.0.1`, with helpers to ask it; the verbs are those of [`Client`], to which it
@@ -84,7 +84,7 @@ impl Node {
             let client = Client::new(&format!("http://127.0.0.1:{port}")).map_err(StartError::io)?;
             let mut node = Self { client, own: Some(own) };
             match node.run() {
-                Err(e) if e.0.contains("BindException") && tries > 1 => tries -= 1,
+                Err(e) if port_is_taken(&e.0) && tries > 1 => tries -= 1,
                 other => return other.map(|()| node),
             }
         }
@@ -134,8 +134,11 @@ impl Node {
         let own = self.own.as_mut().expect("called for nodes of ours");
         own.spawn()?;
         let end = Instant::now() + START;
-        // Indices that were there come back after the port: until then a search would lack them.
-        let path = "/_cluster/health?wait_for_status=yellow&timeout=60s";
+        let path = match own.installed.spec().product {
+            Product::Moto => "/moto-api/data.json",
+            // Indices that were there come back after the port: until then a search would lack them.
+            _ => "/_cluster/health?wait_for_status=yellow&timeout=60s",
+        };
         loop {
             match self.client.request("GET", path, &[], b"") {
                 Ok(reply) if reply.status == 200 => return Ok(()),
@@ -311,7 +314,18 @@ fn command(installed: &Installed, home: &Path, port: u16, settings: &[String]) -
     let (spec, dir) = (installed.spec, &installed.dir);
     let temporary = home.join("tmp");
     std::fs::create_dir_all(&temporary)?;
-    let mut command = Command::new(&installed.java);
+    let mut command = Command::new(&installed.program);
+    let Needs::Java(java) = spec.needs else {
+        // Keys of the environment are the client's, not the server's.
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env_remove("AWS_SESSION_TOKEN");
+        let remove = if switched_on("FLOWSTONE_KEEP_NODES") { "0" } else { "1" };
+        command.current_dir(home).env("TMPDIR", temporary).arg(dir.join("launcher.py")).arg(home).arg(remove);
+        command.arg(port.to_string()).args(settings);
+        return Ok(command);
+    };
     command.current_dir(home).env("ES_HOME", home).env_remove("JAVA_TOOL_OPTIONS");
     command.args(["-Xms256m", "-Xmx1g", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto"]);
     command.args(["-Djava.awt.headless=true", "-Dlog4j2.disable.jmx=true", "-Dio.netty.noUnsafe=true"]);
@@ -323,6 +337,7 @@ fn command(installed: &Installed, home: &Path, port: u16, settings: &[String]) -
     command.arg(format!("-Dlog4j2.configurationFile={}", dir.join("log4j2.properties").display()));
     let (jars, launcher) = (dir.join("jars"), dir.join("launcher"));
     let family = match spec.family {
+        Family::Package => unreachable!("it needs no Java"),
         Family::Six | Family::Seven => {
             command.arg("-cp").arg(format!("{}:{}/*", launcher.display(), jars.display()));
             if spec.family == Family::Six { "six" } else { "seven" }
@@ -338,7 +353,7 @@ fn command(installed: &Installed, home: &Path, port: u16, settings: &[String]) -
             command.arg("-Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false"); // not on Central
             command.arg("--module-path").arg(&jars);
             command.args(["--add-modules", "ALL-MODULE-PATH,jdk.net,java.management,jdk.management"]);
-            if spec.needs_java >= 21 {
+            if java >= 21 {
                 command.arg("--enable-native-access=ALL-UNNAMED,org.apache.lucene.core,org.elasticsearch.nativeaccess");
                 command.arg("--add-modules=jdk.incubator.vector");
             }
@@ -348,6 +363,11 @@ fn command(installed: &Installed, home: &Path, port: u16, settings: &[String]) -
     };
     command.arg("Launcher").arg(family).arg(home).arg(port.to_string()).args(settings);
     Ok(command)
+}
+
+/// Whether a log says that somebody else has the port.
+fn port_is_taken(log: &str) -> bool {
+    log.contains("BindException") || log.contains("is in use by another program") // Java; moto's werkzeug
 }
 
 /// A port that is free, from below those that outgoing connections get: none of them takes it while its node is
