@@ -32,7 +32,7 @@ pub struct MadeEvents {
     pub to_ms: i64,
     /// How long a block is.
     pub block_ms: i64,
-    /// No event is taken in later than this after its time, and none before it.
+    /// No event is taken in later than this after its time, and none is taken in or seen before it.
     pub latest_ms: i64,
     /// Makes a block; twice the same events for the same block.
     pub make: Arc<MakeBlock>,
@@ -71,6 +71,14 @@ impl Events {
 
     pub(super) fn made(about: MadeEvents) -> Self {
         Self::Made(Made { about, recent: VecDeque::new(), tallies: BTreeMap::new() })
+    }
+
+    /// Events with a time after this are not seen yet at `now_ms`: a group may have events to come without end.
+    pub(super) fn seen_until(&self, now_ms: i64) -> i64 {
+        match self {
+            Self::Kept { .. } => i64::MAX,
+            Self::Made(_) => now_ms,
+        }
     }
 
     pub(super) fn put(&mut self, more: impl IntoIterator<Item = SimulatedEvent>) {
@@ -175,7 +183,7 @@ impl Events {
             Self::Made(made) => {
                 let MadeEvents { from_ms: begin, to_ms: end, block_ms, latest_ms, .. } = made.about;
                 let mut block = made.block_of((from_ms - latest_ms).max(begin));
-                while block < end.min(to_ms + MINUTE_MS) {
+                while block < end.min(to_ms.saturating_add(MINUTE_MS)) {
                     made.tally(block).minutes.iter().for_each(|&(minute, events)| add(minute, events.into()));
                     block += block_ms;
                 }

@@ -278,6 +278,7 @@ impl SimulatedLogs {
         state.allowed(Operation::GetMetricData)?;
         let Some(group) = state.groups.get_mut(group) else { return Ok(Vec::new()) };
         let mut periods: BTreeMap<i64, u64> = BTreeMap::new();
+        let to_ms = to_ms.min(now_ms);
         // The last period may begin just before `to_ms`.
         for (minute, events) in group.events.taken_in(from_ms, to_ms.saturating_add(period_ms)) {
             let period = minute.div_euclid(period_ms) * period_ms;
@@ -490,7 +491,7 @@ mod tests {
             let (mut token, mut seen) = (None, Vec::new());
             loop {
                 let request = FilterRequest { group: LogGroupName::own(group), ..ask(3_250, 40_449, token) };
-                let page = service.filter_log_events(0, &request).unwrap();
+                let page = service.filter_log_events(100_000, &request).unwrap();
                 seen.extend(page.events);
                 token = page.next_token;
                 if token.is_none() {
@@ -510,6 +511,19 @@ mod tests {
         };
         assert_eq!(counts(&made, "made"), counts(&kept, "g"));
         assert_eq!(counts(&made, "made").iter().map(|minute| minute.events).sum::<u64>(), 600);
+    }
+
+    #[test]
+    fn a_group_that_goes_on_for_ever_is_read_up_to_now() {
+        let make = |block: i64| vec![event(block, block + 10, 1, block + 10)];
+        let events =
+            MadeEvents { from_ms: 0, to_ms: i64::MAX, block_ms: 60_000, latest_ms: 10, make: Arc::new(make) };
+        let service = service(Vec::new(), |_| {});
+        service.create_made_group("g", ["eni-1-all".to_owned()], events);
+        let page = service.filter_log_events(120_009, &ask(0, i64::MAX, None)).unwrap();
+        assert_eq!((times(&page), page.next_token), (vec![0, 60_000], None));
+        let counts = service.incoming_log_events(180_000, "g", 0, i64::MAX, 60).unwrap();
+        assert_eq!(counts.iter().map(|count| count.events).sum::<u64>(), 3);
     }
 
     #[test]

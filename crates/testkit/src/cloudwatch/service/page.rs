@@ -72,7 +72,8 @@ impl State {
         let (mut count, mut bytes, mut last, mut more) = (0, 0, after, false);
         let mut line = String::new();
         let Group { events, streams, .. } = group;
-        events.visit(request.start_ms, request.end_ms, after, |event| {
+        let end_ms = request.end_ms.min(events.seen_until(now_ms));
+        events.visit(request.start_ms, end_ms, after, |event| {
             let stream = &streams[event.stream as usize];
             if event.visible_ms > now_ms || !wanted(&request.streams, stream) {
                 return ControlFlow::Continue(());
