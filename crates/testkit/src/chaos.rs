@@ -99,7 +99,7 @@ impl ChaosProxy {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), release: Notify::new() });
         let serving = Arc::clone(&shared);
-        let background = Background::serve("chaos-proxy", move |wire| {
+        let background = Background::serve("chaos-proxy", 0, move |wire| {
             let shared = Arc::clone(&serving);
             async move { connection(&shared, wire).await }
         })?;

@@ -129,6 +129,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use flowstone_core::event::EncodeOptions;
+    use serde_json::Value as Json;
 
     use super::*;
 
@@ -147,7 +148,7 @@ mod tests {
         origin.batch(events, &keys, Position { partition: "lane".into(), value: 1 })
     }
 
-    fn document(batch: &Batch, row: usize) -> serde_json::Value {
+    fn document(batch: &Batch, row: usize) -> Json {
         let mut out = Vec::new();
         batch.write_json(row, EncodeOptions::default(), &mut out);
         serde_json::from_slice(&out).unwrap()
@@ -175,6 +176,51 @@ mod tests {
             })
         );
         assert_eq!(document(&found.batch, 1)["message"], "two\nlines");
+    }
+
+    /// All cases recorded from Logstash's plugin: what CloudWatch answered, and the documents that it became.
+    #[test]
+    fn events_become_the_documents_that_logstash_made_of_them() {
+        let folder = std::env::var_os("FLOWSTONE_SHARED").map_or_else(
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+            std::path::PathBuf::from,
+        );
+        let path = folder.join("cases/cloudwatch_input.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return eprintln!("left out: the cases recorded from Logstash are not in {}", path.display());
+        };
+        let cases: Vec<Json> = serde_json::from_str(&text).unwrap();
+        let mut checked = 0;
+        for case in &cases {
+            let mut expected = case["expect"]["events"].as_array().into_iter().flatten();
+            for (key, replies) in case["input"]["api_responses"].as_object().into_iter().flatten() {
+                let Some(group) = key.strip_prefix("filter:") else { continue };
+                let pages = replies.as_array().unwrap().iter();
+                let events: Vec<LogEvent> = pages
+                    .flat_map(|page| page["events"].as_array().into_iter().flatten())
+                    .map(recorded)
+                    .collect();
+                let found = batch(&Origin::new("123456789012", "ap-southeast-1", group), &events);
+                for row in 0..events.len() {
+                    assert_eq!(Some(&document(&found.batch, row)), expected.next(), "{}", case["id"]);
+                    checked += 1;
+                }
+            }
+            assert_eq!(expected.next(), None, "{}", case["id"]);
+        }
+        assert!(checked >= 20, "{checked} documents");
+    }
+
+    /// An event as Ruby's SDK gives it.
+    fn recorded(event: &Json) -> LogEvent {
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        LogEvent {
+            timestamp: event["timestamp"].as_i64().unwrap(),
+            ingestion_time: event["ingestion_time"].as_i64().unwrap(),
+            message: text("message"),
+            log_stream: text("log_stream_name"),
+            event_id: text("event_id"),
+        }
     }
 
     #[test]

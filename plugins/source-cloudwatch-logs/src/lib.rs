@@ -11,6 +11,7 @@
 //! | [`journal`] | the checkpoint: an append-only log of what is delivered |
 //! | [`options`] | what it may be told |
 //! | [`select`] | which log groups that means |
+//! | [`sincedb`] | where Logstash stopped |
 //! | `sites` | accounts and regions |
 //! | `discovery` | which there are, and the flow logs that write to them |
 //! | `running` | requests in flight, and what comes back |
@@ -42,6 +43,7 @@ mod probe;
 mod running;
 pub mod sdk;
 pub mod select;
+pub mod sincedb;
 mod sites;
 pub mod source;
 

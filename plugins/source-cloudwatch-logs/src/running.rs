@@ -1,6 +1,5 @@
 //! A source at work: requests in flight, the planner they are asked of, the checkpoint.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::ledger::{ChunkLimits, Counts, Finding, Ledger, Rules, Stage};
 use crate::notices::{Notices, Subject};
 use crate::options::{Plan, late_window_of};
 use crate::planner::{Ask, Limits, Planner, Target};
+use crate::sincedb::Sincedb;
 use crate::sites::Site;
 
 /// Everything that a started source holds.
@@ -38,8 +38,8 @@ pub(crate) struct Running {
     notices: Notices,
     tasks: JoinSet<Done>,
     first_start_ms: i64,
-    /// Positions of another reader, by group of the first site.
-    imported: BTreeMap<String, i64>,
+    /// Where Logstash stopped, for groups of the first site.
+    sincedb: Option<Sincedb>,
     flush_at: i64,
     told: Counts,
     /// How many events a backfill will meet, as far as the metric says.
@@ -75,7 +75,7 @@ pub(crate) struct Parts {
     pub(crate) governors: Governors,
     pub(crate) clock: ServiceClock,
     pub(crate) first_start_ms: i64,
-    pub(crate) imported: BTreeMap<String, i64>,
+    pub(crate) sincedb: Option<Sincedb>,
 }
 
 /// The checkpoint is written this often.
@@ -95,7 +95,7 @@ const DAY_MS: i64 = 86_400_000;
 impl Running {
     /// Nothing is read yet.
     pub(crate) fn new(parts: Parts, cx: &SourceCx) -> Self {
-        let Parts { plan, mode, sites, journal, governors, clock, first_start_ms, imported } = parts;
+        let Parts { plan, mode, sites, journal, governors, clock, first_start_ms, sincedb } = parts;
         let quota = |site: &Site| quota_per_second(Operation::FilterLogEvents, &site.region);
         let per_second: f64 = sites.iter().map(|site| quota(site) * plan.quota_share).sum();
         let limits = Limits {
@@ -123,7 +123,7 @@ impl Running {
             governors,
             clock,
             first_start_ms,
-            imported,
+            sincedb,
         };
         running.find_named();
         running
@@ -420,13 +420,17 @@ impl Running {
     }
 
     fn begins_at(&self, site: usize, about: &LogGroup, now_ms: i64) -> i64 {
-        if let Some(&position) = self.imported.get(&about.name).filter(|_| site == 0) {
-            return position;
-        }
         let kept = about.retention_days.map_or(i64::MIN, |days| now_ms - i64::from(days) * DAY_MS);
         // Events may be two weeks older than the group they are put into, but not those of flow logs; a day is plenty.
         let created = about.created_ms.map_or(i64::MIN, |created_ms| created_ms - 14 * DAY_MS);
-        self.plan.start.begins_at(self.first_start_ms, BEGINNING_MS.max(kept).max(created))
+        let oldest = BEGINNING_MS.max(kept).max(created);
+        // The plan's window: the group's own is not known yet, and is not longer.
+        let late_window_ms = self.plan.rules.late_window_ms;
+        let imported = self.sincedb.as_ref().filter(|_| site == 0);
+        match imported.and_then(|sincedb| sincedb.begins_at(&about.name, late_window_ms, now_ms)) {
+            Some(begins_at) => begins_at.max(oldest),
+            None => self.plan.start.begins_at(self.first_start_ms, oldest),
+        }
     }
 
     // --- what goes out

@@ -1,12 +1,13 @@
 //! The source as the engine sees it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use flowstone_aws::Governors;
 use flowstone_core::event::{format_iso_millis, parse_iso_millis};
-use flowstone_core::{Backfill, BuildCx, Next, Position, Source, SourceCx, SourceError, StateDir};
+use flowstone_core::{
+    Backfill, BuildCx, ComponentId, Next, Position, Source, SourceCx, SourceError, StateDir,
+};
 
 use crate::backfill::Stretch;
 use crate::clock::{LocalClock, ServiceClock};
@@ -14,6 +15,7 @@ use crate::connect::Connect;
 use crate::journal::Journal;
 use crate::options::Plan;
 use crate::running::{Mode, Parts, Running};
+use crate::sincedb::Sincedb;
 use crate::{backfill, probe, sites};
 
 /// Reads CloudWatch Logs.
@@ -67,6 +69,27 @@ impl CloudwatchLogs {
         self.state.save(FIRST_START, text.as_bytes()).map_err(|error| broken(error.to_string()))?;
         Ok(now_ms)
     }
+
+    /// Where Logstash stopped, if that is to count. While nothing is read yet, the file must be there; afterwards it
+    /// counts for groups that are found later, and Logstash and its files may be gone.
+    fn sincedb(&self, nothing_is_read: bool, id: &ComponentId) -> Result<Option<Sincedb>, SourceError> {
+        let Some(path) = self.plan.sincedb.as_ref().filter(|_| matches!(self.mode, Mode::Live)) else {
+            return Ok(None);
+        };
+        match Sincedb::read(path) {
+            Ok(sincedb) => {
+                for strange in sincedb.strange.iter().filter(|_| nothing_is_read) {
+                    tracing::warn!(component = %id, file = %path.display(), line = %strange, "a line of the sincedb is odd");
+                }
+                Ok(Some(sincedb))
+            }
+            Err(error) if nothing_is_read => Err(SourceError::fatal("sincedb", error)),
+            Err(error) => {
+                tracing::info!(component = %id, error, "the sincedb is gone; it counts for no log group any more");
+                Ok(None)
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -91,7 +114,7 @@ impl Source for CloudwatchLogs {
             governors: self.governors.clone(),
             clock,
             first_start_ms,
-            imported: BTreeMap::new(),
+            sincedb: self.sincedb(report.entries == 0, &cx.id)?,
         };
         self.running = Some(Running::new(parts, cx));
         Ok(())

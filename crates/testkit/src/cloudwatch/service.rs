@@ -1,17 +1,19 @@
 //! The simulated service: one account and region, told at each call what time it is.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flowstone_aws::{
-    ApiError, ErrorKind, EventKey, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent,
-    LogGroup, MinuteCount, Operation, StreamFilter, quota_per_second,
+    ApiError, ErrorKind, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup,
+    MinuteCount, Operation, quota_per_second,
 };
 
-use super::events::{Events, SimulatedEvent};
-use super::traffic::flow_line;
+use super::events::{Events, MadeEvents, SimulatedEvent};
+
+mod page;
+
+pub(super) use page::PageEvent;
 
 /// How the simulated service behaves. The default is AWS in eu-west-1 on a good day.
 #[derive(Clone, Debug)]
@@ -124,19 +126,15 @@ impl SimulatedLogs {
         self.lock().groups.insert(name.to_owned(), group);
     }
 
-    /// Makes a log group whose events from `from_ms` to `to_ms` are made when they are read, `block_ms` at a time:
-    /// `make` gives all events with a time in the block that begins there, sorted by key.
+    /// Makes a log group whose events are made when they are read.
     pub fn create_made_group(
         &self,
         name: &str,
         streams: impl IntoIterator<Item = String>,
-        (from_ms, to_ms, block_ms): (i64, i64, i64),
-        make: impl Fn(i64) -> Vec<SimulatedEvent> + Send + Sync + 'static,
+        events: MadeEvents,
     ) {
-        self.create_group(name, from_ms, streams);
-        let events =
-            Events::Made { from_ms, to_ms, block_ms, make: Arc::new(make), recent: Default::default() };
-        self.group(name, |group| group.events = events);
+        self.create_group(name, events.from_ms, streams);
+        self.group(name, |group| group.events = Events::made(events));
     }
 
     /// Puts events into a log group. Each is seen from its own `visible_ms` on.
@@ -179,14 +177,44 @@ impl SimulatedLogs {
         found
     }
 
+    /// How many events have a time from `start_ms` to `end_ms` (inclusive), visible or not.
+    pub fn count_events(&self, group: &str, start_ms: i64, end_ms: i64) -> u64 {
+        self.group(group, |group| group.events.count(start_ms, end_ms))
+    }
+
     /// `FilterLogEvents` at `now_ms`.
     pub fn filter_log_events(&self, now_ms: i64, request: &FilterRequest) -> Result<FilterPage, ApiError> {
+        let mut events = Vec::new();
+        let next_token = self.page(now_ms, request, usize::MAX, &mut |event| {
+            events.push(LogEvent {
+                timestamp: event.key.timestamp(),
+                ingestion_time: event.key.ingestion(),
+                message: event.message.to_owned(),
+                log_stream: event.stream.to_owned(),
+                event_id: event.key.to_decimal(),
+            });
+        })?;
+        Ok(FilterPage { events, next_token, asked_at_ms: Some(now_ms.div_euclid(1000) * 1000) })
+    }
+
+    /// The same, with the events given one by one, at most `limit` of them; returns the next token.
+    pub(super) fn page(
+        &self,
+        now_ms: i64,
+        request: &FilterRequest,
+        limit: usize,
+        each: &mut dyn FnMut(PageEvent<'_>),
+    ) -> Result<Option<String>, ApiError> {
         let mut state = self.lock();
-        let page = state.filter(now_ms, request);
+        let mut events = 0;
+        let page = state.filter(now_ms, request, limit, &mut |event| {
+            events += 1;
+            each(event);
+        });
         match &page {
-            Ok(page) => {
+            Ok(_) => {
                 state.calls.pages += 1;
-                state.calls.events += page.events.len() as u64;
+                state.calls.events += events;
             }
             Err(error) if error.kind == ErrorKind::Throttled => state.calls.throttled += 1,
             Err(_) => state.calls.failed += 1,
@@ -196,6 +224,11 @@ impl SimulatedLogs {
 
     /// `DescribeLogGroups`, 50 groups a page.
     pub fn describe_log_groups(&self, request: &GroupsRequest) -> Result<GroupsPage, ApiError> {
+        self.groups(request, 50)
+    }
+
+    /// The same, with at most `limit` groups a page.
+    pub(super) fn groups(&self, request: &GroupsRequest, limit: usize) -> Result<GroupsPage, ApiError> {
         let state = self.lock();
         state.allowed(Operation::DescribeLogGroups)?;
         let after = request.token.as_deref().unwrap_or_default();
@@ -203,9 +236,25 @@ impl SimulatedLogs {
             group.about.name.starts_with(&request.prefix)
                 && (after.is_empty() || group.about.name.as_str() > after)
         });
-        let groups: Vec<LogGroup> = found.by_ref().take(50).map(|group| group.about.clone()).collect();
+        let groups: Vec<LogGroup> = found.by_ref().take(limit).map(|group| group.about.clone()).collect();
         let next_token = found.next().and(groups.last()).map(|last| last.name.clone());
         Ok(GroupsPage { groups, next_token })
+    }
+
+    /// Whether the policy allows an operation.
+    pub(super) fn allow(&self, operation: Operation) -> Result<(), ApiError> {
+        self.lock().allowed(operation)
+    }
+
+    /// The names of all log groups, in order.
+    pub(super) fn group_names(&self) -> Vec<String> {
+        self.lock().groups.keys().cloned().collect()
+    }
+
+    /// The account and the region.
+    pub(super) fn place(&self) -> (String, String) {
+        let behaviour = &self.lock().behaviour;
+        (behaviour.account.clone(), behaviour.region.clone())
     }
 
     /// `DescribeFlowLogs` for one log group.
@@ -228,16 +277,16 @@ impl SimulatedLogs {
         let mut state = self.lock();
         state.allowed(Operation::GetMetricData)?;
         let Some(group) = state.groups.get_mut(group) else { return Ok(Vec::new()) };
-        let mut minutes: BTreeMap<i64, u64> = BTreeMap::new();
-        // An event may be up to 14 days older than its ingestion, and up to two hours younger.
-        group.events.visit(from_ms - 14 * 86_400_000, to_ms + 2 * 3_600_000, None, |event| {
-            let minute = event.key.ingestion().div_euclid(period_ms) * period_ms;
-            if (from_ms..to_ms).contains(&minute) && minute + period_ms <= now_ms {
-                *minutes.entry(minute).or_default() += 1;
+        let mut periods: BTreeMap<i64, u64> = BTreeMap::new();
+        let to_ms = to_ms.min(now_ms);
+        // The last period may begin just before `to_ms`.
+        for (minute, events) in group.events.taken_in(from_ms, to_ms.saturating_add(period_ms)) {
+            let period = minute.div_euclid(period_ms) * period_ms;
+            if (from_ms..to_ms).contains(&period) && period + period_ms <= now_ms {
+                *periods.entry(period).or_default() += events;
             }
-            ControlFlow::Continue(())
-        });
-        Ok(minutes.into_iter().map(|(minute_ms, events)| MinuteCount { minute_ms, events }).collect())
+        }
+        Ok(periods.into_iter().map(|(minute_ms, events)| MinuteCount { minute_ms, events }).collect())
     }
 
     /// The account the credentials belong to.
@@ -268,85 +317,6 @@ impl State {
         Ok(())
     }
 
-    fn filter(&mut self, now_ms: i64, request: &FilterRequest) -> Result<FilterPage, ApiError> {
-        let operation = Operation::FilterLogEvents;
-        let had_token = request.token.is_some();
-        let refuse = |status, code: &str, message: &str| {
-            Err(ApiError::of_reply(operation, status, code, message, had_token))
-        };
-        if !self.within_quota(now_ms) || self.random.f64() < self.behaviour.throttled {
-            return refuse(400, "ThrottlingException", "Rate exceeded");
-        }
-        if self.random.f64() < self.behaviour.unavailable {
-            return refuse(503, "ServiceUnavailableException", "The service cannot complete the request.");
-        }
-        self.allowed(operation)?;
-        if request.start_ms < 0 || request.end_ms < request.start_ms {
-            return refuse(400, "InvalidParameterException", "End time should not be less than start time.");
-        }
-        let chain = chain_of(request);
-        let after = match request
-            .token
-            .as_deref()
-            .map(|token| read_token(token, chain, now_ms, self.behaviour.token_life_ms))
-        {
-            None => None,
-            Some(Some(after)) => after,
-            Some(None) => {
-                return refuse(400, "InvalidParameterException", "The specified nextToken is invalid.");
-            }
-        };
-        let empty = self.random.f64() < self.behaviour.empty_pages;
-        let short = self.random.f64() < self.behaviour.short_pages;
-        let limit = if short {
-            self.random.usize(1..=self.behaviour.page_events)
-        } else {
-            self.behaviour.page_events
-        };
-        let Some(group) = self.groups.get_mut(&request.group.name) else {
-            return refuse(400, "ResourceNotFoundException", "The specified log group does not exist.");
-        };
-        let mut page =
-            FilterPage { asked_at_ms: Some(now_ms.div_euclid(1000) * 1000), ..FilterPage::default() };
-        if empty {
-            page.next_token = Some(write_token(chain, now_ms, after));
-            return Ok(page);
-        }
-        let (mut bytes, mut last, mut more) = (0, after, false);
-        let Group { events, streams, .. } = group;
-        events.visit(request.start_ms, request.end_ms, after, |event| {
-            let stream = &streams[event.stream as usize];
-            if event.visible_ms > now_ms || !wanted(&request.streams, stream) {
-                return ControlFlow::Continue(());
-            }
-            let message = match &event.message {
-                Some(text) => text.clone().into_string(),
-                None => flow_line(event.key, stream),
-            };
-            if !message.contains(&request.pattern) {
-                return ControlFlow::Continue(());
-            }
-            if page.events.len() == limit || bytes + message.len() + 26 > self.behaviour.page_bytes {
-                more = true;
-                return ControlFlow::Break(());
-            }
-            bytes += message.len() + 26;
-            last = Some(event.key);
-            page.events.push(LogEvent {
-                timestamp: event.key.timestamp(),
-                ingestion_time: event.key.ingestion(),
-                message,
-                log_stream: stream.clone(),
-                event_id: event.key.to_decimal(),
-            });
-            ControlFlow::Continue(())
-        });
-        if more {
-            page.next_token = Some(write_token(chain, now_ms, last));
-        }
-        Ok(page)
-    }
-
     fn within_quota(&mut self, now_ms: i64) -> bool {
         let rate = self
             .behaviour
@@ -368,48 +338,9 @@ impl State {
     }
 }
 
-fn wanted(filter: &StreamFilter, stream: &str) -> bool {
-    match filter {
-        StreamFilter::All => true,
-        StreamFilter::Prefix(prefix) => stream.starts_with(prefix.as_str()),
-        StreamFilter::Names(names) => names.iter().any(|name| name == stream),
-    }
-}
-
-/// What a token is bound to: every parameter of the request but the token itself.
-fn chain_of(request: &FilterRequest) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&request.group, request.start_ms, request.end_ms, &request.pattern, format!("{:?}", request.streams))
-        .hash(&mut hasher);
-    hasher.finish()
-}
-
-fn write_token(chain: u64, now_ms: i64, after: Option<EventKey>) -> String {
-    match after {
-        Some(key) => {
-            let (request, index) = (key.request(), key.index());
-            format!("{chain:x}/{now_ms}/{}/{}/{request}/{index}", key.timestamp(), key.ingestion())
-        }
-        None => format!("{chain:x}/{now_ms}"),
-    }
-}
-
-/// The place a token stands for: `None` for a token of another request, one too old, or none of ours.
-fn read_token(token: &str, chain: u64, now_ms: i64, life_ms: i64) -> Option<Option<EventKey>> {
-    let mut parts = token.split('/');
-    let fits = u64::from_str_radix(parts.next()?, 16).ok()? == chain
-        && now_ms - parts.next()?.parse::<i64>().ok()? < life_ms;
-    if !fits {
-        return None;
-    }
-    let Some(timestamp) = parts.next() else { return Some(None) };
-    let (timestamp, ingestion) = (timestamp.parse().ok()?, parts.next()?.parse().ok()?);
-    Some(Some(EventKey::new(timestamp, ingestion, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?)))
-}
-
 #[cfg(test)]
 mod tests {
-    use flowstone_aws::LogGroupName;
+    use flowstone_aws::{EventKey, LogGroupName, StreamFilter};
 
     use super::*;
 
@@ -547,13 +478,20 @@ mod tests {
             (0..10).map(|at| event(block + at * 100, block + 5000, at as u64, 0)).collect::<Vec<_>>()
         };
         let made = service(Vec::new(), |it| it.page_events = 7);
-        made.create_made_group("made", ["eni-1-all".to_owned()], (1000, 61_000, 1000), make);
+        let events = MadeEvents {
+            from_ms: 1000,
+            to_ms: 61_000,
+            block_ms: 1000,
+            latest_ms: 5000,
+            make: Arc::new(make),
+        };
+        made.create_made_group("made", ["eni-1-all".to_owned()], events);
         let kept = service((1..61).flat_map(|block| make(block * 1000)).collect(), |it| it.page_events = 7);
         let read = |service: &SimulatedLogs, group: &str| {
             let (mut token, mut seen) = (None, Vec::new());
             loop {
                 let request = FilterRequest { group: LogGroupName::own(group), ..ask(3_250, 40_449, token) };
-                let page = service.filter_log_events(0, &request).unwrap();
+                let page = service.filter_log_events(100_000, &request).unwrap();
                 seen.extend(page.events);
                 token = page.next_token;
                 if token.is_none() {
@@ -564,6 +502,28 @@ mod tests {
         let seen = read(&made, "made");
         assert_eq!(seen.len(), 372);
         assert!(seen == read(&kept, "g"));
+        for (start, end) in [(3_250, 40_449), (0, 100_000), (60_950, 60_950), (61_000, 99_000)] {
+            assert_eq!(made.count_events("made", start, end), kept.count_events("g", start, end), "{start}");
+        }
+        assert_eq!(made.count_events("made", 0, 100_000), 600);
+        let counts = |service: &SimulatedLogs, group: &str| {
+            service.incoming_log_events(i64::MAX, group, 0, 120_000, 60).unwrap()
+        };
+        assert_eq!(counts(&made, "made"), counts(&kept, "g"));
+        assert_eq!(counts(&made, "made").iter().map(|minute| minute.events).sum::<u64>(), 600);
+    }
+
+    #[test]
+    fn a_group_that_goes_on_for_ever_is_read_up_to_now() {
+        let make = |block: i64| vec![event(block, block + 10, 1, block + 10)];
+        let events =
+            MadeEvents { from_ms: 0, to_ms: i64::MAX, block_ms: 60_000, latest_ms: 10, make: Arc::new(make) };
+        let service = service(Vec::new(), |_| {});
+        service.create_made_group("g", ["eni-1-all".to_owned()], events);
+        let page = service.filter_log_events(120_009, &ask(0, i64::MAX, None)).unwrap();
+        assert_eq!((times(&page), page.next_token), (vec![0, 60_000], None));
+        let counts = service.incoming_log_events(180_000, "g", 0, i64::MAX, 60).unwrap();
+        assert_eq!(counts.iter().map(|count| count.events).sum::<u64>(), 3);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl FakeServer {
         let handler: Arc<Mutex<Handler>> = Arc::new(Mutex::new(Box::new(handler)));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&requests);
-        let background = Background::serve("fake-server", move |wire| {
+        let background = Background::serve("fake-server", 0, move |wire| {
             connection(wire, Arc::clone(&record), Arc::clone(&handler))
         })
         .expect("a free port on 127.0.0.1 and a thread");

@@ -216,13 +216,13 @@ pub(crate) async fn send(
 // === impl Background ===
 
 impl Background {
-    /// Listens on a free port of 127.0.0.1 and serves each connection with a task of its own.
-    pub(crate) fn serve<S, F>(name: &str, serve: S) -> io::Result<Self>
+    /// Listens on this port of 127.0.0.1 (0 takes a free one) and serves each connection with a task of its own.
+    pub(crate) fn serve<S, F>(name: &str, port: u16, serve: S) -> io::Result<Self>
     where
         S: Fn(Wire) -> F + Send + 'static,
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
