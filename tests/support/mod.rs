@@ -2,6 +2,8 @@
 //! independent slow rendering of the document that each line must become.
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod documents;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -151,12 +153,18 @@ pub(crate) fn free_port() -> u16 {
 
 /// The sum of a metric over all its labels, from the endpoint on this port; 0 while it does not answer.
 pub(crate) fn metric(port: u16, name: &str) -> f64 {
+    metric_of(port, name, "")
+}
+
+/// [`metric`] of those with this text among their labels.
+pub(crate) fn metric_of(port: u16, name: &str, label: &str) -> f64 {
     let Ok(client) = Client::new(&format!("http://127.0.0.1:{port}")) else { return 0.0 };
     let Ok(reply) = client.request("GET", "/metrics", &[], b"") else { return 0.0 };
     let lines = reply
         .body
         .lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| line.contains(label));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
@@ -188,6 +196,13 @@ pub(crate) fn assert_conserved(port: u16) {
 
 /// Version 2 flow-log lines, deterministic, no two alike: accepted and rejected flows of three days.
 pub(crate) fn flow_lines(count: usize) -> Vec<String> {
+    // 2026-05-30T00:00:00Z and on, so that three daily indices come about.
+    flow_lines_of(count, 0, 1_780_099_200, 3 * 86_400)
+}
+
+/// Lines like those of [`flow_lines`], with interfaces numbered from `first`, that begin in the `span_s` seconds from
+/// `from_s` on (seconds since the epoch), ascending.
+pub(crate) fn flow_lines_of(count: usize, first: u64, from_s: u64, span_s: u64) -> Vec<String> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: u64| {
         state ^= state << 13;
@@ -195,16 +210,14 @@ pub(crate) fn flow_lines(count: usize) -> Vec<String> {
         state ^= state << 17;
         state % below
     };
-    let days = 3 * 86_400;
     (0..count)
         .map(|number| {
-            // 2026-05-30T00:00:00Z and on, so that three daily indices come about.
-            let start = 1_780_099_200 + (number as u64 * days) / count as u64;
+            let start = from_s + (number as u64 * span_s) / count as u64;
             let (packets, action) = (1 + random(5000), if random(7) == 0 { "REJECT" } else { "ACCEPT" });
             format!(
                 "2 {} eni-{:017x} 10.{}.{}.{} {}.{}.{}.{} {} {} {} {packets} {} {start} {} {action} OK",
                 123_456_789_000 + random(4),
-                number,
+                first + number as u64,
                 random(4),
                 random(256),
                 1 + random(254),

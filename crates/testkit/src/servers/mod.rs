@@ -245,6 +245,22 @@ pub fn trial(
     })
 }
 
+/// [`trial`] with a second server beside the first.
+pub fn trial_beside(
+    name: &str,
+    spec: &'static ServerSpec,
+    beside: &'static ServerSpec,
+    test: impl FnOnce(&Installed, &Installed) -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(format!("{}::{name}", spec.name), move || {
+        match (available(spec), available(beside)) {
+            (Ok(installed), Ok(beside)) => test(&installed, &beside).map(|()| Completion::Completed),
+            (Err(missing), _) | (_, Err(missing)) if required() => Err(missing.into()),
+            (Err(missing), _) | (_, Err(missing)) => Ok(Completion::ignored_with(missing)),
+        }
+    })
+}
+
 fn switched_on(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| !value.is_empty() && value != "0")
 }
