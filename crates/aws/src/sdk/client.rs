@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::{DateTime, Format};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId as _;
 
 use super::endpoint::{Endpoint, Service};
 use super::fault::Call;
@@ -132,6 +133,13 @@ impl Client {
         Call { operation, endpoint: &asked.endpoint, had_token, reached, credentials }
     }
 
+    /// The error of a good answer without what AWS always gives: somebody on the way has made it.
+    fn not_aws(&self, operation: Operation, service: Service) -> ApiError {
+        let url = &self.inner.asked[service as usize].endpoint.url;
+        let message = format!("the answer of {url} is not AWS's; check proxies");
+        ApiError::new(operation, ErrorKind::Unavailable, "", message)
+    }
+
     /// What a result tells about the way to the service and about the credentials.
     async fn after<T>(
         &self,
@@ -186,7 +194,12 @@ impl LogsApi for Client {
             builder.customize().interceptor(interceptor).send().await
         };
         let had_token = request.token.is_some();
-        let output = self.sdk(Operation::FilterLogEvents, Service::Logs, had_token, sent).await?;
+        let operation = Operation::FilterLogEvents;
+        let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
+        // The SDK takes an empty text for a page without events, which would end the reading of a stretch of time.
+        if output.events.is_none() && output.request_id().is_none() {
+            return Err(self.not_aws(operation, Service::Logs));
+        }
         Ok(FilterPage {
             events: output.events.unwrap_or_default().into_iter().map(event).collect(),
             next_token: output.next_token,
@@ -204,7 +217,11 @@ impl LogsApi for Client {
             .limit(GROUPS)
             .send();
         let had_token = request.token.is_some();
-        let output = self.sdk(Operation::DescribeLogGroups, Service::Logs, had_token, sent).await?;
+        let operation = Operation::DescribeLogGroups;
+        let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
+        if output.log_groups.is_none() && output.request_id().is_none() {
+            return Err(self.not_aws(operation, Service::Logs));
+        }
         let group = |group: aws_sdk_cloudwatchlogs::types::LogGroup| LogGroup {
             name: group.log_group_name.unwrap_or_default(),
             created_ms: group.creation_time,
@@ -290,9 +307,7 @@ impl LogsApi for Client {
         let operation = Operation::GetCallerIdentity;
         let output =
             self.sdk(operation, Service::Sts, false, self.inner.sts.get_caller_identity().send()).await?;
-        output
-            .account
-            .ok_or_else(|| ApiError::new(operation, ErrorKind::Unavailable, "", "the answer has no account"))
+        output.account.ok_or_else(|| self.not_aws(operation, Service::Sts))
     }
 }
 

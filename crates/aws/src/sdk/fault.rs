@@ -39,6 +39,10 @@ impl Call<'_> {
         E: ProvideErrorMetadata + Error + 'static,
     {
         match error {
+            // A good status with a text that is no answer is a `ServiceError`, too.
+            SdkError::ServiceError(refusal) if refusal.raw().status().is_success() => {
+                self.unreadable(&said(error))
+            }
             SdkError::ServiceError(refusal) => {
                 let (code, message) = (refusal.err().code(), refusal.err().message());
                 let status = refusal.raw().status().as_u16();
@@ -91,11 +95,13 @@ impl Call<'_> {
 
     /// The error of a reply with a status beyond 299.
     pub(super) fn refused(&self, status: u16, code: &str, message: &str) -> ApiError {
-        let message = match (code, message) {
-            ("", "") => format!("{} answered with HTTP status {status}", self.endpoint.url),
-            (_, message) => self.clean(message),
-        };
-        ApiError::of_reply(self.operation, status, code, &message, self.had_token)
+        if !code.is_empty() || status == 429 {
+            return ApiError::of_reply(self.operation, status, code, &self.clean(message), self.had_token);
+        }
+        // AWS's refusals have a code: this is somebody else on the way, a proxy or a gateway.
+        let url = &self.endpoint.url;
+        let message = format!("the answer of {url} with HTTP status {status} is not AWS's; check proxies");
+        self.error(ErrorKind::Unavailable, &message)
     }
 
     /// The error of a good reply that is not what the API promises, or not all of it.
