@@ -96,8 +96,11 @@ impl Client {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let credentials = self.inner.session.credentials().get(operation).await?;
-        let result = request.await;
-        let result = result.map_err(|e| self.call(operation, service, had_token, &credentials).of_sdk(&e));
+        let call = self.call(operation, service, had_token, &credentials);
+        let result = match request.await {
+            Ok(output) => Ok(output),
+            Err(e) => Err(call.confirmed(call.of_sdk(&e)).await),
+        };
         self.after(service, &credentials, result).await
     }
 
@@ -115,7 +118,7 @@ impl Client {
         let request = query::send(&call, service, &self.inner.region, form);
         let result = match tokio::time::timeout(http::ATTEMPT, request).await {
             Ok(Ok(text)) => read(&text).map_err(|e| call.unreadable(&e.to_string())),
-            Ok(Err(e)) => Err(e),
+            Ok(Err(e)) => Err(call.confirmed(e).await),
             Err(_) => Err(call.late()),
         };
         self.after(service, &credentials, result).await
