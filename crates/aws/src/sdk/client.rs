@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::{DateTime, Format};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId as _;
 
 use super::endpoint::{Endpoint, Service};
 use super::fault::Call;
@@ -95,8 +96,11 @@ impl Client {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let credentials = self.inner.session.credentials().get(operation).await?;
-        let result = request.await;
-        let result = result.map_err(|e| self.call(operation, service, had_token, &credentials).of_sdk(&e));
+        let call = self.call(operation, service, had_token, &credentials);
+        let result = match request.await {
+            Ok(output) => Ok(output),
+            Err(e) => Err(call.confirmed(call.of_sdk(&e)).await),
+        };
         self.after(service, &credentials, result).await
     }
 
@@ -114,7 +118,7 @@ impl Client {
         let request = query::send(&call, service, &self.inner.region, form);
         let result = match tokio::time::timeout(http::ATTEMPT, request).await {
             Ok(Ok(text)) => read(&text).map_err(|e| call.unreadable(&e.to_string())),
-            Ok(Err(e)) => Err(e),
+            Ok(Err(e)) => Err(call.confirmed(e).await),
             Err(_) => Err(call.late()),
         };
         self.after(service, &credentials, result).await
@@ -130,6 +134,13 @@ impl Client {
         let asked = &self.inner.asked[service as usize];
         let reached = asked.reached.load(Ordering::Relaxed);
         Call { operation, endpoint: &asked.endpoint, had_token, reached, credentials }
+    }
+
+    /// The error of a good answer without what AWS always gives: somebody on the way has made it.
+    fn not_aws(&self, operation: Operation, service: Service) -> ApiError {
+        let url = &self.inner.asked[service as usize].endpoint.url;
+        let message = format!("the answer of {url} is not AWS's; check proxies");
+        ApiError::new(operation, ErrorKind::Unavailable, "", message)
     }
 
     /// What a result tells about the way to the service and about the credentials.
@@ -186,7 +197,12 @@ impl LogsApi for Client {
             builder.customize().interceptor(interceptor).send().await
         };
         let had_token = request.token.is_some();
-        let output = self.sdk(Operation::FilterLogEvents, Service::Logs, had_token, sent).await?;
+        let operation = Operation::FilterLogEvents;
+        let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
+        // The SDK takes an empty text for a page without events, which would end the reading of a stretch of time.
+        if output.events.is_none() && output.request_id().is_none() {
+            return Err(self.not_aws(operation, Service::Logs));
+        }
         Ok(FilterPage {
             events: output.events.unwrap_or_default().into_iter().map(event).collect(),
             next_token: output.next_token,
@@ -204,7 +220,11 @@ impl LogsApi for Client {
             .limit(GROUPS)
             .send();
         let had_token = request.token.is_some();
-        let output = self.sdk(Operation::DescribeLogGroups, Service::Logs, had_token, sent).await?;
+        let operation = Operation::DescribeLogGroups;
+        let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
+        if output.log_groups.is_none() && output.request_id().is_none() {
+            return Err(self.not_aws(operation, Service::Logs));
+        }
         let group = |group: aws_sdk_cloudwatchlogs::types::LogGroup| LogGroup {
             name: group.log_group_name.unwrap_or_default(),
             created_ms: group.creation_time,
@@ -290,9 +310,7 @@ impl LogsApi for Client {
         let operation = Operation::GetCallerIdentity;
         let output =
             self.sdk(operation, Service::Sts, false, self.inner.sts.get_caller_identity().send()).await?;
-        output
-            .account
-            .ok_or_else(|| ApiError::new(operation, ErrorKind::Unavailable, "", "the answer has no account"))
+        output.account.ok_or_else(|| self.not_aws(operation, Service::Sts))
     }
 }
 

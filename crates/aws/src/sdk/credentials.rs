@@ -197,10 +197,11 @@ impl Credentials {
             None => builder,
         };
         let provider = builder.build_from_provider(base.clone()).await;
-        provider.provide_credentials().await.map_err(|e| {
-            let call = Call { operation, endpoint, had_token: false, reached: false, credentials: &base };
-            call.of_assume_role(&e)
-        })
+        let call = Call { operation, endpoint, had_token: false, reached: false, credentials: &base };
+        match provider.provide_credentials().await {
+            Ok(credentials) => Ok(credentials),
+            Err(e) => Err(call.confirmed(call.of_assume_role(&e)).await),
+        }
     }
 }
 

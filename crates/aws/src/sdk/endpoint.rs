@@ -17,8 +17,9 @@ pub(super) enum Service {
 pub(super) struct Endpoint {
     /// `https://logs.eu-west-1.amazonaws.com`, without a slash at its end.
     pub(super) url: String,
-    /// Whether it is AWS's own, so that it exists if the region does.
-    pub(super) by_region: bool,
+    /// A host that certainly exists if AWS's own names can be resolved here: the same service's in the partition's
+    /// first region. `None` if that is this one, and for endpoints that are set: then the region is not in doubt.
+    pub(super) witness: Option<String>,
 }
 
 // === impl Service ===
@@ -59,11 +60,13 @@ impl Service {
             .or_else(|| config.service_config().and_then(|services| services.load_config(key)))
             .or_else(|| config.endpoint_url().map(str::to_owned));
         match url {
-            Some(url) => Endpoint { url: url.trim_end_matches('/').to_owned(), by_region: false },
+            Some(url) => Endpoint { url: url.trim_end_matches('/').to_owned(), witness: None },
             None => {
-                let fips = config.use_fips().unwrap_or(false);
-                let url = self.by_region(region, fips, config.use_dual_stack().unwrap_or(false));
-                Endpoint { url, by_region: true }
+                let (fips, dual_stack) = (config.use_fips(), config.use_dual_stack());
+                let url = |region| self.by_region(region, fips.unwrap_or(false), dual_stack.unwrap_or(false));
+                let home = Partition::of_region(region).home;
+                let witness = (region != home).then(|| url(home).trim_start_matches("https://").to_owned());
+                Endpoint { url: url(region), witness }
             }
         }
     }

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::endpoint::Endpoint;
+use super::http;
 use crate::{ApiError, ErrorKind, Operation};
 
 /// A request that failed, as far as its error needs it.
@@ -39,6 +40,10 @@ impl Call<'_> {
         E: ProvideErrorMetadata + Error + 'static,
     {
         match error {
+            // A good status with a text that is no answer is a `ServiceError`, too.
+            SdkError::ServiceError(refusal) if refusal.raw().status().is_success() => {
+                self.unreadable(&said(error))
+            }
             SdkError::ServiceError(refusal) => {
                 let (code, message) = (refusal.err().code(), refusal.err().message());
                 let status = refusal.raw().status().as_u16();
@@ -78,24 +83,41 @@ impl Call<'_> {
         if error.is_timeout() {
             return self.error(ErrorKind::Unavailable, &format!("{url} does not answer: {said}"));
         }
-        // A name that does not exist is a region that does not exist. A resolver that is in trouble says something
-        // else (EAI_AGAIN, of glibc and of musl), but not on every system: hence `reached`.
+        // EAI_AGAIN, of glibc and of musl: the resolver does not know.
         let no_name = said.contains("failed to lookup address information")
             && !said.contains("Temporary failure")
             && !said.contains("Try again");
-        if no_name && self.endpoint.by_region && !self.reached {
+        if no_name && self.endpoint.witness.is_some() && !self.reached {
             return self.error(ErrorKind::WrongRegion, &format!("there is no host for {url}: {said}"));
         }
         self.error(ErrorKind::Unavailable, &format!("{url} cannot be reached: {said}"))
     }
 
+    /// The error, if it says that the region does not exist, once that is certain: where no name of AWS's can be
+    /// resolved, a network or a resolver is missing and not a region.
+    pub(super) async fn confirmed(&self, mut error: ApiError) -> ApiError {
+        if let (ErrorKind::WrongRegion, "", Some(witness)) =
+            (error.kind, &*error.code, &self.endpoint.witness)
+        {
+            let found = tokio::time::timeout(http::CONNECT, tokio::net::lookup_host((&**witness, 443))).await;
+            if !matches!(found, Ok(Ok(_))) {
+                error.kind = ErrorKind::Unavailable;
+                error.message.push_str("; nor is there one for ");
+                error.message.push_str(witness);
+            }
+        }
+        error
+    }
+
     /// The error of a reply with a status beyond 299.
     pub(super) fn refused(&self, status: u16, code: &str, message: &str) -> ApiError {
-        let message = match (code, message) {
-            ("", "") => format!("{} answered with HTTP status {status}", self.endpoint.url),
-            (_, message) => self.clean(message),
-        };
-        ApiError::of_reply(self.operation, status, code, &message, self.had_token)
+        if !code.is_empty() || status == 429 {
+            return ApiError::of_reply(self.operation, status, code, &self.clean(message), self.had_token);
+        }
+        // AWS's refusals have a code: this is somebody else on the way, a proxy or a gateway.
+        let url = &self.endpoint.url;
+        let message = format!("the answer of {url} with HTTP status {status} is not AWS's; check proxies");
+        self.error(ErrorKind::Unavailable, &message)
     }
 
     /// The error of a good reply that is not what the API promises, or not all of it.
@@ -220,27 +242,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_wrong_if_its_host_has_no_name_and_never_answered() {
+    fn a_region_is_wrong_if_its_host_has_no_name_though_others_have() {
         use ErrorKind::{Unavailable, WrongRegion};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lookup = "failed to lookup address information: ";
         let credentials = Credentials::new("AKID", "secret", None, None, "test");
-        for (said, by_region, reached, kind) in [
-            ("Name or service not known", true, false, WrongRegion), // glibc
-            ("Name does not resolve", true, false, WrongRegion),     // musl
-            ("Temporary failure in name resolution", true, false, Unavailable), // glibc
-            ("Try again", true, false, Unavailable),                 // musl
-            ("Name or service not known", true, true, Unavailable),
-            ("Name or service not known", false, false, Unavailable),
+        let (no_name, known, unknown) =
+            ("Name or service not known", Some("localhost"), Some("nowhere.invalid"));
+        for (said, witness, reached, kind) in [
+            (no_name, known, false, WrongRegion),
+            ("Name does not resolve", known, false, WrongRegion), // musl
+            ("Temporary failure in name resolution", known, false, Unavailable),
+            ("Try again", known, false, Unavailable), // musl
+            (no_name, known, true, Unavailable),
+            (no_name, unknown, false, Unavailable),
+            (no_name, None, false, Unavailable),
         ] {
-            let endpoint = Endpoint { url: "https://logs.xx-nowhere-1.amazonaws.com".to_owned(), by_region };
+            let url = "https://logs.xx-nowhere-1.amazonaws.com".to_owned();
+            let endpoint = Endpoint { url, witness: witness.map(str::to_owned) };
             let operation = Operation::FilterLogEvents;
             let call =
                 Call { operation, endpoint: &endpoint, had_token: false, reached, credentials: &credentials };
             let error =
                 call.of_connector(&ConnectorError::io(io::Error::other(format!("{lookup}{said}")).into()));
-            assert_eq!(error.kind, kind, "{error}");
+            let error = runtime.block_on(call.confirmed(error));
+            assert_eq!(error.kind, kind, "{witness:?} {error}");
             assert!(error.message.contains(&endpoint.url) && error.message.contains(said), "{error}");
         }
+        // What AWS says itself needs no witness.
+        let endpoint = Endpoint { url: String::new(), witness: Some("nowhere.invalid".to_owned()) };
+        let operation = Operation::FilterLogEvents;
+        let call = Call {
+            operation,
+            endpoint: &endpoint,
+            had_token: false,
+            reached: false,
+            credentials: &credentials,
+        };
+        let error = runtime.block_on(call.confirmed(call.refused(403, "OptInRequired", "")));
+        assert_eq!(error.kind, WrongRegion);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use aws_smithy_types::DateTime;
 use flowstone_aws::sdk::{Role, Session, SessionSettings};
 use flowstone_aws::{ErrorKind, GroupsRequest, LogsApi as _, Operation};
 use flowstone_testkit::http::{FakeServer, Reply, Request};
@@ -26,6 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("a_role_is_assumed_once_for_many_requests", a_role),
         trial("a_role_that_is_not_given_is_an_error_of_assume_role", no_role),
         trial("credentials_that_were_refused_are_read_anew", read_anew),
+        trial("credentials_are_renewed_before_their_end_and_used_until_it", renewed),
         trial("settings_that_cannot_be_right_are_refused_at_once", wrong_settings),
         trial("an_external_id_is_not_shown", not_shown),
     ]
@@ -37,7 +39,7 @@ const TOKEN_OF_ROLE: &str = "tokenoftherole==";
 
 /// Log groups that are none, so that a request succeeds.
 fn no_groups() -> FakeServer {
-    FakeServer::start(|_| amz_json(200, "{}"))
+    FakeServer::start(|_| amz_json(200, r#"{"logGroups":[]}"#))
 }
 
 /// The access key that a request was signed with.
@@ -204,7 +206,7 @@ fn with_role(server: &FakeServer, region: Option<&str>) -> SessionSettings {
 
 fn a_role() {
     let server = FakeServer::start(|request| match request.header("x-amz-target") {
-        Some(_) => amz_json(200, "{}"),
+        Some(_) => amz_json(200, r#"{"logGroups":[]}"#),
         None if request.text().contains("Action=AssumeRole") => assumed("AKIDROLE", "2099-01-01T00:00:00Z"),
         None => xml(200, "<DescribeFlowLogsResponse/>"),
     });
@@ -301,6 +303,39 @@ fn read_anew() {
         }
     });
     assert_eq!(ASSUMED.load(Ordering::SeqCst), 2);
+}
+
+fn renewed() {
+    let begin = SystemTime::now();
+    let end = DateTime::from(begin + Duration::from_secs(6)).to_string();
+    let assumed_once = AtomicUsize::new(0);
+    let server = FakeServer::start(move |request| {
+        if !request.text().contains("Action=AssumeRole") {
+            return amz_json(200, r#"{"logGroups":[]}"#);
+        }
+        match assumed_once.fetch_add(1, Ordering::SeqCst) {
+            0 => assumed("AKIDROLE", &end),
+            _ => xml(503, "<ErrorResponse><Error><Code>ServiceUnavailable</Code></Error></ErrorResponse>"),
+        }
+    });
+    let assumed = |server: &FakeServer| {
+        server.requests().iter().filter(|request| request.header("x-amz-target").is_none()).count()
+    };
+    block_on(async {
+        let client = Session::load(&with_role(&server, Some(REGION))).await.unwrap().client(REGION);
+        let request = GroupsRequest::default();
+        client.describe_log_groups(&request).await.unwrap();
+        client.describe_log_groups(&request).await.unwrap();
+        assert_eq!(assumed(&server), 1);
+        // Half of their life is over: there are no new ones, and these are still good.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        client.describe_log_groups(&request).await.unwrap();
+        client.describe_log_groups(&request).await.unwrap();
+        assert_eq!(assumed(&server), 2);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let error = client.describe_log_groups(&request).await.unwrap_err();
+        assert_eq!((error.operation, error.kind), (Operation::AssumeRole, ErrorKind::Unavailable), "{error}");
+    });
 }
 
 fn wrong_settings() {

@@ -137,6 +137,8 @@ fn unreadable() {
     let html = "<html><head><title>502</title></head><body>a gateway & more</body>";
     for (what, reply) in [
         ("a page of a gateway", Reply::new(502).body(html)),
+        ("a page of a proxy", Reply::new(403).body(html)),
+        ("nothing", Reply::new(200)),
         ("a page of a captive portal", Reply::new(200).body(html)),
         ("half an answer", amz_json(200, r#"{"events":[]}"#).cut(5)),
         ("no answer", Reply::hang_up()),
@@ -233,7 +235,7 @@ fn proxies() {
         [("CONNECT", "logs.eu-west-1.amazonaws.com:443"), ("CONNECT", "ec2.eu-west-1.amazonaws.com:443")]
     );
 
-    let service = FakeServer::start(|_| amz_json(200, "{}"));
+    let service = FakeServer::start(|_| amz_json(200, r#"{"logGroups":[]}"#));
     let said = Probe::default()
         .keys()
         .env("AWS_REGION", "eu-west-1")
