@@ -27,6 +27,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// The positions of log groups, and what was odd about the file.
@@ -59,7 +60,7 @@ pub enum Why {
         /// The position that Logstash takes.
         taken: i64,
     },
-    /// A position that no event has: before 2001, and not 0. The number was cut, or Logstash's `start_position` set it.
+    /// A position that no event has: before 2001, and not 0, or after 2286. The number was cut, or written by hand.
     Implausible,
     /// A second line for the same group, which Logstash prefers.
     Repeated {
@@ -70,8 +71,8 @@ pub enum Why {
     NotText,
 }
 
-/// 2001-09-09, from which on milliseconds since the epoch have 13 digits. CloudWatch Logs is from 2014.
-const THIRTEEN_DIGITS: i64 = 1_000_000_000_000;
+/// Milliseconds since the epoch have 13 digits from 2001-09-09 on; CloudWatch Logs is from 2014.
+const THIRTEEN_DIGITS: Range<i64> = 1_000_000_000_000..10_000_000_000_000;
 /// So much of a line is shown.
 const SHOWN: usize = 80;
 
@@ -114,7 +115,7 @@ impl Sincedb {
                 Some(Why::NoPosition)
             } else if rest.parse() != Ok(position) {
                 Some(Why::NotANumber { taken: position })
-            } else if position < THIRTEEN_DIGITS && position != 0 {
+            } else if position != 0 && !THIRTEEN_DIGITS.contains(&position) {
                 Some(Why::Implausible)
             } else {
                 before.map(|before| Why::Repeated { before })
@@ -164,11 +165,9 @@ impl fmt::Display for Strange {
                 "expected a number of milliseconds after the first space; Logstash takes it for a group {group:?} \
                  at {taken}"
             ),
-            Why::Implausible => write!(
-                f,
-                "expected a time of 13 digits in milliseconds since 1970; it is taken as it is, so that more is read \
-                 rather than less"
-            ),
+            Why::Implausible => {
+                write!(f, "expected a time of 13 digits, in milliseconds since 1970; it is taken as it is")
+            }
             Why::Repeated { before } => write!(
                 f,
                 "{group:?} was at {before} in a line before; the last line counts, as it does for Logstash"
@@ -248,6 +247,7 @@ mod tests {
             (" \t g \t 1551002309001 \n", "g", whole, None),
             ("g 15510\n", "g", 15_510, Some(Why::Implausible)),
             ("g -5\n", "g", -5, Some(Why::Implausible)),
+            ("g 15510023090010\n", "g", 15_510_023_090_010, Some(Why::Implausible)),
             ("g 99999999999999999999\n", "g", i64::MAX, Some(Why::NotANumber { taken: i64::MAX })),
         ] {
             assert_eq!(positions(content), [(group.to_owned(), position)], "{content:?}");
