@@ -19,8 +19,8 @@ options give the same events. They are made when they are read, so that a large 
   --group NAME          the log group; /vpc/flow if not set
   --per-day EVENTS      10000000 if not set
   --days DAYS           so many days of events; 1 if not set
-  --until TIME          where they end, milliseconds since the epoch; four hours ago if not set, so that even the
-                        latest of them have arrived (one that has not is not seen yet)
+  --until TIME          where they end, milliseconds since the epoch; seven hours ago if not set, so that even the
+                        latest of them have arrived (one that has not is not seen yet), and no sweep is to come
   --live true           go on from there for ever, instead of ending
   --streams NUMBER      network interfaces; 50 if not set
   --aggregation SECONDS the flow log's MaxAggregationInterval; 60 if not set
@@ -33,7 +33,7 @@ options give the same events. They are made when they are read, so that a large 
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
-const SETTLED_MS: i64 = 4 * 3_600_000;
+const SETTLED_MS: i64 = 7 * 3_600_000;
 /// Events of a live group end then, in effect never.
 const FAR_MS: i64 = 4_102_444_800_000; // 2100-01-01
 
