@@ -93,6 +93,9 @@ impl Chain {
 
     /// The error with where credentials were looked for, which the SDK does not say.
     fn explain(&self, mut error: ApiError) -> ApiError {
+        if !error.code.is_empty() {
+            return error; // said by a service that was found
+        }
         let place = match &self.profile {
             Some(profile) => format!("profile `{profile}`"),
             None if error.kind == ErrorKind::NoCredentials => {

@@ -6,6 +6,7 @@ use std::io;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -145,49 +146,26 @@ impl Call<'_> {
         ApiError { operation, ..error.clone() }
     }
 
-    /// The message without what it was signed with. A refused signature is explained with the whole canonical request,
-    /// session token included.
+    /// The message without what it was signed with.
     fn clean(&self, message: &str) -> String {
-        let mut message = message.to_owned();
-        for secret in [Some(self.credentials.secret_access_key()), self.credentials.session_token()] {
-            if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
-                message = message.replace(secret, "...");
-            }
-        }
-        for sentence in ["The Canonical String for this request", "Encoded authorization failure message"] {
-            if let Some(begin) = message.find(sentence) {
-                message.truncate(begin);
-            }
-        }
-        let mut cleaned = String::with_capacity(message.len());
-        // A signature is 64 hexadecimal digits.
-        for word in message.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
-            let digits = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                cleaned.push_str("...");
-                cleaned.push_str(&word[digits.len()..]);
-            } else {
-                cleaned.push_str(word);
-            }
-        }
-        short(cleaned.trim_end())
+        let secrets = [Some(self.credentials.secret_access_key()), self.credentials.session_token()];
+        without(message, secrets.into_iter().flatten())
     }
 }
 
 /// The error of credentials that the chain does not give.
 pub(super) fn of_credentials(operation: Operation, error: &CredentialsError) -> ApiError {
-    let said = short(&said(error));
-    // A profile may assume a role, too.
-    if let Some(SdkError::ServiceError(refusal)) = cause::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        let (code, message) =
-            (refusal.err().code().unwrap_or_default(), refusal.err().message().unwrap_or_default());
-        let status = refusal.raw().status().as_u16();
-        return ApiError::of_reply(Operation::AssumeRole, status, code, &short(message), false);
+    let said = without(&said(error), []);
+    // A profile or a pod may assume a role, too.
+    let refused = refused_role::<AssumeRoleError>(error)
+        .or_else(|| refused_role::<AssumeRoleWithWebIdentityError>(error));
+    if let Some(refused) = refused {
+        return refused;
     }
     let kind = match error {
         CredentialsError::CredentialsNotLoaded(_) => ErrorKind::NoCredentials,
         CredentialsError::ProviderTimedOut(_) => ErrorKind::Unavailable,
-        _ if cause::<ConnectorError>(error).is_some() => ErrorKind::Unavailable,
+        _ if cause::<ConnectorError>(error).is_some() || said.contains("timed out") => ErrorKind::Unavailable,
         // The SDK has no types for these: a session of IAM Identity Center that has ended, or was never begun.
         _ if ["SSO token", "UnauthorizedException", "ExpiredToken"]
             .iter()
@@ -200,7 +178,45 @@ pub(super) fn of_credentials(operation: Operation, error: &CredentialsError) -> 
     ApiError::new(operation, kind, "", said)
 }
 
+/// The error of a role that STS refused on the way.
+fn refused_role<E>(error: &CredentialsError) -> Option<ApiError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let Some(SdkError::ServiceError(refusal)) = cause::<SdkError<E, HttpResponse>>(error) else {
+        return None;
+    };
+    let (code, message) = (refusal.err().code()?, refusal.err().message().unwrap_or_default());
+    let status = refusal.raw().status().as_u16();
+    Some(ApiError::of_reply(Operation::AssumeRole, status, code, &without(message, []), false))
+}
+
 // === helpers ===
+
+/// The message, shortened, without these secrets and without what may hold others: a refused signature is explained
+/// with the signature and with the whole canonical request, session token included.
+fn without<'a>(message: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let mut message = message.to_owned();
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+        message = message.replace(secret, "...");
+    }
+    for sentence in ["The Canonical String for this request", "Encoded authorization failure message"] {
+        if let Some(begin) = message.find(sentence) {
+            message.truncate(begin);
+        }
+    }
+    let mut cleaned = String::with_capacity(message.len());
+    for word in message.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            cleaned.push_str("...");
+            cleaned.push_str(&word[digits.len()..]);
+        } else {
+            cleaned.push_str(word);
+        }
+    }
+    short(cleaned.trim_end())
+}
 
 /// The first error of this type in the chain of causes.
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

@@ -22,6 +22,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("a_profile_that_does_not_exist_has_no_credentials", no_profile),
         trial("a_session_of_identity_center_that_was_not_begun_has_expired", identity_center),
         trial("an_instance_gives_its_role_and_its_region_and_is_asked_past_proxies", an_instance),
+        trial("a_task_gives_its_role_past_proxies", a_task),
+        trial("a_pods_token_is_changed_into_its_role", a_pod),
+        trial("a_role_of_a_profile_is_assumed_and_its_refusal_is_one_of_assume_role", a_role_of_a_profile),
         trial("a_region_comes_from_the_settings_the_environment_or_the_profile", regions),
         trial("an_endpoint_comes_from_the_settings_the_service_or_all_services", endpoints),
         trial("a_role_is_assumed_once_for_many_requests", a_role),
@@ -138,6 +141,90 @@ fn an_instance() {
     assert_eq!(instance.requests().len(), asked);
 }
 
+fn a_task() {
+    let task = FakeServer::start(|request| match request.path.as_str() {
+        "/credentials" => Reply::json(
+            200,
+            json!({
+                "AccessKeyId": "AKIDTASK", "SecretAccessKey": "x", "Token": "y", "Expiration": "2099-11-28T04:00:00Z",
+            }),
+        ),
+        _ => Reply::new(404),
+    });
+    let server = no_groups();
+    let said = Probe::default()
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/credentials", task.url()))
+        .env("AWS_REGION", REGION)
+        .env("AWS_ENDPOINT_URL", server.url())
+        .env("HTTP_PROXY", server.url())
+        .ask("groups");
+    assert!(said.starts_with("Ok("), "{said}");
+    let keys: Vec<_> = server.requests().iter().map(key).collect();
+    assert_eq!(keys, ["AKIDTASK"]);
+}
+
+/// A service that gives roles, and log groups (none) to who has one.
+fn giver_of_roles() -> FakeServer {
+    FakeServer::start(|request| match request.header("x-amz-target") {
+        Some(_) => amz_json(200, r#"{"logGroups":[]}"#),
+        None => {
+            let with_token = request.text().contains("WithWebIdentity");
+            let action = if with_token { "AssumeRoleWithWebIdentity" } else { "AssumeRole" };
+            given(action, "AKIDROLE", "2099-01-01T00:00:00Z")
+        }
+    })
+}
+
+fn a_pod() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "a.token.of.the.pod").unwrap();
+    let server = giver_of_roles();
+    let probe = Probe::default()
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", token.display())
+        .env("AWS_ROLE_ARN", ROLE)
+        .env("AWS_ROLE_SESSION_NAME", "pod")
+        .env("AWS_REGION", REGION)
+        .env("AWS_ENDPOINT_URL", server.url());
+    let said = probe.ask("groups");
+    assert!(said.starts_with("Ok("), "{said}");
+    let requests = server.requests();
+    let form = form(&requests[0]);
+    assert!(form.contains(&("Action".to_owned(), "AssumeRoleWithWebIdentity".to_owned())), "{form:?}");
+    assert!(form.contains(&("WebIdentityToken".to_owned(), "a.token.of.the.pod".to_owned())), "{form:?}");
+    assert_eq!(key(&requests[1]), "AKIDROLE");
+
+    let refusal = "<ErrorResponse><Error><Code>ExpiredTokenException</Code><Message>Token expired</Message></Error></ErrorResponse>";
+    let server = FakeServer::start(move |_| xml(400, refusal));
+    let said = probe.env("AWS_ENDPOINT_URL", server.url()).ask("groups");
+    assert!(said.contains("AssumeRole") && said.contains("ExpiredCredentials"), "{said}");
+    assert!(!said.contains("a.token.of.the.pod"), "{said}");
+}
+
+fn a_role_of_a_profile() {
+    let config =
+        format!("[profile reader]\nrole_arn = {ROLE}\nsource_profile = default\nregion = {REGION}\n");
+    let (_folder, probe) =
+        files(&config, "[default]\naws_access_key_id = AKIDDEFAULT\naws_secret_access_key = x\n");
+    let probe = probe.env("SET_PROFILE", "reader");
+    let server = giver_of_roles();
+    let said = probe.env("AWS_ENDPOINT_URL", server.url()).ask("groups");
+    assert!(said.starts_with("Ok("), "{said}");
+    let keys: Vec<_> = server.requests().iter().map(key).collect();
+    assert_eq!(keys, ["AKIDDEFAULT", "AKIDROLE"]);
+
+    let refusal = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you. The Canonical String for this request should have been 'x-amz-security-token:hidden'</Message></Error></ErrorResponse>";
+    let server = FakeServer::start(move |_| xml(403, refusal));
+    let (_folder, probe) =
+        files(&config, "[default]\naws_access_key_id = AKIDDEFAULT\naws_secret_access_key = x\n");
+    let said = probe.env("SET_PROFILE", "reader").env("AWS_ENDPOINT_URL", server.url()).ask("groups");
+    assert!(
+        said.contains("AssumeRole") && said.contains("AccessDenied") && said.contains("not you"),
+        "{said}"
+    );
+    assert!(!said.contains("hidden"), "{said}");
+}
+
 fn regions() {
     let (_folder, probe) = files("[default]\nregion = eu-north-1\n[profile other]\nregion = sa-east-1\n", "");
     let region = |probe: &Probe| probe.ask("region").trim().to_owned();
@@ -182,14 +269,19 @@ fn endpoints() {
 }
 
 fn assumed(key: &str, end: &str) -> Reply {
+    given("AssumeRole", key, end)
+}
+
+/// What STS answers to `action`.
+fn given(action: &str, key: &str, end: &str) -> Reply {
     xml(
         200,
         &format!(
-            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser>\
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><AssumedRoleUser>\
              <Arn>arn:aws:sts::210987654321:assumed-role/reader/flowstone</Arn><AssumedRoleId>AROA:flowstone</AssumedRoleId>\
              </AssumedRoleUser><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{SECRET_OF_ROLE}</SecretAccessKey>\
-             <SessionToken>{TOKEN_OF_ROLE}</SessionToken><Expiration>{end}</Expiration></Credentials></AssumeRoleResult>\
-             </AssumeRoleResponse>"
+             <SessionToken>{TOKEN_OF_ROLE}</SessionToken><Expiration>{end}</Expiration></Credentials></{action}Result>\
+             </{action}Response>"
         ),
     )
 }
