@@ -8,6 +8,10 @@
 //!
 //! The tools (`gen`, `nullbulk`, `floor`) come from `../shared/bench`, or ready-built from `FLOWSTONE_BENCH_TOOLS`.
 //! `FLOWSTONE_CITY_DB=FILE` adds the rows with GeoIP. `FLOWSTONE_BENCH_LINES` and `FLOWSTONE_BENCH_RUNS` change the size.
+//!
+//! The last row is a day of a busy log group, 10,000,000 events (`FLOWSTONE_BENCH_EVENTS`), read by `flowstone backfill`
+//! out of testkit's CloudWatch Logs over HTTP, at the service's quota, into the same server. Every event is counted; the
+//! peak of memory must stay under 100 MB and the checkpoint under 1 MB a second.
 #![allow(clippy::print_stdout)] // a table for people is what this is for
 
 #[path = "../tests/support/mod.rs"]
@@ -20,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use flowstone_aws::FlowLog;
+use flowstone_testkit::cloudwatch::{Behaviour, FlowTraffic, ServerOptions, SimulatedLogs, SimulatedServer};
 use flowstone_testkit::http::Client;
 use flowstone_testkit::mmdb::logstash_object;
 use serde_json::{Value, json};
@@ -30,6 +36,8 @@ use support::{binary, expected_document, free_port};
 struct Cost {
     cpu_seconds: f64,
     peak_mb: f64,
+    /// What it wrote to files in its busiest second, in thousands of bytes.
+    written_kb: f64,
 }
 
 struct Bench {
@@ -73,6 +81,7 @@ fn main() {
         }
         None => println!("\nleft out: the rows with GeoIP (FLOWSTONE_CITY_DB is not set)"),
     }
+    bench.backfill(number("FLOWSTONE_BENCH_EVENTS", 10_000_000));
 }
 
 enum Kind {
@@ -184,6 +193,84 @@ path = "dead-%{{+YYYY-MM-dd}}.ndjson"
         let cost = measure(&mut command);
         server.check(lines, &sample, &kind);
         cost
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+/// 2026-05-30T00:00:00Z.
+const BUSY_DAY_MS: i64 = 1_780_099_200_000;
+
+impl Bench {
+    /// A day of `events` events in us-east-1, whose quota is the largest.
+    fn backfill(&self, events: usize) {
+        let traffic = FlowTraffic { per_second: events as f64 / 86_400.0, ..FlowTraffic::default() };
+        let service =
+            SimulatedLogs::new(Behaviour { region: "us-east-1".to_owned(), ..Behaviour::default() });
+        let made = traffic.made(BUSY_DAY_MS, BUSY_DAY_MS + DAY_MS);
+        service.create_made_group("/vpc/flow", traffic.stream_names(), made);
+        let flow_log = FlowLog {
+            id: "fl-1".to_owned(),
+            format: String::new(),
+            aggregation_s: 60,
+            created_ms: Some(BUSY_DAY_MS),
+        };
+        service.set_flow_logs("/vpc/flow", vec![flow_log]);
+        let options = ServerOptions { latency: Duration::from_millis(100), ..ServerOptions::default() };
+        let aws = SimulatedServer::with(&service, options).expect("a free port");
+        let server = NullBulk::start(&self.tools, None);
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let config = format!(
+            r#"
+data_dir = "state"
+
+[sources.in]
+type = "cloudwatch_logs"
+log_groups = ["/vpc/flow"]
+
+[transforms.flow]
+type = "vpcflow"
+inputs = ["in"]
+remove_field = ["cloudwatch_logs"]
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["flow"]
+hosts = ["http://{address}"]
+index = "vpcflowlogs-%{{+YYYY.MM.dd}}"
+
+[sinks.dead]
+type = "file"
+inputs = ["flow.rejected", "es.rejected"]
+path = "dead-%{{+YYYY-MM-dd}}.ndjson"
+"#,
+            address = server.address
+        );
+        fs::write(folder.path().join("flowstone.toml"), config).expect("room on the disk");
+        let mut command = Command::new(binary());
+        command.args(["backfill", "-c", "flowstone.toml", "--from", "2026-05-30", "--to", "2026-05-31"]);
+        command.current_dir(folder.path()).stdin(Stdio::null()).envs(aws.environment());
+        let began = Instant::now();
+        let cost = measure(&mut command);
+        let took = began.elapsed().as_secs_f64();
+        let client = Client::new(&format!("http://{}", server.address)).expect("an address");
+        let stats = client.get("/__stats").ok().json();
+        let expected = traffic.count(BUSY_DAY_MS, BUSY_DAY_MS + DAY_MS);
+        let stored: u64 =
+            stats["indices"].as_object().expect("indices").values().filter_map(Value::as_u64).sum();
+        assert_eq!(stored, expected, "every event is stored once");
+        let pages = service.calls().pages;
+        println!(
+            "| flowstone backfill: cloudwatch_logs, vpcflow, elasticsearch | {:.3} | | {:.0} |",
+            cost.cpu_seconds * 1e6 / expected as f64,
+            cost.peak_mb
+        );
+        println!(
+            "\n{expected} events of a day in {took:.0} s with {pages} requests ({:.1} a second); at most {:.0} kB of \
+             checkpoint in a second",
+            pages as f64 / took,
+            cost.written_kb
+        );
+        assert!(cost.peak_mb < 100.0 && cost.written_kb < 1000.0, "{cost:?}");
     }
 }
 
@@ -305,7 +392,9 @@ fn measure(command: &mut Command) -> Cost {
     let before = children_cpu();
     let mut child = command.spawn().expect("the program starts");
     let status_file = format!("/proc/{}/status", child.id());
+    let io_file = format!("/proc/{}/io", child.id());
     let mut peak_kb: f64 = 0.0;
+    let (mut second, mut written, mut written_kb) = (Instant::now(), 0.0, 0.0f64);
     let status = loop {
         // The high-water mark only rises: what is seen last is the peak but for the final milliseconds.
         if let Ok(text) = fs::read_to_string(&status_file)
@@ -314,13 +403,25 @@ fn measure(command: &mut Command) -> Cost {
         {
             peak_kb = peak_kb.max(kb);
         }
+        if second.elapsed() >= Duration::from_secs(1) {
+            second = Instant::now();
+            let now = written_by(&io_file).unwrap_or(written);
+            written_kb = written_kb.max((now - written) / 1000.0);
+            written = now;
+        }
         if let Some(status) = child.try_wait().expect("a child of ours") {
             break status;
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(status.success(), "{status}");
-    Cost { cpu_seconds: children_cpu() - before, peak_mb: peak_kb / 1024.0 }
+    Cost { cpu_seconds: children_cpu() - before, peak_mb: peak_kb / 1024.0, written_kb }
+}
+
+/// Bytes that a process has given to file systems to store (`man 5 proc`: `write_bytes`), in whole pages.
+fn written_by(io_file: &str) -> Option<f64> {
+    let text = fs::read_to_string(io_file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
 /// User + system seconds of all children that have been waited for (`man 5 proc`: `cutime` and `cstime`, in clock

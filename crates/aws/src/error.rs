@@ -186,14 +186,18 @@ impl ErrorKind {
 // === impl ApiError ===
 
 impl ApiError {
-    /// An error of this kind.
+    /// An error of this kind. What stands on several lines (the SDK lists every provider it has tried) is put on one.
     pub fn new(
         operation: Operation,
         kind: ErrorKind,
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { operation, kind, code: code.into(), message: message.into() }
+        let mut message = message.into();
+        if message.contains('\n') {
+            message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        Self { operation, kind, code: code.into(), message }
     }
 
     /// The error that a reply of this HTTP status with this code and message means. `had_token` says that the request

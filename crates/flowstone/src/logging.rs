@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::prelude::*;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -20,13 +22,19 @@ pub(crate) enum LogFormat {
 
 /// Starts logging. `level` is a level or directives (`info,flowstone_engine=debug`).
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = filter(level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);
+    let subscriber = tracing_subscriber::registry().with(filter(level)?).with(filter_fn(keeps_secrets));
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
     let started = match format {
-        LogFormat::Text => builder.with_ansi(colour()).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => subscriber.with(layer.with_ansi(colour()).with_target(false)).try_init(),
+        LogFormat::Json => subscriber.with(layer.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// AWS's SDK writes whole requests at `debug` and `trace`, session tokens and signatures among their headers. Whatever
+/// level is asked for, those are not logged.
+fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("aws_") || *metadata.level() <= Level::INFO
 }
 
 /// From now on lines are written above this bar instead of through it.

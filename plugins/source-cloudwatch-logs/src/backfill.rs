@@ -98,10 +98,7 @@ impl Estimator {
                 self.clock.clone(),
             )
             .await
-            .map_err(|error| {
-                let advice = error.advice(&site.region, &site.account, "");
-                format!("{error}; {advice}")
-            })?;
+            .map_err(|error| site.told(&error, ""))?;
             let matching = listed.iter().filter(|group| self.plan.groups.matches(&group.name));
             groups.extend(matching.map(|group| LogGroupName::own(&group.name)));
             groups.sort();

@@ -5,21 +5,12 @@ use std::collections::HashMap;
 use flowstone_aws::{ApiError, ErrorKind, Operation};
 use flowstone_core::{ComponentId, SourceMetrics};
 
+use crate::sites::Site;
+
 /// A refusal that lasts is told again after this time.
 const AGAIN_MS: i64 = 600_000;
 /// A service that does not answer is worth a word only when it does not for a while: every network hiccups.
 const PATIENCE_MS: i64 = 15_000;
-
-/// Who is refused what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Subject<'a> {
-    /// The account.
-    pub(crate) account: &'a str,
-    /// The region.
-    pub(crate) region: &'a str,
-    /// The log group, or what else was asked for; empty where a call is about none.
-    pub(crate) resource: &'a str,
-}
 
 /// What was told.
 #[derive(Debug, Default)]
@@ -39,11 +30,13 @@ struct Told {
 // === impl Notices ===
 
 impl Notices {
-    /// A call was refused. An audit or a format that cannot be had costs no event: that is no more than worth knowing.
+    /// A call of `operation` about `resource` (a log group, or empty) was refused. An audit or a format that cannot be had
+    /// costs no event: that is no more than worth knowing.
     pub(crate) fn refused(
         &mut self,
         (id, metrics): (&ComponentId, &SourceMetrics),
-        subject: Subject<'_>,
+        site: &Site,
+        (operation, resource): (Operation, &str),
         error: &ApiError,
         now_ms: i64,
     ) {
@@ -51,7 +44,7 @@ impl Notices {
             return;
         }
         metrics.component.error(error.kind.as_str(), 1);
-        let told = self.told.entry(subject.key(error.operation)).or_insert(Told {
+        let told = self.told.entry(key(site, operation, resource)).or_insert(Told {
             kind: error.kind,
             since_ms: now_ms,
             at_ms: None,
@@ -63,32 +56,35 @@ impl Notices {
             return;
         }
         told.at_ms = Some(now_ms);
-        let Subject { account, region, resource } = subject;
-        let advice = error.advice(region, account, resource);
-        if error.operation.needed() {
-            tracing::warn!(component = %id, account, region, log_group = resource, %error, advice, "AWS refuses a request");
+        let Site { account, region, .. } = site;
+        let advice = site.advice(error, resource);
+        if operation.needed() {
+            tracing::warn!(component = %id, %account, %region, log_group = resource, %error, advice, "AWS refuses a request");
         } else {
-            let without = error.operation.goes_on();
-            tracing::info!(component = %id, account, region, log_group = resource, %error, advice, "{without}");
+            let without = operation.goes_on();
+            tracing::info!(component = %id, %account, %region, log_group = resource, %error, advice, "{without}");
         }
     }
 
     /// A call was answered.
-    pub(crate) fn answered(&mut self, id: &ComponentId, subject: Subject<'_>, operation: Operation) {
+    pub(crate) fn answered(
+        &mut self,
+        id: &ComponentId,
+        site: &Site,
+        (operation, resource): (Operation, &str),
+    ) {
         if self.told.is_empty() {
             return;
         }
-        if let Some(Told { at_ms: Some(_), .. }) = self.told.remove(&subject.key(operation)) {
-            let Subject { account, region, resource } = subject;
-            tracing::info!(component = %id, account, region, log_group = resource, "AWS answers {operation} again");
+        if let Some(Told { at_ms: Some(_), .. }) = self.told.remove(&key(site, operation, resource)) {
+            let Site { account, region, .. } = site;
+            tracing::info!(component = %id, %account, %region, log_group = resource, "AWS answers {operation} again");
         }
     }
 }
 
-impl Subject<'_> {
-    fn key(&self, operation: Operation) -> Key {
-        (format!("{}/{}/{}", self.account, self.region, self.resource), operation)
-    }
+fn key(site: &Site, operation: Operation, resource: &str) -> Key {
+    (format!("{}/{}/{resource}", site.account, site.region), operation)
 }
 
 /// What a plugin does without an operation.

@@ -28,7 +28,7 @@ pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClo
             };
             let refused = api.filter_log_events(&request).await.err().filter(|error| !error.kind.passes());
             if let Some(error) = refused {
-                return Err(format!("{error}; {}", error.advice(region, account, &name)));
+                return Err(site.told(&error, &name));
             }
         }
         let prefixes = plan.groups.prefixes();
@@ -41,8 +41,7 @@ pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClo
                 plan.quota_share,
                 clock.clone(),
             );
-            let groups =
-                listing.await.map_err(|error| format!("{error}; {}", error.advice(region, account, "")))?;
+            let groups = listing.await.map_err(|error| site.told(&error, ""))?;
             if !groups.iter().any(|group| plan.groups.matches(&group.name)) {
                 return Err(format!(
                     "no log group in region {region} of account {account} is one of `log_groups` or `log_group_prefix`; \

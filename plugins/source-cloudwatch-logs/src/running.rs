@@ -15,7 +15,7 @@ use crate::discovery::{self, Discovery, FlowFacts, Found, Question};
 use crate::events::Origin;
 use crate::journal::Journal;
 use crate::ledger::{ChunkLimits, Counts, Finding, Ledger, Rules, Stage};
-use crate::notices::{Notices, Subject};
+use crate::notices::Notices;
 use crate::options::{Plan, late_window_of};
 use crate::planner::{Ask, Limits, Planner, Target};
 use crate::sincedb::Sincedb;
@@ -314,11 +314,12 @@ impl Running {
         self.note_partition(ask.partition, Operation::FilterLogEvents, reply.as_ref().err(), cx);
         let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
         // A stretch that cannot be read is no reason for live reading to end: somebody may grant the permission. A
-        // backfill would wait for ever.
-        if let Some(error) = unhelped.filter(|_| !self.is_live()) {
-            let Target { account, region, group, .. } = &self.planner.partitions()[ask.partition].target;
-            let advice = error.advice(region, account, &group.name);
-            self.fatal = Some(SourceError::fatal(error.kind.as_str(), format!("{error}; {advice}")));
+        // backfill would wait for ever; but a session is renewed without a restart.
+        let ends = |error: &ApiError| !self.is_live() && error.kind != ErrorKind::ExpiredCredentials;
+        if let Some(error) = unhelped.filter(ends) {
+            let site = &self.sites[self.site_of[ask.partition]];
+            let told = site.told(&error, &ask.request.group.name);
+            self.fatal = Some(SourceError::fatal(error.kind.as_str(), told));
         }
     }
 
@@ -341,12 +342,13 @@ impl Running {
         error: Option<&ApiError>,
         cx: &SourceCx,
     ) {
-        let Site { account, region, .. } = &self.sites[site];
-        let subject = Subject { account, region, resource };
+        let now_ms = self.clock.now_ms();
+        let site = &self.sites[site];
+        let call = (operation, resource);
         cx.metrics.aws_request(operation.name(), error.map_or("ok", |error| error.kind.as_str()));
         match error {
-            Some(error) => self.notices.refused((&cx.id, &cx.metrics), subject, error, self.clock.now_ms()),
-            None => self.notices.answered(&cx.id, subject, operation),
+            Some(error) => self.notices.refused((&cx.id, &cx.metrics), site, call, error, now_ms),
+            None => self.notices.answered(&cx.id, site, call),
         }
     }
 
@@ -377,6 +379,8 @@ impl Running {
         let rules = Rules {
             // The metric of another account's group is in that account.
             audit: self.plan.rules.audit && name.foreign_arn.is_none() && self.is_live(),
+            // What may still come in is left to live reading.
+            sweeps_ms: if self.is_live() { self.plan.rules.sweeps_ms.clone() } else { Vec::new() },
             live: self.is_live(),
             parallel_history: if self.is_live() { 4 } else { IN_FLIGHT_AT_MOST },
             ..self.plan.rules.clone()

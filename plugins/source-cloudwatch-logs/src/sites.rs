@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flowstone_aws::{ApiError, Arn, LogsApi};
+use flowstone_aws::{ApiError, Arn, LogsApi, Operation};
 use flowstone_core::SourceError;
 
 use crate::connect::{Account, Connect};
@@ -21,6 +21,8 @@ pub(crate) struct Site {
     pub(crate) api: Arc<dyn LogsApi>,
     /// Whether groups of accounts that are not entered are read from here.
     pub(crate) monitors: bool,
+    /// The role that was assumed to enter it.
+    role: Option<String>,
 }
 
 // === impl Site ===
@@ -29,6 +31,18 @@ impl Site {
     /// Its name and region, as groups are named by.
     pub(crate) fn place(&self) -> Place<'_> {
         Place { account: &self.account, region: &self.region, monitors: self.monitors }
+    }
+
+    /// What to do about an error of a call about `resource`, a log group's name or empty.
+    pub(crate) fn advice(&self, error: &ApiError, resource: &str) -> String {
+        // A session is renewed within any call.
+        let role = self.role.as_deref().filter(|_| error.operation == Operation::AssumeRole);
+        error.advice(&self.region, &self.account, role.unwrap_or(resource))
+    }
+
+    /// An error of a call about `resource` with what to do.
+    pub(crate) fn told(&self, error: &ApiError, resource: &str) -> String {
+        format!("{error}; {}", self.advice(error, resource))
     }
 }
 
@@ -45,7 +59,8 @@ pub(crate) async fn enter(plan: &Plan, connect: &dyn Connect) -> Result<Vec<Site
                 None => number_of(account, &*api, &region).await?,
             };
             number = Some(Arc::clone(&known));
-            sites.push(Site { account: known, region: region.into(), api, monitors: false });
+            let role = account.role.clone();
+            sites.push(Site { account: known, region: region.into(), api, monitors: false, role });
         }
     }
     // Groups of accounts that are not entered are read from the first site of their region.
