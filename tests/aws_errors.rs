@@ -80,7 +80,9 @@ fn every_refusal_says_what_is_missing_and_what_to_do() {
     let role =
         "log_groups = [\"/vpc/flow\"]\naccounts = [{ role_arn = \"arn:aws:iam::210987654321:role/reader\" }]";
     use Operation::*;
-    let cases: [(&str, &[(Operation, Fault)], &[&str]); 9] = [
+    // The options, what fails, what is said of it.
+    type Row<'a> = (&'a str, &'a [(Operation, Fault)], &'a [&'a str]);
+    let cases: [Row<'_>; 9] = [
         (
             plain,
             &[(FilterLogEvents, Fault::Denied)],

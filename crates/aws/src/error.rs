@@ -87,10 +87,17 @@ impl Operation {
     /// The policy statement that allows it, on one line of JSON. `resource` is the log group's name (it may hold `*`)
     /// or the role's ARN; region and account may be `*`.
     pub fn policy_statement(self, region: &str, account: &str, resource: &str) -> String {
+        let partition = match region {
+            _ if region.starts_with("cn-") => "aws-cn",
+            _ if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
         let resource = match self {
-            Self::FilterLogEvents => format!("arn:aws:logs:{region}:{account}:log-group:{resource}:*"),
+            Self::FilterLogEvents => {
+                format!("arn:{partition}:logs:{region}:{account}:log-group:{resource}:*")
+            }
             // Listing is allowed for all groups or for none: the action does not know single ones.
-            Self::DescribeLogGroups => format!("arn:aws:logs:{region}:{account}:log-group:*"),
+            Self::DescribeLogGroups => format!("arn:{partition}:logs:{region}:{account}:log-group:*"),
             Self::AssumeRole => resource.to_owned(),
             Self::DescribeFlowLogs | Self::GetMetricData | Self::GetCallerIdentity => "*".to_owned(),
         };

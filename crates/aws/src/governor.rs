@@ -30,7 +30,7 @@ pub fn quota_per_second(operation: Operation, region: &str) -> f64 {
 }
 
 /// A budget of requests that shrinks when the service throttles and grows back slowly (AIMD). It knows no clock:
-/// every call says what time it is, in milliseconds, and time that goes backwards is time that stands still.
+/// every call says what time it is, in milliseconds. A clock that is set back begins anew, and costs no more than a moment.
 #[derive(Clone, Debug)]
 pub struct Governor {
     /// Requests a second at most: quota times share.
@@ -53,6 +53,8 @@ const RAISE_PER_SECOND: f64 = 0.2;
 /// The rate never falls below this part of the ceiling: somebody else may eat the account's quota, and then patience
 /// below this gains nothing and only starves us.
 const FLOOR: f64 = 0.5;
+/// Calls come in no strict order; a clock that goes back by more was set.
+const SET_BACK_MS: i64 = 1000;
 /// After so many refusals without one success in between, it is not our rate that is the problem.
 const REFUSED_FOR_GOOD: u32 = 10;
 
@@ -89,6 +91,7 @@ impl Governor {
 
     /// Takes one request out of the budget, or says when there will be one.
     pub fn take(&mut self, now_ms: i64) -> Result<(), i64> {
+        self.note_clock(now_ms);
         if now_ms < self.paused_until_ms {
             return Err(self.paused_until_ms);
         }
@@ -126,6 +129,16 @@ impl Governor {
         let for_good = self.throttles_in_a_row.saturating_sub(REFUSED_FOR_GOOD).min(5);
         let pause = (f64::from(for_good) * 1000.0 + 1000.0 / self.rate) * (0.5 + jitter);
         self.paused_until_ms = self.paused_until_ms.max(now_ms + pause as i64);
+    }
+
+    /// Times that lie far ahead were told by a clock that has been set back since: nobody waits for them.
+    fn note_clock(&mut self, now_ms: i64) {
+        if now_ms < self.refilled_ms.saturating_sub(SET_BACK_MS) {
+            self.refilled_ms = now_ms;
+            self.raised_ms = self.raised_ms.min(now_ms);
+            self.cut_ms = self.cut_ms.min(now_ms);
+            self.paused_until_ms = self.paused_until_ms.min(now_ms);
+        }
     }
 
     fn refill(&mut self, now_ms: i64) {
@@ -254,6 +267,15 @@ mod tests {
             at_once += 1;
         }
         assert_eq!(at_once, 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let mut governor = Governor::new(8.0);
+        drive(&mut governor, 7_200_000, 7_210_000, |_, _| false);
+        governor.throttled(7_210_000, 0.5);
+        let (answered, _) = drive(&mut governor, 0, 60_000, |_, _| false);
+        assert!(answered > 250, "{answered} in the minute after the clock was set back by two hours");
     }
 
     #[test]

@@ -11,16 +11,17 @@ use flowstone_aws::sdk::{Client, Role, Session, SessionSettings};
 use flowstone_aws::{
     ErrorKind, FilterRequest, GroupsRequest, LogGroupName, LogsApi as _, Operation, StreamFilter,
 };
+use flowstone_testkit::moto::{self, ACCESS_KEY};
 use flowstone_testkit::servers::{self, Installed, Node};
 use libtest_mimic::{Arguments, Failed, Trial};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const REGION: &str = "eu-west-1";
 /// What moto takes for the account of keys that it did not make.
 const ACCOUNT: &str = "123456789012";
 
 fn main() -> ExitCode {
-    if std::env::var("AWS_ACCESS_KEY_ID").as_deref() != Ok("AKIDMOTO") {
+    if std::env::var("AWS_ACCESS_KEY_ID").as_deref() != Ok(ACCESS_KEY) {
         let mut tests = Command::new(std::env::current_exe().expect("a path to this program"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         }
         tests
             .args(std::env::args_os().skip(1))
-            .env("AWS_ACCESS_KEY_ID", "AKIDMOTO")
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", "x");
         return if tests.status().expect("this program again").success() {
             ExitCode::SUCCESS
@@ -92,52 +93,9 @@ impl Moto {
         Session::load(&settings).await.expect("a session")
     }
 
-    /// The `Authorization` that makes moto take a request for this service. It checks no signature.
-    fn authorization(service: &str) -> String {
-        format!(
-            "AWS4-HMAC-SHA256 Credential=AKIDMOTO/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-        )
-    }
-
-    fn logs(&self, operation: &str, body: Value) -> Value {
-        let target = format!("Logs_20140328.{operation}");
-        let authorization = Self::authorization("logs");
-        let headers = [
-            ("Content-Type", "application/x-amz-json-1.1"),
-            ("X-Amz-Target", &*target),
-            ("Authorization", &*authorization),
-        ];
-        let reply = self.node.request("POST", "/", &headers, body.to_string().as_bytes()).expect("an answer");
-        assert_eq!(reply.status, 200, "{operation}: {}", reply.body);
-        serde_json::from_str(&reply.body).unwrap_or(Value::Null)
-    }
-
-    fn query(&self, service: &str, form: &[(&str, &str)]) -> String {
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let authorization = Self::authorization(service);
-        let headers =
-            [("Content-Type", "application/x-www-form-urlencoded"), ("Authorization", &*authorization)];
-        let reply = self.node.request("POST", "/", &headers, form.as_bytes()).expect("an answer");
-        assert_eq!(reply.status, 200, "{form}: {}", reply.body);
-        reply.body
-    }
-
-    fn make_group(&self, group: &str, streams: &[&str]) {
-        self.logs("CreateLogGroup", json!({"logGroupName": group}));
-        for stream in streams {
-            self.logs("CreateLogStream", json!({"logGroupName": group, "logStreamName": stream}));
-        }
-    }
-
-    fn put(&self, group: &str, stream: &str, events: &[(i64, String)]) {
-        let events: Vec<Value> = events
-            .iter()
-            .map(|(timestamp, message)| json!({"timestamp": timestamp, "message": message}))
-            .collect();
-        self.logs(
-            "PutLogEvents",
-            json!({"logGroupName": group, "logStreamName": stream, "logEvents": events}),
-        );
+    /// Past our client.
+    fn inside(&self) -> moto::Moto<'_> {
+        moto::Moto::new(&self.node, REGION)
     }
 }
 
@@ -165,10 +123,10 @@ fn request(group: &str, start_ms: i64, end_ms: i64) -> FilterRequest {
 
 fn events(moto: &Moto) -> Result<(), Failed> {
     let group = "/events";
-    moto.make_group(group, &["eni-1-all", "eni-2-all"]);
+    moto.inside().make_group(group, &["eni-1-all", "eni-2-all"]);
     let at = now_ms() - 60_000;
-    moto.put(group, "eni-1-all", &[(at, "first \u{e9}".to_owned()), (at + 2, "third".to_owned())]);
-    moto.put(group, "eni-2-all", &[(at + 1, "second".to_owned()), (at + 3, "beyond".to_owned())]);
+    moto.inside().put(group, "eni-1-all", &[(at, "first \u{e9}".to_owned()), (at + 2, "third".to_owned())]);
+    moto.inside().put(group, "eni-2-all", &[(at + 1, "second".to_owned()), (at + 3, "beyond".to_owned())]);
     block_on(async {
         let client = moto.client().await;
         let page = client.filter_log_events(&request(group, at, at + 2)).await?;
@@ -199,11 +157,11 @@ fn events(moto: &Moto) -> Result<(), Failed> {
 fn pages(moto: &Moto) -> Result<(), Failed> {
     const EVENTS: usize = 10_500;
     let group = "/pages";
-    moto.make_group(group, &["eni-1-all"]);
+    moto.inside().make_group(group, &["eni-1-all"]);
     let at = now_ms() - 60_000;
     let events: Vec<(i64, String)> = (0..EVENTS).map(|n| (at + n as i64, format!("2 {n}"))).collect();
     for batch in events.chunks(5_000) {
-        moto.put(group, "eni-1-all", batch);
+        moto.inside().put(group, "eni-1-all", batch);
     }
     block_on(async {
         let client = moto.client().await;
@@ -231,9 +189,9 @@ fn missing(moto: &Moto) -> Result<(), Failed> {
 
 fn groups(moto: &Moto) -> Result<(), Failed> {
     for n in 0..60 {
-        moto.make_group(&format!("/groups/{n:02}"), &[]);
+        moto.inside().make_group(&format!("/groups/{n:02}"), &[]);
     }
-    moto.logs("PutRetentionPolicy", json!({"logGroupName": "/groups/07", "retentionInDays": 14}));
+    moto.inside().logs("PutRetentionPolicy", json!({"logGroupName": "/groups/07", "retentionInDays": 14}));
     block_on(async {
         let client = moto.client().await;
         let mut request = GroupsRequest { prefix: "/groups/".to_owned(), token: None };
@@ -256,12 +214,13 @@ fn groups(moto: &Moto) -> Result<(), Failed> {
 
 fn flow_logs(moto: &Moto) -> Result<(), Failed> {
     let (group, format) = ("/flow-logs", "${version} ${account-id} ${tcp-flags}");
-    moto.make_group(group, &[]);
-    moto.make_group("/flow-logs/other", &[]);
+    moto.inside().make_group(group, &[]);
+    moto.inside().make_group("/flow-logs/other", &[]);
     let vpc = moto
+        .inside()
         .query("ec2", &[("Action", "CreateVpc"), ("Version", "2016-11-15"), ("CidrBlock", "10.9.0.0/16")]);
     let vpc = between(&vpc, "<vpcId>", "</vpcId>");
-    let role = moto.query(
+    let role = moto.inside().query(
         "iam",
         &[
             ("Action", "CreateRole"),
@@ -284,7 +243,7 @@ fn flow_logs(moto: &Moto) -> Result<(), Failed> {
             ("DeliverLogsPermissionArn", role),
         ];
         form.extend(more);
-        moto.query("ec2", &form);
+        moto.inside().query("ec2", &form);
     }
     block_on(async {
         let client = moto.client().await;
@@ -316,7 +275,7 @@ fn minutes(moto: &Moto) -> Result<(), Failed> {
     for (offset_s, count) in [(0, "2"), (30, "3"), (60, "1000")] {
         let time = UNIX_EPOCH + Duration::from_secs((minute / 1000 + offset_s) as u64);
         let time = aws_smithy_types::DateTime::from(time);
-        moto.query(
+        moto.inside().query(
             "monitoring",
             &[
                 ("Action", "PutMetricData"),
@@ -339,7 +298,7 @@ fn minutes(moto: &Moto) -> Result<(), Failed> {
 }
 
 fn role(moto: &Moto) -> Result<(), Failed> {
-    moto.make_group("/role/of-our-account", &[]);
+    moto.inside().make_group("/role/of-our-account", &[]);
     let other = "210987654321";
     let role = Role {
         arn: format!("arn:aws:iam::{other}:role/reader"),
@@ -359,7 +318,7 @@ fn role(moto: &Moto) -> Result<(), Failed> {
 }
 
 fn regions(moto: &Moto) -> Result<(), Failed> {
-    moto.make_group("/regions", &[]);
+    moto.inside().make_group("/regions", &[]);
     block_on(async {
         let session = moto.session(None).await;
         let request = GroupsRequest { prefix: "/regions".to_owned(), token: None };

@@ -137,6 +137,11 @@ fn choose(topology: &mut Topology, request: &Request) -> Result<Box<dyn Backfill
             }
         }
     }
+    if !able.is_empty() {
+        for why in &unable {
+            output::complain(&format!("left out: {why}"));
+        }
+    }
     match (able.pop(), able.is_empty()) {
         (Some((_, backfill)), true) => Ok(backfill),
         (None, _) => Err(format!("no source can be backfilled; {}", unable.join("; "))),

@@ -158,6 +158,8 @@ impl Open {
     /// Appends lines; on an error the file is as long as before.
     fn append(&mut self, lines: &[Bytes]) -> io::Result<()> {
         let buffer: Vec<u8> = lines.concat();
+        // Another process (a backfill beside the run) may append to the same file: what it wrote is not ours to cut off.
+        self.length = self.length.max(self.file.metadata()?.len());
         if let Err(error) = self.file.write_all(&buffer) {
             self.file.set_len(self.length).ok();
             return Err(error);

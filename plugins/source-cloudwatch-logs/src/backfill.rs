@@ -9,7 +9,7 @@ use flowstone_core::{Backfill, BackfillEstimate, BackfillProgress, GroupEstimate
 
 use crate::clock::ServiceClock;
 use crate::connect::Connect;
-use crate::discovery;
+use crate::discovery::{self, Quota};
 use crate::ledger::{align_down, align_up};
 use crate::options::Plan;
 use crate::sites::{self, Site};
@@ -89,16 +89,10 @@ impl Estimator {
         let mut groups = self.plan.groups.named(site.place());
         let prefixes = self.plan.groups.prefixes();
         if !prefixes.is_empty() {
-            let listed = discovery::list(
-                Arc::clone(&site.api),
-                (Arc::clone(&site.account), Arc::clone(&site.region)),
-                prefixes,
-                self.governors.clone(),
-                self.plan.quota_share,
-                self.clock.clone(),
-            )
-            .await
-            .map_err(|error| site.told(&error, ""))?;
+            let quota = Quota::of(site, &self.governors, self.plan.quota_share, &self.clock);
+            let listed = discovery::list(Arc::clone(&site.api), prefixes, quota)
+                .await
+                .map_err(|error| site.told(&error, ""))?;
             let matching = listed.iter().filter(|group| self.plan.groups.matches(&group.name));
             groups.extend(matching.map(|group| LogGroupName::own(&group.name)));
             groups.sort();

@@ -3,8 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Gives this machine's time in milliseconds since the epoch.
+use flowstone_core::Clock;
+
+/// Gives this machine's time in milliseconds since the epoch. It never goes back, whatever is done to the machine's clock;
+/// it may stand still while the machine sleeps.
 pub type LocalClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// This machine's clock, set by the service's.
@@ -15,6 +19,12 @@ pub struct ServiceClock {
     /// second that it is cut by, and the time of the call.
     measured: VecDeque<i64>,
     offset_ms: i64,
+}
+
+/// This machine's clock as it is now, and from now on by the time that passes: setting the clock does not reach it.
+pub fn monotonic(clock: Clock) -> LocalClock {
+    let (begun, begun_ms) = (Instant::now(), clock.now_ms());
+    Arc::new(move || begun_ms + i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 /// So many measures count.
@@ -30,17 +40,26 @@ impl ServiceClock {
 
     /// The service's time now, in milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
-        (self.local)() + self.offset_ms
+        self.local_ms() + self.offset_ms
     }
 
-    /// A reply said that the service's clock had reached `asked_at_ms` when a request was sent at `sent_ms` of this
-    /// clock.
-    pub fn learn(&mut self, asked_at_ms: i64, sent_ms: i64) {
+    /// Whether the service's time was ever learned.
+    pub fn is_set(&self) -> bool {
+        !self.measured.is_empty()
+    }
+
+    /// This machine's time now, in milliseconds since the epoch.
+    pub fn local_ms(&self) -> i64 {
+        (self.local)()
+    }
+
+    /// A reply said that the service's clock had reached `asked_at_ms` when a request was sent at `sent_local_ms` of this
+    /// machine's.
+    pub fn learn(&mut self, asked_at_ms: i64, sent_local_ms: i64) {
         if self.measured.len() == KEPT {
             self.measured.pop_front();
         }
-        // `sent_ms` holds the difference that was known then.
-        self.measured.push_back(asked_at_ms - (sent_ms - self.offset_ms));
+        self.measured.push_back(asked_at_ms - sent_local_ms);
         let largest = self.measured.iter().copied().max().unwrap_or(0);
         // What a `Date` in whole seconds cannot tell is no difference.
         self.offset_ms = if (-1500..=500).contains(&largest) { 0 } else { largest };
@@ -61,11 +80,18 @@ mod tests {
             let local = Arc::new(AtomicI64::new(1_000_000 + wrong_by));
             let reader = Arc::clone(&local);
             let mut clock = ServiceClock::new(Arc::new(move || reader.load(Ordering::Relaxed)));
+            // Four requests are in flight at any time: a reply to one that was sent before the clock was set says the same.
+            let mut in_flight = VecDeque::new();
             for call in 0..40 {
                 let service = 1_000_000 + call * 7_130;
                 local.store(service + wrong_by, Ordering::Relaxed);
-                let took = 20 + call * 13 % 400;
-                clock.learn((service + took) / 1000 * 1000 - took, clock.now_ms());
+                in_flight.push_back((service, clock.local_ms()));
+                if in_flight.len() > 4
+                    && let Some((sent_service, sent_local)) = in_flight.pop_front()
+                {
+                    let took = 20 + call * 13 % 400;
+                    clock.learn((sent_service + took) / 1000 * 1000 - took, sent_local);
+                }
             }
             let off = clock.now_ms() - local.load(Ordering::Relaxed);
             assert!(expect_within.contains(&off), "{wrong_by}: set by {off}");

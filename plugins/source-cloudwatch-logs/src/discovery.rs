@@ -2,12 +2,14 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowstone_aws::{
     ApiError, ErrorKind, FlowLog, Governors, GroupsRequest, LogGroup, LogGroupName, LogsApi, Operation,
 };
 
 use crate::clock::ServiceClock;
+use crate::sites::Site;
 
 /// A log group that was named or found.
 #[derive(Clone, Debug)]
@@ -26,9 +28,13 @@ pub(crate) struct Discovery {
     known: HashSet<(usize, LogGroupName)>,
     /// When each site's groups are listed next.
     list_at: Vec<i64>,
+    /// Whether each site's groups were ever listed.
+    listed: Vec<bool>,
     /// Groups of which EC2 is to be asked, and when.
     waiting: VecDeque<(i64, Question)>,
     asking: usize,
+    /// Of those, questions about groups that are not read yet.
+    asking_new: usize,
     /// Sites that do not allow the question, and until when it is not asked.
     refused: Vec<Option<i64>>,
 }
@@ -65,8 +71,12 @@ pub(crate) enum Next {
 const LIST_EVERY_MS: i64 = 300_000;
 /// After a listing that failed.
 const LIST_AGAIN_MS: i64 = 30_000;
-/// Flow logs are asked for this often: they are deleted and made anew with other formats.
-const DESCRIBE_EVERY_MS: i64 = 900_000;
+/// Flow logs are asked for this often, and more seldom where there are more than a hundred groups: they are deleted and
+/// made anew with other formats, and until that is known their records are dead letters.
+const DESCRIBE_EVERY_MS: i64 = 120_000;
+const DESCRIBE_EACH_MS: i64 = 1200;
+/// Where the question is refused it is asked again after this time.
+const REFUSED_FOR_MS: i64 = 900_000;
 /// Questions in flight at most; EC2 allows some twenty a second.
 const ASKING_AT_MOST: usize = 8;
 /// A new group waits for so many answers: without the format its first records could not be parsed.
@@ -78,7 +88,12 @@ const ATTEMPT_AFTER_MS: i64 = 2000;
 impl Discovery {
     /// Nothing is known of this many sites yet.
     pub(crate) fn new(sites: usize) -> Self {
-        Self { list_at: vec![i64::MIN; sites], refused: vec![None; sites], ..Self::default() }
+        Self {
+            list_at: vec![i64::MIN; sites],
+            listed: vec![false; sites],
+            refused: vec![None; sites],
+            ..Self::default()
+        }
     }
 
     /// A group was named or found; nothing happens if it is known.
@@ -90,13 +105,14 @@ impl Discovery {
 
     /// The next site whose groups are to be listed.
     pub(crate) fn next_listing(&mut self, now_ms: i64) -> Option<usize> {
-        let site = self.list_at.iter().position(|&at| at <= now_ms)?;
+        let site = self.list_at.iter().position(|&at| is_due(at, now_ms, LIST_EVERY_MS))?;
         self.list_at[site] = i64::MAX;
         Some(site)
     }
 
     /// A listing ended.
     pub(crate) fn listed(&mut self, site: usize, succeeded: bool, now_ms: i64) {
+        self.listed[site] |= succeeded;
         self.list_at[site] = now_ms + if succeeded { LIST_EVERY_MS } else { LIST_AGAIN_MS };
     }
 
@@ -105,7 +121,8 @@ impl Discovery {
         if self.asking >= ASKING_AT_MOST {
             return None;
         }
-        let place = self.waiting.iter().position(|(at, _)| *at <= now_ms)?;
+        let every_ms = self.describe_every_ms();
+        let place = self.waiting.iter().position(|(at, _)| is_due(*at, now_ms, every_ms))?;
         let (_, question) = self.waiting.remove(place)?;
         let Found { site, name, .. } = &question.found;
         let refused = self.refused[*site].is_some_and(|until| now_ms < until);
@@ -114,6 +131,7 @@ impl Discovery {
             return Some(Next::Without(question));
         }
         self.asking += 1;
+        self.asking_new += usize::from(question.partition.is_none());
         Some(Next::Ask(question))
     }
 
@@ -125,17 +143,20 @@ impl Discovery {
         now_ms: i64,
     ) -> Option<FlowFacts> {
         self.asking -= 1;
+        self.asking_new -= usize::from(question.partition.is_none());
         let error = match answer {
             Ok(flow_logs) => return Some(FlowFacts::of(flow_logs)),
             Err(error) => error,
         };
-        let again = Question { attempts: question.attempts + 1, ..question.clone() };
+        // To be throttled is to be asked to wait, however often.
+        let tries = u32::from(error.kind != ErrorKind::Throttled);
+        let again = Question { attempts: question.attempts + tries, ..question.clone() };
         if error.kind.passes() && again.attempts < ATTEMPTS {
             self.waiting.push_back((now_ms + ATTEMPT_AFTER_MS, again));
             return None;
         }
         if error.kind == ErrorKind::AccessDenied {
-            self.refused[question.found.site] = Some(now_ms + DESCRIBE_EVERY_MS);
+            self.refused[question.found.site] = Some(now_ms + REFUSED_FOR_MS);
         }
         Some(FlowFacts::default())
     }
@@ -143,7 +164,11 @@ impl Discovery {
     /// A group is read: its flow logs are asked for again after a while.
     pub(crate) fn is_read(&mut self, found: Found, partition: usize, now_ms: i64) {
         let question = Question { found, partition: Some(partition), attempts: 0 };
-        self.waiting.push_back((now_ms + DESCRIBE_EVERY_MS, question));
+        self.waiting.push_back((now_ms + self.describe_every_ms(), question));
+    }
+
+    fn describe_every_ms(&self) -> i64 {
+        DESCRIBE_EVERY_MS.max(DESCRIBE_EACH_MS * self.known.len() as i64)
     }
 
     /// When there is something to do, if no answer comes before. `lists` says whether groups are looked for at all.
@@ -155,13 +180,18 @@ impl Discovery {
 
     /// Whether there is a group that is not read yet.
     pub(crate) fn has_new(&self) -> bool {
-        self.asking > 0 || self.waiting.iter().any(|(_, question)| question.partition.is_none())
+        self.asking_new > 0 || self.waiting.iter().any(|(_, question)| question.partition.is_none())
     }
 
     /// Whether each site was listed once.
     pub(crate) fn has_listed(&self) -> bool {
-        self.list_at.iter().all(|&at| at != i64::MAX && at != i64::MIN)
+        self.listed.iter().all(|&listed| listed)
     }
+}
+
+/// Whether it is time. A time further ahead than it can be was told by a clock that was wrong.
+fn is_due(at: i64, now_ms: i64, at_most_ms: i64) -> bool {
+    at <= now_ms || at != i64::MAX && at > now_ms + at_most_ms
 }
 
 // === impl FlowFacts ===
@@ -183,28 +213,60 @@ impl FlowFacts {
     }
 }
 
-/// Lists the groups of a site whose names begin with these prefixes, within its quota of requests.
-pub(crate) async fn list(
-    api: Arc<dyn LogsApi>,
-    (account, region): (Arc<str>, Arc<str>),
-    prefixes: Vec<String>,
+/// A share of a site's quotas, for requests that are no pages: they wait for their turn.
+#[derive(Clone)]
+pub(crate) struct Quota {
+    account: Arc<str>,
+    region: Arc<str>,
     governors: Governors,
     share: f64,
     clock: ServiceClock,
+}
+
+impl Quota {
+    /// The quota of a site.
+    pub(crate) fn of(site: &Site, governors: &Governors, share: f64, clock: &ServiceClock) -> Self {
+        Self {
+            account: Arc::clone(&site.account),
+            region: Arc::clone(&site.region),
+            governors: governors.clone(),
+            share,
+            clock: clock.clone(),
+        }
+    }
+
+    /// Waits until there is a request of this kind to be had.
+    pub(crate) async fn take(&self, operation: Operation) {
+        let Self { account, region, governors, share, clock } = self;
+        while let Err(later) = governors.take(account, region, operation, *share, clock.now_ms()) {
+            let wait = later.saturating_sub(clock.now_ms()).clamp(1, 1000);
+            tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+        }
+    }
+
+    /// Says how the request was answered.
+    pub(crate) fn answered<T>(&self, operation: Operation, reply: &Result<T, ApiError>) {
+        let throttled = matches!(reply, Err(error) if error.kind == ErrorKind::Throttled);
+        let jitter = throttled.then(fastrand::f64);
+        self.governors.answered(&self.account, &self.region, operation, self.clock.now_ms(), jitter);
+    }
+}
+
+/// Lists the groups of a site whose names begin with these prefixes.
+pub(crate) async fn list(
+    api: Arc<dyn LogsApi>,
+    prefixes: Vec<String>,
+    quota: Quota,
 ) -> Result<Vec<LogGroup>, ApiError> {
     const OPERATION: Operation = Operation::DescribeLogGroups;
     let mut groups = Vec::new();
     for prefix in prefixes {
         let mut request = GroupsRequest { prefix, token: None };
         loop {
-            while let Err(later) = governors.take(&account, &region, OPERATION, share, clock.now_ms()) {
-                let wait = (later - clock.now_ms()).max(1);
-                tokio::time::sleep(std::time::Duration::from_millis(wait as u64)).await;
-            }
+            quota.take(OPERATION).await;
             let page = api.describe_log_groups(&request).await;
-            let throttled = matches!(&page, Err(error) if error.kind == ErrorKind::Throttled);
-            governors.answered(&account, &region, OPERATION, clock.now_ms(), throttled.then(fastrand::f64));
-            if throttled {
+            quota.answered(OPERATION, &page);
+            if matches!(&page, Err(error) if error.kind == ErrorKind::Throttled) {
                 continue;
             }
             let page = page?;

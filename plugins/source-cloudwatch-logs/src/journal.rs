@@ -24,7 +24,7 @@ pub struct Journal {
     encoder: Encoder,
     /// What is known of log groups that nobody reads (now): kept for when they are read again.
     orphans: BTreeMap<String, Restored>,
-    /// Lines of orphans still to be written into the new file.
+    /// Not everything that is true is in the newest file yet; the older ones stay.
     rewriting: bool,
     /// Bytes of the file when all that is true was in it.
     compact_size: u64,
@@ -38,6 +38,7 @@ pub struct Encoder {
     lines: VecDeque<Vec<u8>>,
     budget: i64,
     filled_at: i64,
+    unbounded: bool,
     turn: usize,
 }
 
@@ -87,11 +88,6 @@ impl Journal {
         self.orphans.remove(partition)
     }
 
-    /// Whether a log group was ever read.
-    pub fn knows(&self, partition: &str) -> bool {
-        self.orphans.contains_key(partition)
-    }
-
     /// The folder that it is kept in.
     pub fn dir(&self) -> &Path {
         self.files.dir()
@@ -123,6 +119,12 @@ impl Journal {
             self.rewrite(ledgers)?;
         }
         Ok(())
+    }
+
+    /// Writes all that the ledgers have to say, at whatever rate: the source ends.
+    pub fn finish(&mut self, ledgers: &mut [(&Arc<str>, &mut Ledger)], now_ms: i64) -> io::Result<()> {
+        self.encoder.unbounded = true;
+        self.flush(ledgers, now_ms)
     }
 
     /// Begins a file and writes all that is true into it, bit by bit.
@@ -161,7 +163,7 @@ fn all_of(known: &Restored) -> impl Iterator<Item = Change> + '_ {
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), budget: BURST_BYTES, filled_at: i64::MIN, turn: 0 }
+        Self { lines: VecDeque::new(), budget: BURST_BYTES, filled_at: i64::MIN, unbounded: false, turn: 0 }
     }
 }
 
@@ -169,11 +171,12 @@ impl Encoder {
     /// Lines to append now, within the budget. Each ledger has one entry in its turn.
     pub fn take(&mut self, ledgers: &mut [(&Arc<str>, &mut Ledger)], now_ms: i64) -> Vec<u8> {
         let millis = now_ms.saturating_sub(self.filled_at).clamp(0, 10_000);
-        self.filled_at = self.filled_at.max(now_ms);
+        // A clock that was set back begins anew.
+        self.filled_at = now_ms;
         self.budget = (self.budget + millis * BYTES_PER_SECOND / 1000).min(BURST_BYTES);
         let mut bytes = Vec::new();
         let mut silent = 0;
-        while self.budget > 0 {
+        while self.budget > 0 || self.unbounded {
             if let Some(line) = self.lines.pop_front() {
                 self.budget -= line.len() as i64;
                 bytes.extend_from_slice(&line);

@@ -49,7 +49,6 @@ pub mod source;
 
 use std::sync::Arc;
 
-use flowstone_core::Clock;
 use flowstone_core::prelude::*;
 
 pub use options::CloudwatchLogsOptions;
@@ -62,8 +61,7 @@ register_source! {
     build: |options: CloudwatchLogsOptions, cx: &BuildCx| {
         let plan = options::Plan::new(options)?;
         let connect = Arc::new(sdk::Aws::new(&plan));
-        let clock: Clock = cx.clock;
-        Ok(Box::new(source::CloudwatchLogs::new(plan, connect, Arc::new(move || clock.now_ms()), cx)))
+        Ok(Box::new(source::CloudwatchLogs::new(plan, connect, clock::monotonic(cx.clock), cx)))
     },
 }
 

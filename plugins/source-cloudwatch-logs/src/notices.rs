@@ -30,12 +30,13 @@ struct Told {
 // === impl Notices ===
 
 impl Notices {
-    /// A call of `operation` about `resource` (a log group, or empty) was refused. An audit or a format that cannot be had
+    /// A call of `operation` about `resource` (a log group, or empty) was refused. `elsewhere` says that groups are looked
+    /// for in other places too, so that it is no trouble if one is not here. An audit or a format that cannot be had
     /// costs no event: that is no more than worth knowing.
     pub(crate) fn refused(
         &mut self,
         (id, metrics): (&ComponentId, &SourceMetrics),
-        site: &Site,
+        (site, elsewhere): (&Site, bool),
         (operation, resource): (Operation, &str),
         error: &ApiError,
         now_ms: i64,
@@ -44,6 +45,8 @@ impl Notices {
             return;
         }
         metrics.component.error(error.kind.as_str(), 1);
+        // Credentials, clock and region are the same for all of a site's groups: a word on each would be a hundred.
+        let resource = if of_site(error.kind) { "" } else { resource };
         let told = self.told.entry(key(site, operation, resource)).or_insert(Told {
             kind: error.kind,
             since_ms: now_ms,
@@ -58,7 +61,9 @@ impl Notices {
         told.at_ms = Some(now_ms);
         let Site { account, region, .. } = site;
         let advice = site.advice(error, resource);
-        if operation.needed() {
+        if error.kind == ErrorKind::NotFound && elsewhere {
+            tracing::info!(component = %id, %account, %region, log_group = resource, "the log group is not in this account and region; it is looked for again");
+        } else if operation.needed() {
             tracing::warn!(component = %id, %account, %region, log_group = resource, %error, advice, "AWS refuses a request");
         } else {
             let without = operation.goes_on();
@@ -76,11 +81,19 @@ impl Notices {
         if self.told.is_empty() {
             return;
         }
-        if let Some(Told { at_ms: Some(_), .. }) = self.told.remove(&key(site, operation, resource)) {
+        let of_resource = self.told.remove(&key(site, operation, resource));
+        let of_site = self.told.remove(&key(site, operation, ""));
+        if let Some(Told { at_ms: Some(_), .. }) = of_resource.or(of_site) {
             let Site { account, region, .. } = site;
             tracing::info!(component = %id, %account, %region, log_group = resource, "AWS answers {operation} again");
         }
     }
+}
+
+/// Whether it is the same for all of a site's groups.
+fn of_site(kind: ErrorKind) -> bool {
+    use ErrorKind::{ClockSkew, ExpiredCredentials, NoCredentials, Unavailable, WrongRegion};
+    matches!(kind, ClockSkew | ExpiredCredentials | NoCredentials | Unavailable | WrongRegion)
 }
 
 fn key(site: &Site, operation: Operation, resource: &str) -> Key {

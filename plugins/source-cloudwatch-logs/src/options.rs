@@ -37,7 +37,7 @@ options! {
         /// web identity, container, instance).
         pub profile: Option<String> = None,
         /// Where reading begins at the very first start: at the `"beginning"`, at the `"end"` (with what is written after the
-        /// first start), at a time before the first start (`"-2h"`, `"-7d"`) or at a time (RFC 3339). By the events' own time.
+        /// first start, and some minutes before it), at a time before the first start (`"-2h"`, `"-7d"`) or at a time (RFC 3339). By the events' own time.
         /// Afterwards the checkpoint counts.
         pub start_position: StartPosition = StartPosition::Beginning,
         /// The sincedb file of Logstash's `cloudwatch_logs` input: log groups that it names begin where Logstash stopped, earlier
@@ -54,10 +54,12 @@ options! {
         /// Look for new events this often. Unset: when half, 90 %, 99 % and 99.9 % of them are in, as measured, which takes a
         /// quarter of the requests.
         pub poll_interval: Option<Duration> = None,
-        /// The share of AWS's quota of requests that may be used: 5, 10 or 25 a second for each account, by region.
+        /// The share of AWS's quota of requests that may be used: 5, 10 or 25 a second for each account, by region. All sources
+        /// of a process share one budget, for which the first of them speaks; a backfill beside it has its own.
         pub quota_share: f64 = 0.8,
         /// Compare what was read with what CloudWatch says it took in, minute by minute, and read again where something is
-        /// missing. Takes `cloudwatch:GetMetricData`; never done for a part of a group or for another account's.
+        /// missing. Takes `cloudwatch:GetMetricData`, one request for each group every five minutes; never done for a part of
+        /// a group or for another account's.
         pub audit: bool = true,
         /// Memory for the ids of events that may be met again. A group that needs more is known by ingestion time instead.
         pub dedupe_max_bytes: ByteSize = ByteSize(64 << 20),
@@ -126,7 +128,7 @@ pub struct AccountPlan {
     /// The role to assume.
     pub role: Option<String>,
     /// Its external id.
-    pub external_id: Option<String>,
+    pub external_id: Option<Secret>,
     /// Its regions; empty for the one that the environment names.
     pub regions: Vec<String>,
 }
@@ -135,6 +137,8 @@ pub struct AccountPlan {
 const UNKNOWN_LATE_WINDOW_MS: i64 = 3_600_000;
 /// The shortest late window that follows from an interval.
 const LEAST_LATE_WINDOW_MS: i64 = 1_800_000;
+/// AWS refuses requests of clocks that are off by more (Signature Version 4).
+const CLOCK_WRONG_BY_MS: i64 = 300_000;
 /// FilterLogEvents takes so many stream names.
 const STREAMS_AT_MOST: usize = 100;
 /// FilterLogEvents takes a pattern of so many characters.
@@ -156,9 +160,11 @@ impl StartPosition {
         }
     }
 
-    /// The first event time to read. `first_start_ms` is when the source was started first, `oldest_ms` a time before which
-    /// there is nothing.
+    /// The first event time to read. `first_start_ms` is when the source was started first by this machine's clock,
+    /// `oldest_ms` a time before which there is nothing.
     pub fn begins_at(self, first_start_ms: i64, oldest_ms: i64) -> i64 {
+        // The clock may be ahead by as much as AWS lets it: rather some minutes too early than an event not read.
+        let first_start_ms = first_start_ms - CLOCK_WRONG_BY_MS;
         match self {
             Self::Beginning => oldest_ms,
             Self::End => first_start_ms,
@@ -272,7 +278,17 @@ fn regions(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) -> Vec
             || BuildError::option("regions", "").at_index(index),
         );
     }
+    if let Some(twice) = repeated(&options.regions) {
+        errors.push(
+            BuildError::option("regions", format!("region {twice} is there twice"))
+                .label("expected each region once"),
+        );
+    }
     options.region.iter().chain(&options.regions).cloned().collect()
+}
+
+fn repeated(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)).map(|(_, name)| name)
 }
 
 /// A region's name has letters, digits and hyphens: anything else would become a part of the endpoint's host name.
@@ -310,9 +326,12 @@ fn accounts(
         }
         let plan = AccountPlan {
             role: account.role_arn.clone(),
-            external_id: account.external_id.as_ref().map(|id| id.expose().to_owned()),
+            external_id: account.external_id.clone(),
             regions: if account.regions.is_empty() { regions.to_vec() } else { account.regions.clone() },
         };
+        if let Some(twice) = repeated(&plan.regions) {
+            errors.push(at(format!("region {twice} is there twice")).label("expected each region once"));
+        }
         if accounts.iter().any(|other| other.role == plan.role) {
             let name = plan.role.as_deref().unwrap_or("the credentials' own account");
             errors.push(at(format!("{name} is there twice")).label("expected each account once"));
@@ -367,6 +386,31 @@ fn check_numbers(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) 
     // A source that looks more often gets no event earlier, only its quota used up.
     errors.extend(least("poll_interval", options.poll_interval, Duration::from_secs(1)));
     errors.extend(least("late_window", options.late_window, Duration::from_secs(60)));
+    if options.late_window.is_some_and(|window| window > LATEST) {
+        errors.push(
+            BuildError::option("late_window", "a window longer than CloudWatch takes events in")
+                .label("expected at most 14d"),
+        );
+    }
+    for (name, text) in
+        [("log_stream_prefix", &options.log_stream_prefix), ("filter_pattern", &options.filter_pattern)]
+    {
+        if text.as_ref().is_some_and(String::is_empty) {
+            errors.push(
+                BuildError::option(name, format!("`{name}` is empty"))
+                    .label("expected some text, or no such option for everything"),
+            );
+        }
+    }
+    let host = options.endpoint.as_deref().map(|endpoint| {
+        endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://")).unwrap_or_default()
+    });
+    if host.is_some_and(|host| host.is_empty() || host.contains(['@', '?', '#', ' '])) {
+        errors.push(
+            BuildError::option("endpoint", "this is no URL of a server")
+                .label("expected \"https://HOST[:PORT]\", without credentials"),
+        );
+    }
     errors.extend(least("visibility_margin", Some(options.visibility_margin), Duration::from_secs(1)));
 }
 
@@ -384,10 +428,12 @@ fn sweeps(
                     .label("expected at most 14d: CloudWatch takes nothing older"),
             );
         }
-        if late_window.is_some_and(|window| millis(sweep) <= window) {
+        let window_ms = late_window.unwrap_or(UNKNOWN_LATE_WINDOW_MS);
+        if millis(sweep) <= window_ms {
+            let window = show_duration(Duration::from_millis(window_ms.unsigned_abs()));
             errors.push(
-                at(format!("a sweep at {} within `late_window`", show_duration(sweep)))
-                    .label("expected more than `late_window`"),
+                at(format!("a sweep at {} within the late window", show_duration(sweep)))
+                    .label(format!("expected more than `late_window`, {window}")),
             );
         }
         if sweeps.last().is_some_and(|&last| last >= millis(sweep)) {
@@ -396,4 +442,127 @@ fn sweeps(
         sweeps.push(millis(sweep));
     }
     sweeps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> CloudwatchLogsOptions {
+        CloudwatchLogsOptions {
+            log_groups: vec!["/vpc/flow".to_owned()],
+            ..CloudwatchLogsOptions::defaults()
+        }
+    }
+
+    /// What is wrong with the options, and at which of them.
+    fn wrong(change: impl FnOnce(&mut CloudwatchLogsOptions)) -> Vec<(String, String)> {
+        let mut options = defaults();
+        change(&mut options);
+        let errors = Plan::new(options).map(|_| ()).unwrap_err();
+        errors.into_iter().map(|error| (error.option, error.message)).collect()
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_told_before_anything_is_started() {
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        let role = "arn:aws:iam::123456789012:role/reader";
+        let account =
+            |role: &str| AccountOptions { role_arn: Some(role.to_owned()), ..AccountOptions::defaults() };
+        type Change<'a> = Box<dyn FnOnce(&mut CloudwatchLogsOptions) + 'a>;
+        let cases: Vec<(&str, &str, Change<'_>)> = vec![
+            ("", "no log group is named", Box::new(|o| o.log_groups.clear())),
+            ("region", "\"Europe\" is no region of AWS", Box::new(|o| o.region = Some("Europe".into()))),
+            (
+                "region",
+                "`region` and `regions` both say where to read",
+                Box::new(|o| (o.region, o.regions) = (Some("eu-west-1".into()), vec!["eu-west-2".into()])),
+            ),
+            (
+                "regions",
+                "region eu-west-1 is there twice",
+                Box::new(|o| o.regions = vec!["eu-west-1".into(), "eu-west-1".into()]),
+            ),
+            ("accounts", "\"me\" is no ARN of a role", Box::new(|o| o.accounts = vec![account("me")])),
+            (
+                "accounts",
+                "arn:aws:iam::123456789012:role/reader is there twice",
+                Box::new(|o| o.accounts = vec![account(role), account(role)]),
+            ),
+            (
+                "log_stream_prefix",
+                "AWS takes a prefix or names of streams, not both in one request",
+                Box::new(|o| {
+                    (o.log_stream_prefix, o.log_streams) = (Some("eni-".into()), vec!["eni-1-all".into()]);
+                }),
+            ),
+            (
+                "log_stream_prefix",
+                "`log_stream_prefix` is empty",
+                Box::new(|o| o.log_stream_prefix = Some(String::new())),
+            ),
+            (
+                "filter_pattern",
+                "`filter_pattern` is empty",
+                Box::new(|o| o.filter_pattern = Some(String::new())),
+            ),
+            ("quota_share", "a share of 1.5", Box::new(|o| o.quota_share = 1.5)),
+            (
+                "poll_interval",
+                "`poll_interval` of 10ms",
+                Box::new(|o| o.poll_interval = Some(Duration::from_millis(10))),
+            ),
+            (
+                "late_window",
+                "a window longer than CloudWatch takes events in",
+                Box::new(|o| {
+                    (o.late_window, o.sweeps) = (Some(hours(24 * 15)), vec![]);
+                }),
+            ),
+            ("sweeps", "a sweep at 30m within the late window", Box::new(|o| o.sweeps = vec![hours(1) / 2])),
+            ("sweeps", "a sweep at 6h", Box::new(|o| o.sweeps = vec![hours(24), hours(6)])),
+            (
+                "endpoint",
+                "this is no URL of a server",
+                Box::new(|o| o.endpoint = Some("localhost:4566".into())),
+            ),
+            (
+                "log_groups",
+                "no account is read in region us-east-1",
+                Box::new(|o| {
+                    o.region = Some("eu-west-1".into());
+                    o.log_groups.push("arn:aws:logs:us-east-1:123456789012:log-group:/vpc/flow".into());
+                }),
+            ),
+        ];
+        for (option, message, change) in cases {
+            assert_eq!(wrong(change), [(option.to_owned(), message.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn start_positions_are_words_durations_and_times() {
+        for (text, expect) in [
+            ("beginning", Some(StartPosition::Beginning)),
+            ("end", Some(StartPosition::End)),
+            ("-2h", Some(StartPosition::Before(Duration::from_secs(7200)))),
+            ("2026-05-30T12:00:00Z", Some(StartPosition::At(1_780_142_400_000))),
+            ("2h", None),
+            ("--2h", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(StartPosition::parse(text), expect, "{text}");
+        }
+        assert_eq!(StartPosition::Before(Duration::from_secs(7200)).show(), "\"-2h\"");
+    }
+
+    #[test]
+    fn a_window_follows_the_interval_and_is_an_hour_where_that_is_unknown() {
+        assert_eq!([Some(60), Some(600), None].map(late_window_of), [1_800_000, 3_600_000, 3_600_000]);
+        let plan = Plan::new(defaults()).unwrap();
+        assert_eq!((plan.late_window, plan.rules.late_window_ms), (None, 3_600_000));
+        assert!(plan.rules.audit);
+        let part = CloudwatchLogsOptions { log_stream_prefix: Some("eni-0".into()), ..defaults() };
+        assert!(!Plan::new(part).unwrap().rules.audit, "the metric counts the whole group");
+    }
 }

@@ -61,6 +61,10 @@ pub struct Partition {
     /// Refused until then.
     blocked_until: i64,
     refused_in_a_row: u32,
+    /// Tokens that were refused since a chain of pages came to its end.
+    bad_tokens: u32,
+    /// It is not there, and is not waited for.
+    given_up: bool,
     /// No audit is begun before: one is going on, or could not be done.
     audit_after: i64,
 }
@@ -107,6 +111,8 @@ pub struct Ready {
 /// How long a partition rests after its first refusal in a row, doubled by each further one up to a minute.
 const FIRST_REST_MS: i64 = 1000;
 const LONGEST_REST_MS: i64 = 60_000;
+/// So many refused tokens before a chain came to its end are an error.
+const BAD_TOKENS: u32 = 5;
 /// The share of a quota that reading idle groups may use.
 const IDLE_SHARE: f64 = 0.25;
 /// A slice is read about this often.
@@ -145,6 +151,8 @@ impl Planner {
             lanes_made: 0,
             blocked_until: i64::MIN,
             refused_in_a_row: 0,
+            bad_tokens: 0,
+            given_up: false,
             audit_after: i64::MIN,
         });
         self.spread_idle();
@@ -164,6 +172,16 @@ impl Planner {
     /// The ledgers, with the names of their partitions.
     pub fn ledgers_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Ledger)> {
         self.partitions.iter_mut().map(|partition| (&partition.target.name, &mut partition.ledger))
+    }
+
+    /// A log group is not there and is not waited for: a backfill of it is over.
+    pub fn give_up(&mut self, partition: usize) {
+        self.partitions[partition].given_up = true;
+    }
+
+    /// The ledgers of the log groups that are there.
+    pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
+        self.partitions.iter().filter(|partition| !partition.given_up).map(|partition| &partition.ledger)
     }
 
     /// The number of the partition of this name.
@@ -196,7 +214,7 @@ impl Planner {
     pub fn is_done(&self) -> bool {
         self.ready.is_empty()
             && self.in_flight == 0
-            && self.partitions.iter().all(|partition| partition.ledger.is_done())
+            && self.partitions.iter().all(|partition| partition.given_up || partition.ledger.is_done())
     }
 
     // --- what to ask for
@@ -207,7 +225,7 @@ impl Planner {
         if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
             return None;
         }
-        let blocked = |partition: &Partition| partition.blocked_until > now_ms;
+        let blocked = |partition: &Partition| partition.rests_until(now_ms) > now_ms || partition.given_up;
         let ready: Vec<[bool; 4]> = (self.partitions.iter_mut())
             .map(|partition| if blocked(partition) { [false; 4] } else { partition.ledger.ready(now_ms) })
             .collect();
@@ -242,6 +260,11 @@ impl Planner {
         self.governors.take(account, region, Operation::FilterLogEvents, share, now_ms).is_ok()
     }
 
+    /// Requests for pages that are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// When to look again, if no reply and no delivery comes before.
     pub fn wakes_at(&mut self, now_ms: i64) -> Option<i64> {
         if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
@@ -249,8 +272,9 @@ impl Planner {
         }
         let governors = &self.governors;
         let share = self.limits.quota_share;
-        let wakes = self.partitions.iter().filter_map(|partition| {
-            let due = partition.ledger.wakes_at(now_ms)?.max(partition.blocked_until);
+        let reads = self.partitions.iter().filter(|partition| !partition.given_up);
+        let wakes = reads.filter_map(|partition| {
+            let due = partition.ledger.wakes_at(now_ms)?.max(partition.rests_until(now_ms));
             let Target { account, region, .. } = &partition.target;
             Some(due.max(governors.free_at(account, region, Operation::FilterLogEvents, share, now_ms)))
         });
@@ -259,8 +283,9 @@ impl Planner {
 
     /// An audit that is due: the partition, and the ingestion minutes to ask the metric for.
     pub fn next_audit(&mut self, now_ms: i64) -> Option<(usize, (i64, i64))> {
-        let due =
-            self.partitions.iter_mut().enumerate().filter(|(_, partition)| partition.audit_after <= now_ms);
+        // A rest that seems longer than it can be was told by a clock that was wrong.
+        let rested = |after: i64| after <= now_ms || after != i64::MAX && after > now_ms + AUDIT_REST_MS;
+        let due = self.partitions.iter_mut().enumerate().filter(|(_, one)| rested(one.audit_after));
         let (number, minutes) =
             due.filter_map(|(number, it)| Some((number, it.ledger.audit_due(now_ms)?))).next()?;
         self.partitions[number].audit_after = i64::MAX;
@@ -287,6 +312,9 @@ impl Planner {
         match reply {
             Ok(page) => {
                 partition.refused_in_a_row = 0;
+                if page.next_token.is_none() {
+                    partition.bad_tokens = 0;
+                }
                 let chunks =
                     partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
                 for chunk in chunks {
@@ -300,7 +328,12 @@ impl Planner {
                 None
             }
             Err(error) => {
-                let handled = partition.ledger.failed(ask.ticket, error.kind);
+                let mut handled = partition.ledger.failed(ask.ticket, error.kind);
+                if handled && error.kind == ErrorKind::BadToken {
+                    partition.bad_tokens += 1;
+                    // Old tokens go bad; tokens that do so again and again are somebody's fault, and worth a word.
+                    handled = partition.bad_tokens < BAD_TOKENS;
+                }
                 if error.kind != ErrorKind::Throttled && !(handled && error.kind == ErrorKind::BadToken) {
                     partition.refused_in_a_row += 1;
                     let doublings = partition.refused_in_a_row.min(7) - 1;
@@ -340,11 +373,6 @@ impl Planner {
     /// The next batch to hand on.
     pub fn next_batch(&mut self) -> Option<Ready> {
         self.ready.pop_front()
-    }
-
-    /// Whether a batch waits to be handed on.
-    pub fn has_batch(&self) -> bool {
-        !self.ready.is_empty()
     }
 
     /// All batches of this lane up to this position are delivered.
@@ -439,6 +467,11 @@ fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
 // === impl Partition ===
 
 impl Partition {
+    /// Until when it rests. A time further ahead was told by a clock that has been set back since.
+    fn rests_until(&self, now_ms: i64) -> i64 {
+        self.blocked_until.min(now_ms.saturating_add(LONGEST_REST_MS))
+    }
+
     /// The lane of a scan.
     fn lane(&mut self, scan: u64) -> Arc<str> {
         let Self { lane_of, free_lanes, lanes_made, target, .. } = self;

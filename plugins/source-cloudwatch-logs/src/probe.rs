@@ -1,20 +1,25 @@
-//! `flowstone validate --connect`: whether everything that the source needs is within reach and allowed.
+//! `flowstone validate --connect`: whether all that reading needs is within reach and allowed. The audit
+//! and the formats, which reading does without, are not tried.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flowstone_aws::{FilterRequest, Governors};
+use flowstone_aws::{ErrorKind, FilterRequest, Governors};
 
 use crate::clock::ServiceClock;
 use crate::connect::Connect;
-use crate::discovery;
+use crate::discovery::{self, Quota};
 use crate::options::Plan;
 use crate::sites::{self, Site};
 
 /// A page of the last minute of each named group is asked for, and a listing where groups must be looked for. The first
 /// refusal is told, with what to do.
 pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClock) -> Result<(), String> {
-    for site in sites::enter(plan, connect).await.map_err(|error| error.message)? {
-        let Site { account, region, api, .. } = &site;
+    let sites = sites::enter(plan, connect).await.map_err(|refused| refused.message)?;
+    // With several places it is enough that a group is in one of them.
+    let mut missing: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for site in &sites {
+        let Site { account, region, api, .. } = site;
         for group in plan.groups.named(site.place()) {
             let now_ms = clock.now_ms();
             let name = group.name.clone();
@@ -27,22 +32,21 @@ pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClo
                 token: None,
             };
             let refused = api.filter_log_events(&request).await.err().filter(|error| !error.kind.passes());
-            if let Some(error) = refused {
-                return Err(site.told(&error, &name));
+            match refused {
+                Some(error) if error.kind == ErrorKind::NotFound => {
+                    let entry = missing.entry(name.clone()).or_insert((0, site.told(&error, &name)));
+                    entry.0 += 1;
+                }
+                Some(error) => return Err(site.told(&error, &name)),
+                None => {}
             }
         }
         let prefixes = plan.groups.prefixes();
         if !prefixes.is_empty() {
-            let listing = discovery::list(
-                Arc::clone(api),
-                (Arc::clone(account), Arc::clone(region)),
-                prefixes,
-                Governors::of_process(),
-                plan.quota_share,
-                clock.clone(),
-            );
+            let quota = Quota::of(site, &Governors::of_process(), plan.quota_share, clock);
+            let listing = discovery::list(Arc::clone(api), prefixes, quota);
             let groups = listing.await.map_err(|error| site.told(&error, ""))?;
-            if !groups.iter().any(|group| plan.groups.matches(&group.name)) {
+            if sites.len() == 1 && !groups.iter().any(|group| plan.groups.matches(&group.name)) {
                 return Err(format!(
                     "no log group in region {region} of account {account} is one of `log_groups` or `log_group_prefix`; \
                      there are {} that begin so",
@@ -51,5 +55,6 @@ pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClo
             }
         }
     }
-    Ok(())
+    let nowhere = |(places, _): &&(usize, String)| *places == sites.len();
+    missing.values().find(nowhere).map_or(Ok(()), |(_, told)| Err(told.clone()))
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowstone_aws::{
-    ApiError, ErrorKind, FilterPage, FlowLog, Governors, LogGroup, MinuteCount, Operation, quota_per_second,
+    ApiError, ErrorKind, FilterPage, FlowLog, Governors, LogGroup, LogGroupName, MinuteCount, Operation,
+    quota_per_second,
 };
 use flowstone_core::{BackfillProgress, ComponentId, Position, SourceBatch, SourceCx, SourceError};
 use tokio::task::JoinSet;
 
 use crate::backfill::{self, Stretch};
 use crate::clock::ServiceClock;
-use crate::discovery::{self, Discovery, FlowFacts, Found, Question};
+use crate::discovery::{self, Discovery, FlowFacts, Found, Question, Quota};
 use crate::events::Origin;
 use crate::journal::Journal;
 use crate::ledger::{ChunkLimits, Counts, Finding, Ledger, Rules, Stage};
@@ -44,6 +45,8 @@ pub(crate) struct Running {
     told: Counts,
     /// How many events a backfill will meet, as far as the metric says.
     expected: Option<u64>,
+    /// Audits that could not be done since one could.
+    audits_failed: usize,
     /// An error that a finite reading cannot go on after.
     fatal: Option<SourceError>,
 }
@@ -59,7 +62,7 @@ pub(crate) enum Mode {
 
 /// A request that was answered.
 enum Done {
-    Page { ask: Ask, asked_ms: i64, reply: Result<FilterPage, ApiError> },
+    Page { ask: Ask, asked_ms: i64, asked_local_ms: i64, reply: Result<FilterPage, ApiError> },
     Audited { partition: usize, minutes: (i64, i64), reply: Result<Vec<MinuteCount>, ApiError> },
     Listed { site: usize, reply: Result<Vec<LogGroup>, ApiError> },
     Described { question: Question, reply: Result<Vec<FlowLog>, ApiError> },
@@ -86,6 +89,8 @@ const CALL_SECONDS: f64 = 0.6;
 const IN_FLIGHT_AT_MOST: usize = 8;
 /// Batches that wait to be taken: the events of two pages.
 const READY_AT_MOST: usize = 6;
+/// So many audits of each group in vain (five minutes apart) end them until the next start.
+const AUDITS_IN_VAIN: usize = 24;
 /// The day on which CloudWatch Logs began: there is nothing older.
 const BEGINNING_MS: i64 = 1_404_950_400_000;
 const DAY_MS: i64 = 86_400_000;
@@ -115,6 +120,7 @@ impl Running {
             flush_at: i64::MIN,
             told: Counts::default(),
             expected: None,
+            audits_failed: 0,
             fatal: None,
             plan,
             mode,
@@ -152,14 +158,14 @@ impl Running {
             self.look_for_groups(now_ms, cx);
             self.ask(now_ms);
             self.tell_counts(now_ms, cx);
-            if now_ms >= self.flush_at {
-                self.flush()?;
+            if now_ms >= self.flush_at || now_ms < self.flush_at - 2 * FLUSH_EVERY_MS {
+                // `commit` tells of an error: what was read is delivered all the same.
+                self.flush().ok();
             }
             if let Some(batch) = self.batch(cx) {
                 return Ok(Some(batch));
             }
             if self.is_done() {
-                self.flush()?;
                 return Ok(None);
             }
             let wait = self.wakes_at(now_ms).saturating_sub(now_ms).max(1);
@@ -175,7 +181,8 @@ impl Running {
         for position in positions {
             self.planner.delivered(position);
         }
-        self.flush()
+        // What is not written yet is written within a second, and when the source ends.
+        if self.clock.now_ms() >= self.flush_at { self.flush() } else { Ok(()) }
     }
 
     /// The batch at this position is to be found again.
@@ -214,15 +221,8 @@ impl Running {
     fn look_for_groups(&mut self, now_ms: i64, cx: &SourceCx) {
         if self.lists() {
             while let Some(number) = self.discovery.next_listing(now_ms) {
-                let site = &self.sites[number];
-                let listing = discovery::list(
-                    Arc::clone(&site.api),
-                    (Arc::clone(&site.account), Arc::clone(&site.region)),
-                    self.plan.groups.prefixes(),
-                    self.governors.clone(),
-                    self.plan.quota_share,
-                    self.clock.clone(),
-                );
+                let api = Arc::clone(&self.sites[number].api);
+                let listing = discovery::list(api, self.plan.groups.prefixes(), self.quota(number));
                 self.tasks.spawn(async move { Done::Listed { site: number, reply: listing.await } });
             }
         }
@@ -230,8 +230,11 @@ impl Running {
             match next {
                 discovery::Next::Ask(question) => {
                     let api = Arc::clone(&self.sites[question.found.site].api);
+                    let quota = self.quota(question.found.site);
                     self.tasks.spawn(async move {
+                        quota.take(Operation::DescribeFlowLogs).await;
                         let reply = api.describe_flow_logs(&question.found.name.name).await;
+                        quota.answered(Operation::DescribeFlowLogs, &reply);
                         Done::Described { question, reply }
                     });
                 }
@@ -241,21 +244,32 @@ impl Running {
     }
 
     fn ask(&mut self, now_ms: i64) {
-        while let Some(ask) = self.planner.next_request(now_ms) {
+        // One reply tells the service's time; until then a wrong clock could ask for what has not happened yet.
+        while (self.clock.is_set() || self.planner.in_flight() == 0)
+            && let Some(ask) = self.planner.next_request(now_ms)
+        {
             let api = Arc::clone(&self.sites[self.site_of[ask.partition]].api);
+            let asked_local_ms = self.clock.local_ms();
             self.tasks.spawn(async move {
                 let reply = api.filter_log_events(&ask.request).await;
-                Done::Page { ask, asked_ms: now_ms, reply }
+                Done::Page { ask, asked_ms: now_ms, asked_local_ms, reply }
             });
         }
         while let Some((partition, minutes)) = self.planner.next_audit(now_ms) {
             let api = Arc::clone(&self.sites[self.site_of[partition]].api);
             let group = self.planner.partitions()[partition].target.group.name.clone();
+            let quota = self.quota(self.site_of[partition]);
             self.tasks.spawn(async move {
+                quota.take(Operation::GetMetricData).await;
                 let reply = api.incoming_log_events(&group, minutes.0, minutes.1, 60).await;
+                quota.answered(Operation::GetMetricData, &reply);
                 Done::Audited { partition, minutes, reply }
             });
         }
+    }
+
+    fn quota(&self, site: usize) -> Quota {
+        Quota::of(&self.sites[site], &self.governors, self.plan.quota_share, &self.clock)
     }
 
     // --- what came back
@@ -263,12 +277,19 @@ impl Running {
     fn take_in(&mut self, done: Done, cx: &SourceCx) {
         let now_ms = self.clock.now_ms();
         match done {
-            Done::Page { ask, asked_ms, reply } => self.page(&ask, asked_ms, reply, now_ms, cx),
+            Done::Page { ask, asked_ms, asked_local_ms, reply } => {
+                if let Ok(FilterPage { asked_at_ms: Some(asked_at_ms), .. }) = &reply {
+                    self.clock.learn(*asked_at_ms, asked_local_ms);
+                }
+                self.page(&ask, asked_ms, reply, now_ms, cx);
+            }
             Done::Audited { partition, minutes, reply } => {
                 self.note_partition(partition, Operation::GetMetricData, reply.as_ref().err(), cx);
-                let refused = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
+                let denied = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
+                self.audits_failed = if reply.is_ok() { 0 } else { self.audits_failed + 1 };
                 self.planner.audited(partition, minutes, reply.ok().as_deref(), now_ms);
-                if refused {
+                // What waits for an audit is kept: without one in sight that would be two weeks of slices.
+                if denied || self.audits_failed > AUDITS_IN_VAIN * self.planner.partitions().len() {
                     self.planner.ledger_mut(partition).stop_audit();
                 }
                 for (partition, finding) in self.planner.take_findings() {
@@ -277,6 +298,10 @@ impl Running {
             }
             Done::Listed { site, reply } => {
                 self.note(site, "", Operation::DescribeLogGroups, reply.as_ref().err(), cx);
+                if let Some(error) = reply.as_ref().err().filter(|error| self.ends(error)) {
+                    let told = self.sites[site].told(error, "");
+                    self.fatal = Some(SourceError::fatal(error.kind.as_str(), told));
+                }
                 self.discovery.listed(site, reply.is_ok(), now_ms);
                 for about in reply.unwrap_or_default() {
                     if self.plan.groups.matches(&about.name) {
@@ -308,19 +333,26 @@ impl Running {
         now_ms: i64,
         cx: &SourceCx,
     ) {
-        if let Ok(FilterPage { asked_at_ms: Some(asked_at_ms), .. }) = &reply {
-            self.clock.learn(*asked_at_ms, asked_ms);
-        }
         self.note_partition(ask.partition, Operation::FilterLogEvents, reply.as_ref().err(), cx);
         let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
-        // A stretch that cannot be read is no reason for live reading to end: somebody may grant the permission. A
-        // backfill would wait for ever; but a session is renewed without a restart.
-        let ends = |error: &ApiError| !self.is_live() && error.kind != ErrorKind::ExpiredCredentials;
-        if let Some(error) = unhelped.filter(ends) {
+        if let Some(error) = unhelped.filter(|error| self.ends(error)) {
+            if error.kind == ErrorKind::NotFound && self.sites.len() > 1 {
+                // Groups are looked for in every region and account; where one is not there is nothing of it to read.
+                self.planner.give_up(ask.partition);
+                if self.planner.ledgers().next().is_some() {
+                    return;
+                }
+            }
             let site = &self.sites[self.site_of[ask.partition]];
             let told = site.told(&error, &ask.request.group.name);
             self.fatal = Some(SourceError::fatal(error.kind.as_str(), told));
         }
+    }
+
+    /// Whether reading cannot go on after an error. Live reading always can: somebody may grant the permission. A backfill
+    /// would wait for ever; but a session is renewed without a restart.
+    fn ends(&self, error: &ApiError) -> bool {
+        !self.is_live() && !error.kind.passes() && error.kind != ErrorKind::ExpiredCredentials
     }
 
     fn note_partition(
@@ -330,7 +362,8 @@ impl Running {
         error: Option<&ApiError>,
         cx: &SourceCx,
     ) {
-        let group = self.planner.partitions()[partition].target.group.name.clone();
+        let LogGroupName { name, foreign_arn } = &self.planner.partitions()[partition].target.group;
+        let group = foreign_arn.as_ref().unwrap_or(name).clone();
         self.note(self.site_of[partition], &group, operation, error, cx);
     }
 
@@ -347,7 +380,10 @@ impl Running {
         let call = (operation, resource);
         cx.metrics.aws_request(operation.name(), error.map_or("ok", |error| error.kind.as_str()));
         match error {
-            Some(error) => self.notices.refused((&cx.id, &cx.metrics), site, call, error, now_ms),
+            Some(error) => {
+                let elsewhere = self.sites.len() > 1;
+                self.notices.refused((&cx.id, &cx.metrics), (site, elsewhere), call, error, now_ms);
+            }
             None => self.notices.answered(&cx.id, site, call),
         }
     }
@@ -376,6 +412,9 @@ impl Running {
         let owner = name.foreign_arn.as_deref().and_then(flowstone_aws::Arn::parse);
         let owner = owner.map_or(&*site.account, |arn| arn.account);
         let partition: Arc<str> = format!("{owner}/{}/{}", site.region, name.name).into();
+        if let Some(known) = self.planner.find(&partition) {
+            return known;
+        }
         let rules = Rules {
             // The metric of another account's group is in that account.
             audit: self.plan.rules.audit && name.foreign_arn.is_none() && self.is_live(),
@@ -474,9 +513,8 @@ impl Running {
         match &self.mode {
             Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
             Mode::Backfill(stretch) => {
-                let ledgers = || self.planner.partitions().iter().map(|one| &one.ledger);
-                let whole = (stretch.to_ms - stretch.from_ms) as f64 * self.planner.partitions().len() as f64;
-                let unread: i64 = ledgers().map(|ledger| ledger.unread_ms(now_ms)).sum();
+                let whole = (stretch.to_ms - stretch.from_ms) as f64 * self.planner.ledgers().count() as f64;
+                let unread: i64 = self.planner.ledgers().map(|ledger| ledger.unread_ms(now_ms)).sum();
                 stretch.tell(BackfillProgress {
                     events: counts.fresh,
                     expected: self.expected,
@@ -511,6 +549,18 @@ impl Running {
                 cx.metrics.missing("lost", missing);
                 tracing::error!(%component, %account, %region, log_group, minute, expected, delivered, "events are missing: they are later than `late_window` and the last of `sweeps`, or the metric counts what cannot be read; widen `sweeps`");
             }
+        }
+    }
+}
+
+impl Drop for Running {
+    /// What was delivered since the last write is written, so that a stop repeats nothing.
+    fn drop(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let mut ledgers: Vec<_> = self.planner.ledgers_mut().collect();
+        if let Err(error) = self.journal.finish(&mut ledgers, now_ms) {
+            let path = self.journal.dir().display().to_string();
+            tracing::error!(path, %error, "the checkpoint could not be written; what it lacks is read again");
         }
     }
 }

@@ -33,7 +33,7 @@ impl Connect for Aws {
     async fn enter(&self, account: &AccountPlan) -> Result<Box<dyn Account>, ApiError> {
         let role = account.role.as_ref().map(|arn| Role {
             arn: arn.clone(),
-            external_id: account.external_id.clone(),
+            external_id: account.external_id.as_ref().map(|id| id.expose().to_owned()),
             session_name: SESSION_NAME.to_owned(),
         });
         let settings = SessionSettings {

@@ -33,8 +33,9 @@ pub struct Place<'a> {
     pub account: &'a str,
     /// The region.
     pub region: &'a str,
-    /// Whether groups of accounts that this source does not enter are read from here, by cross-account observability.
-    pub monitors: bool,
+    /// The accounts whose groups are read from here although they are not this one, by cross-account observability: those
+    /// of no other place in this region.
+    pub monitors: &'a [String],
 }
 
 /// CloudWatch's limit.
@@ -123,7 +124,7 @@ impl Groups {
         for arn in self.arns.iter().filter(|arn| arn.region == place.region) {
             if arn.account == place.account {
                 named.push(LogGroupName::own(&arn.name));
-            } else if place.monitors {
+            } else if place.monitors.contains(&arn.account) {
                 named.push(LogGroupName { name: arn.name.clone(), foreign_arn: Some(arn.arn.clone()) });
             }
         }
@@ -132,9 +133,9 @@ impl Groups {
         named
     }
 
-    /// The accounts of the ARNs: those that this source does not enter are read by cross-account observability.
-    pub fn foreign_accounts(&self) -> impl Iterator<Item = &str> {
-        self.arns.iter().map(|arn| &*arn.account)
+    /// The accounts of the ARNs in a region.
+    pub fn accounts_in(&self, region: &str) -> Vec<String> {
+        self.arns.iter().filter(|arn| arn.region == region).map(|arn| arn.account.clone()).collect()
     }
 
     /// The beginnings of names that `DescribeLogGroups` must be asked for: few, and none twice.
@@ -170,7 +171,9 @@ mod tests {
         Groups::new(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), prefix).unwrap()
     }
 
-    const HOME: Place<'_> = Place { account: "111111111111", region: "eu-west-1", monitors: true };
+    fn home(monitors: &[String]) -> Place<'_> {
+        Place { account: "111111111111", region: "eu-west-1", monitors }
+    }
 
     #[test]
     fn globs_and_the_prefix_say_what_to_look_for_and_what_of_it_is_meant() {
@@ -185,7 +188,7 @@ mod tests {
         ] {
             assert_eq!(groups.matches(name), expect, "{name}");
         }
-        assert_eq!(groups.named(HOME), [LogGroupName::own("plain")]);
+        assert_eq!(groups.named(home(&[])), [LogGroupName::own("plain")]);
         assert_eq!(self::groups(&["*"], Some("/aws/")).prefixes(), [""]);
     }
 
@@ -196,8 +199,11 @@ mod tests {
         let far = "arn:aws:logs:us-east-1:111111111111:log-group:/vpc/far";
         let groups = groups(&[own, other, far, "/vpc/own"], None);
         let foreign = LogGroupName { name: "/vpc/other".into(), foreign_arn: Some(other.into()) };
-        assert_eq!(groups.named(HOME), [foreign, LogGroupName::own("/vpc/own")]);
-        let role = Place { account: "222222222222", region: "eu-west-1", monitors: false };
+        assert_eq!(groups.accounts_in("eu-west-1"), ["111111111111", "222222222222"]);
+        let monitored = ["222222222222".to_owned()];
+        assert_eq!(groups.named(home(&monitored)), [foreign, LogGroupName::own("/vpc/own")]);
+        assert_eq!(groups.named(home(&[])), [LogGroupName::own("/vpc/own")], "another place reads it");
+        let role = Place { account: "222222222222", region: "eu-west-1", monitors: &[] };
         assert_eq!(groups.named(role), [LogGroupName::own("/vpc/other"), LogGroupName::own("/vpc/own")]);
     }
 

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flowstone_aws::{ApiError, Arn, LogsApi, Operation};
-use flowstone_core::SourceError;
+use flowstone_aws::{ApiError, Arn, ErrorKind, LogsApi, Operation};
 
 use crate::connect::{Account, Connect};
 use crate::options::{AccountPlan, Plan};
@@ -19,8 +18,8 @@ pub(crate) struct Site {
     pub(crate) region: Arc<str>,
     /// CloudWatch Logs there.
     pub(crate) api: Arc<dyn LogsApi>,
-    /// Whether groups of accounts that are not entered are read from here.
-    pub(crate) monitors: bool,
+    /// The accounts that are not entered and whose groups are read from here.
+    monitors: Vec<String>,
     /// The role that was assumed to enter it.
     role: Option<String>,
 }
@@ -30,14 +29,18 @@ pub(crate) struct Site {
 impl Site {
     /// Its name and region, as groups are named by.
     pub(crate) fn place(&self) -> Place<'_> {
-        Place { account: &self.account, region: &self.region, monitors: self.monitors }
+        Place { account: &self.account, region: &self.region, monitors: &self.monitors }
     }
 
-    /// What to do about an error of a call about `resource`, a log group's name or empty.
+    /// What to do about an error of a call about `resource`, a log group's name or its foreign ARN, or empty.
     pub(crate) fn advice(&self, error: &ApiError, resource: &str) -> String {
         // A session is renewed within any call.
         let role = self.role.as_deref().filter(|_| error.operation == Operation::AssumeRole);
-        error.advice(&self.region, &self.account, role.unwrap_or(resource))
+        let foreign = Arn::parse(resource).and_then(|arn| Some((arn.account, arn.log_group()?)));
+        match foreign {
+            Some((account, group)) => error.advice(&self.region, account, role.unwrap_or(group)),
+            None => error.advice(&self.region, &self.account, role.unwrap_or(resource)),
+        }
     }
 
     /// An error of a call about `resource` with what to do.
@@ -46,11 +49,24 @@ impl Site {
     }
 }
 
+/// Why an account cannot be entered.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// One word, a metric label.
+    pub(crate) reason: &'static str,
+    /// What happened and what to do.
+    pub(crate) message: String,
+    /// The same may succeed later without anybody doing anything.
+    pub(crate) passes: bool,
+    /// Nothing that happens outside of the configuration can mend it.
+    pub(crate) fatal: bool,
+}
+
 /// Enters every account of a plan and finds out which it is.
-pub(crate) async fn enter(plan: &Plan, connect: &dyn Connect) -> Result<Vec<Site>, SourceError> {
+pub(crate) async fn enter(plan: &Plan, connect: &dyn Connect) -> Result<Vec<Site>, Refused> {
     let mut sites: Vec<Site> = Vec::new();
     for account in &plan.accounts {
-        let entered = connect.enter(account).await.map_err(|error| refused(&error, account, "*"))?;
+        let entered = connect.enter(account).await.map_err(|error| refused(&error, account, None))?;
         let mut number: Option<Arc<str>> = None;
         for region in regions(account, &*entered)? {
             let api = entered.logs(&region);
@@ -58,45 +74,69 @@ pub(crate) async fn enter(plan: &Plan, connect: &dyn Connect) -> Result<Vec<Site
                 Some(known) => known,
                 None => number_of(account, &*api, &region).await?,
             };
+            if sites.iter().any(|site| site.account == known && *site.region == *region) {
+                let message = format!(
+                    "account {known} is read twice in region {region}: by the credentials themselves and a role of \
+                     theirs, or by two roles of one account; leave one of them out of `accounts`"
+                );
+                return Err(Refused { reason: "account_twice", message, passes: false, fatal: true });
+            }
             number = Some(Arc::clone(&known));
             let role = account.role.clone();
-            sites.push(Site { account: known, region: region.into(), api, monitors: false, role });
+            sites.push(Site { account: known, region: region.into(), api, monitors: Vec::new(), role });
         }
     }
     // Groups of accounts that are not entered are read from the first site of their region.
     let mut regions = HashSet::new();
-    for site in &mut sites {
-        site.monitors = regions.insert(Arc::clone(&site.region));
+    for number in 0..sites.len() {
+        let region = Arc::clone(&sites[number].region);
+        if regions.insert(Arc::clone(&region)) {
+            let entered = |account: &String| {
+                sites.iter().any(|site| *site.account == **account && site.region == region)
+            };
+            let mut monitors = plan.groups.accounts_in(&region);
+            monitors.retain(|account| !entered(account));
+            sites[number].monitors = monitors;
+        }
     }
     Ok(sites)
 }
 
 /// The account's number: a role's ARN says it, otherwise STS does, which also tries the credentials.
-async fn number_of(account: &AccountPlan, api: &dyn LogsApi, region: &str) -> Result<Arc<str>, SourceError> {
+async fn number_of(account: &AccountPlan, api: &dyn LogsApi, region: &str) -> Result<Arc<str>, Refused> {
     if let Some(arn) = account.role.as_deref().and_then(Arn::parse) {
         return Ok(arn.account.into());
     }
-    let number = api.account_id().await.map_err(|error| refused(&error, account, region))?;
+    let number = api.account_id().await.map_err(|error| refused(&error, account, Some(region)))?;
     Ok(number.into())
 }
 
-fn regions(plan: &AccountPlan, account: &dyn Account) -> Result<Vec<String>, SourceError> {
+fn regions(plan: &AccountPlan, account: &dyn Account) -> Result<Vec<String>, Refused> {
     if !plan.regions.is_empty() {
         return Ok(plan.regions.clone());
     }
     match account.default_region() {
         Some(region) => Ok(vec![region]),
-        None => Err(SourceError::fatal(
-            "no_region",
-            "no region is named: set `region = \"eu-west-1\"` in the source, or AWS_REGION, or a region in the profile",
-        )),
+        None => Err(Refused {
+            reason: "no_region",
+            message: "no region is named: set `region = \"eu-west-1\"` in the source, or AWS_REGION, or a region in \
+                      the profile"
+                .to_owned(),
+            passes: false,
+            fatal: true,
+        }),
     }
 }
 
-/// Why an account cannot be entered. What passes by itself is tried again; so is a refusal, for somebody may mend it.
-fn refused(error: &ApiError, plan: &AccountPlan, region: &str) -> SourceError {
+fn refused(error: &ApiError, plan: &AccountPlan, region: Option<&str>) -> Refused {
     let role = plan.role.as_deref();
     let whose = role.map_or_else(String::new, |role| format!(" as {role}"));
+    let region = region.or(plan.regions.first().map(String::as_str)).unwrap_or("*");
     let advice = error.advice(region, "*", role.unwrap_or_default());
-    SourceError::new(error.kind.as_str(), format!("{error}{whose}; {advice}"))
+    Refused {
+        reason: error.kind.as_str(),
+        message: format!("{error}{whose}; {advice}"),
+        passes: error.kind.passes() || error.kind == ErrorKind::ExpiredCredentials,
+        fatal: error.kind == ErrorKind::Invalid,
+    }
 }

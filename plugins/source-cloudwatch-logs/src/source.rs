@@ -95,9 +95,15 @@ impl CloudwatchLogs {
 #[async_trait]
 impl Source for CloudwatchLogs {
     async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
+        // A backfill has a folder of its own, which the source did not know when it was built.
+        self.state = cx.state.clone();
         let clock = ServiceClock::new(Arc::clone(&self.clock));
         let now_ms = clock.now_ms();
-        let sites = sites::enter(&self.plan, &*self.connect).await?;
+        let sites = sites::enter(&self.plan, &*self.connect).await.map_err(|refused| {
+            // Live reading waits until somebody mends it; a backfill would wait for ever, in a script where nobody looks.
+            let fatal = refused.fatal || matches!(self.mode, Mode::Backfill(_)) && !refused.passes;
+            SourceError { fatal, ..SourceError::new(refused.reason, refused.message) }
+        })?;
         let first_start_ms = self.first_start(now_ms)?;
         let (journal, report) = Journal::open(&self.state, &cx.id.name, now_ms).map_err(|error| {
             let path = self.state.path().display();

@@ -62,11 +62,12 @@ impl Files {
         self.size
     }
 
-    /// Begins the next file.
+    /// Begins the next file. One that could not be begun (the disk is full behind its name) is never tried again: its
+    /// number is passed over.
     pub(super) fn begin_next(&mut self) -> io::Result<()> {
-        self.file = begin(&self.dir, self.number + 1, &self.header)?;
         self.older.push(self.dir.join(name_of(self.number)));
         self.number += 1;
+        self.file = begin(&self.dir, self.number, &self.header)?;
         self.size = self.header.len() as u64;
         Ok(())
     }
@@ -107,6 +108,20 @@ fn number_of(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_begun_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut files) = Files::open(folder.path(), b"h\n").unwrap();
+        // What a full disk leaves behind: the name, without the header.
+        std::fs::write(folder.path().join(name_of(2)), b"").unwrap();
+        assert!(files.begin_next().is_err());
+        files.begin_next().unwrap();
+        files.append(b"three\n").unwrap();
+        files.drop_older().unwrap();
+        drop(files);
+        assert_eq!(Files::open(folder.path(), b"h\n").unwrap().0, [b"h\nthree\n".to_vec()]);
+    }
 
     #[test]
     fn files_follow_one_another_and_the_old_ones_go_when_told() {

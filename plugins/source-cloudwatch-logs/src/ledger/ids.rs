@@ -44,11 +44,6 @@ impl Ids {
         self.0.shrink_to_fit();
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.0 = Vec::new();
-    }
-
     /// The keys, ascending.
     pub fn iter(&self) -> impl Iterator<Item = EventKey> + '_ {
         self.0.iter().copied()

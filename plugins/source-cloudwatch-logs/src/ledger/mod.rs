@@ -229,7 +229,7 @@ impl Ledger {
         &self.rules
     }
 
-    /// Widens the late window: the group's aggregation interval became known. Slices that are not sealed follow it.
+    /// Sets the late window: the group's aggregation interval became known. Slices that are not sealed follow it.
     pub fn set_late_window(&mut self, late_window_ms: i64) {
         self.rules.late_window_ms = late_window_ms;
     }
@@ -272,14 +272,6 @@ impl Ledger {
             && self.unread.is_empty()
             && self.scans.is_empty()
             && self.slices.values().all(|s| s.due.is_none())
-    }
-
-    /// Everything before this event time has been read at least once and delivered.
-    pub fn read_before(&self) -> i64 {
-        let unread = self.unread.first_from(i64::MIN).map_or(i64::MAX, |(start, _)| start);
-        let slice =
-            self.slices.values().find(|slice| slice.facts.scans == 0).map_or(i64::MAX, |slice| slice.start);
-        unread.min(slice)
     }
 
     /// How far reading of fresh events is behind, in milliseconds: the age of the oldest event time, within the late

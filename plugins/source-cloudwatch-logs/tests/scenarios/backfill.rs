@@ -97,3 +97,52 @@ async fn a_group_that_cannot_be_read_ends_a_backfill_with_what_to_do() {
     };
     assert!(error.fatal && error.message.contains("logs:FilterLogEvents"), "{error:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backfill_of_yesterday_waits_for_no_sweep() {
+    let mut rig = rig();
+    let mut source = rig.source();
+    source.backfill(FROM, BEGIN - 2 * HOUR).unwrap();
+    rig.start_with(source).await;
+    assert!(rig.read_until(BEGIN + HOUR).await);
+    assert_eq!(rig.sent.len(), 9600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_cannot_be_listed_end_a_backfill_instead_of_being_left_out() {
+    let mut rig = rig();
+    rig.options.log_groups.push("/eks/*".to_owned());
+    rig.service.deny(flowstone_aws::Operation::DescribeLogGroups);
+    let mut source = rig.source();
+    source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    let error = loop {
+        match rig.next_until(BEGIN + HOUR).await {
+            Err(error) => break error,
+            Ok(read) => assert!(!matches!(read, Read::End), "it is not done"),
+        }
+    };
+    assert!(error.fatal && error.message.contains("logs:DescribeLogGroups"), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_one_of_two_regions_lacks_is_no_reason_to_wait() {
+    let mut rig = rig();
+    rig.options.regions = vec!["us-east-1".to_owned(), "eu-west-1".to_owned()];
+    let mut source = rig.source();
+    let backfill = source.backfill(FROM, TO).unwrap();
+    rig.start_with(source).await;
+    assert!(rig.read_until(BEGIN + HOUR).await);
+    assert_eq!((rig.sent.len(), backfill.progress().share), (3600, 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_refused_end_a_backfill_at_its_start() {
+    let rig = rig();
+    rig.service.deny(flowstone_aws::Operation::GetCallerIdentity);
+    let mut source = rig.source();
+    source.backfill(FROM, TO).unwrap();
+    let error = rig.refused_at_start(source).await;
+    assert!(error.fatal && error.message.contains("sts:GetCallerIdentity"), "{error:?}");
+    assert!(!rig.refused_at_start(rig.source()).await.fatal, "live reading waits until it is mended");
+}

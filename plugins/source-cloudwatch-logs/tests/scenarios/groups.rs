@@ -1,6 +1,8 @@
 //! Several log groups: found by globs, missing, and what EC2 says of their flow logs.
 
 use flowstone_aws::{FlowLog, Operation};
+use flowstone_core::Source;
+use source_cloudwatch_logs::options::AccountOptions;
 
 use crate::rig::{BEGIN, HOUR, MINUTE, Rig, SECOND, event};
 
@@ -91,4 +93,36 @@ async fn what_may_not_be_asked_costs_no_event() {
     rig.read_until(BEGIN + 9 * HOUR).await;
     rig.assert_all_sent(1);
     assert!(rig.metric("aws_requests_total", "GetMetricData") <= 1.0, "it is not asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_looked_for_in_every_region_and_read_where_it_is() {
+    let mut rig = Rig::new();
+    rig.options.regions = vec!["eu-west-1".to_owned(), "us-east-1".to_owned()];
+    put(&rig, "/vpc/flow", BEGIN, 0);
+    assert_eq!(rig.source().probe().await, Ok(()), "one region has it");
+    rig.start().await;
+    rig.read_until(BEGIN + 9 * HOUR).await;
+    rig.assert_all_sent(1);
+    // The same name in another region is another group.
+    rig.elsewhere.create_group("/vpc/flow", BEGIN, ["s".to_owned()]);
+    rig.elsewhere.put("/vpc/flow", (0..60).map(|n| event(BEGIN + 9 * HOUR + n * SECOND, MINUTE, n as u64)));
+    rig.read_until(BEGIN + 18 * HOUR).await;
+    assert_eq!(rig.sent.len(), 120);
+    rig.options.log_groups = vec!["/vpc/nowhere".to_owned()];
+    let told = rig.source().probe().await.unwrap_err();
+    assert!(told.contains("there is no log group `/vpc/nowhere`"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_entered_twice_is_refused_before_anything_is_read() {
+    let mut rig = Rig::new();
+    let account = |role: Option<&str>| AccountOptions {
+        role_arn: role.map(str::to_owned),
+        ..AccountOptions::defaults()
+    };
+    // The credentials' own account, and a role of it.
+    rig.options.accounts = vec![account(None), account(Some("arn:aws:iam::123456789012:role/reader"))];
+    let told = rig.source().probe().await.unwrap_err();
+    assert!(told.contains("account 123456789012 is read twice in region eu-west-1"), "{told}");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,10 @@ pub(crate) const HOUR: i64 = 60 * MINUTE;
 pub(crate) struct Rig {
     pub(crate) service: SimulatedLogs,
     pub(crate) options: CloudwatchLogsOptions,
+    /// What there is in us-east-1.
+    pub(crate) elsewhere: SimulatedLogs,
+    /// By how much this machine's clock is wrong, in milliseconds.
+    pub(crate) wrong_by: Arc<AtomicI64>,
     data_dir: TempDir,
     zero: Instant,
     run: Option<Run>,
@@ -47,13 +52,17 @@ struct Run {
     cx: SourceCx,
 }
 
-/// One account that is everywhere the same service.
-struct World(SimulatedApi);
+/// One account that is the same service in all regions but us-east-1.
+#[derive(Clone)]
+struct World {
+    here: SimulatedApi,
+    elsewhere: SimulatedApi,
+}
 
 #[async_trait]
 impl Connect for World {
     async fn enter(&self, _account: &AccountPlan) -> Result<Box<dyn Account>, ApiError> {
-        Ok(Box::new(Self(self.0.clone())))
+        Ok(Box::new(self.clone()))
     }
 }
 
@@ -62,8 +71,8 @@ impl Account for World {
         Some("eu-west-1".to_owned())
     }
 
-    fn logs(&self, _region: &str) -> Arc<dyn LogsApi> {
-        Arc::new(self.0.clone())
+    fn logs(&self, region: &str) -> Arc<dyn LogsApi> {
+        Arc::new(if region == "us-east-1" { self.elsewhere.clone() } else { self.here.clone() })
     }
 }
 
@@ -95,6 +104,11 @@ impl Rig {
         Self {
             service,
             options,
+            elsewhere: SimulatedLogs::new(Behaviour {
+                region: "us-east-1".to_owned(),
+                ..Behaviour::default()
+            }),
+            wrong_by: Arc::default(),
             data_dir: tempfile::tempdir().unwrap(),
             zero: Instant::now(),
             run: None,
@@ -112,12 +126,16 @@ impl Rig {
     fn build(&self) -> (CloudwatchLogs, SourceCx) {
         let zero = self.zero;
         let now = move || BEGIN + zero.elapsed().as_millis() as i64;
-        let api = SimulatedApi::new(self.service.clone(), now, Duration::from_millis(200));
+        let api =
+            |service: &SimulatedLogs| SimulatedApi::new(service.clone(), now, Duration::from_millis(200));
+        let world = World { here: api(&self.service), elsewhere: api(&self.elsewhere) };
+        let wrong_by = Arc::clone(&self.wrong_by);
+        let clock = move || now() + wrong_by.load(Ordering::Relaxed);
         let id = ComponentId { name: "vpc".into(), kind: Kind::Source, type_name: "cloudwatch_logs" };
         let build =
             BuildCx { id: id.clone(), data_dir: self.data_dir.path().to_owned(), clock: Clock::System };
         let plan = Plan::new(self.options.clone()).unwrap();
-        let source = CloudwatchLogs::new(plan, Arc::new(World(api)), Arc::new(now), &build)
+        let source = CloudwatchLogs::new(plan, Arc::new(world), Arc::new(clock), &build)
             .with_governors(Governors::default());
         let cx = SourceCx {
             state: build.state_dir(),
@@ -135,16 +153,23 @@ impl Rig {
         self.build().0
     }
 
-    /// Starts the source; a running one is killed.
+    /// Starts the source; a running one ends, with what it has in flight.
     pub(crate) async fn start(&mut self) {
         let (source, _) = self.build();
         self.start_with(source).await;
     }
 
     pub(crate) async fn start_with(&mut self, mut source: CloudwatchLogs) {
+        self.run = None;
         let (_, mut cx) = self.build();
         source.start(&mut cx).await.unwrap();
         self.run = Some(Run { source: Box::new(source), cx });
+    }
+
+    /// Why a source cannot be started.
+    pub(crate) async fn refused_at_start(&self, mut source: CloudwatchLogs) -> SourceError {
+        let (_, mut cx) = self.build();
+        source.start(&mut cx).await.unwrap_err()
     }
 
     /// The next batch before a time, or `None`; not delivered yet.
