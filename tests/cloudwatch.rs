@@ -232,28 +232,52 @@ fn seed(server: &Installed, moto: &Installed) -> Result<(), Failed> {
 fn backfill(server: &Installed, moto: &Installed) -> Result<(), Failed> {
     let (node, moto) = (server.start(&[])?, moto.start(&[])?);
     let mut world = World::new(&moto, &node, "vpcflow.toml")?;
+    // `flowstone run` reads what comes from now on, in the same data folder, all the while.
+    let path = world.folder.path().join("flowstone.toml");
+    fs::write(&path, fs::read_to_string(&path)?.replace("\"-4d\"", "\"end\""))?;
+    let mut live = world.start();
+    live.wait_for_log("a log group is read from now on", Duration::from_secs(30));
     let now_s = now_s();
     let (from_s, to_s) = (now_s - 5 * 86_400, now_s - 86_400);
     world.put(flow_lines_of(4000, 0, from_s, to_s - from_s));
-    // Neither before nor after the stretch is read.
-    let others = [flow_lines_of(10, 90_000, from_s - 3600, 3500), flow_lines_of(10, 91_000, to_s + 1, 3600)];
-    for lines in others {
-        let before = world.lines.len();
-        world.put(lines);
-        world.lines.truncate(before);
+    // What lies before the stretch is read by a second backfill, what lies after it by none.
+    let (before_s, after) = (from_s - 86_400, flow_lines_of(10, 91_000, to_s + 1, 3600));
+    let before = flow_lines_of(10, 90_000, before_s, 86_399);
+    for lines in [&before, &after] {
+        let known = world.lines.len();
+        world.put(lines.clone());
+        world.lines.truncate(known);
     }
-    let (from, to) = (support::iso(from_s as i64), support::iso(to_s as i64));
+    let iso = |seconds: u64| support::iso(seconds as i64);
+    let (earlier, from, to) = (iso(before_s), iso(from_s), iso(to_s));
     let arguments = ["backfill", "-c", "flowstone.toml", "--from", &from, "--to", &to];
     let estimate = world.command(&[&arguments[..], &["--dry-run"]].concat()).output()?;
     let told = String::from_utf8_lossy(&estimate.stdout).into_owned();
     assert!(estimate.status.success() && told.contains("123456789012/eu-west-1//vpc/flow"), "{told}");
-    for _ in 0..2 {
-        let done = world.command(&arguments).output()?;
+    let stretch = |arguments: &[&str], events: &str| {
+        let done = world.command(arguments).output().expect("flowstone starts");
         let told = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success() && told.contains("done: "), "{told}");
+        assert!(done.status.success() && told.contains(&format!("done: {events} events")), "{told}");
         node.refresh("vpcflowlogs-*");
-        world.compare(vpcflow_document, |_| {});
-    }
+    };
+    stretch(&arguments, "4,000");
+    world.compare(vpcflow_document, |_| {});
+    // Done once is done; another stretch is another matter.
+    stretch(&arguments, "0");
+    stretch(&["backfill", "-c", "flowstone.toml", "--from", &earlier, "--to", &from], "10");
+    world.lines.extend(before);
+    world.compare(vpcflow_document, |_| {});
+    // The run beside it was not disturbed, and neither is its checkpoint: it goes on with what comes.
+    world.put(flow_lines_of(50, 95_000, self::now_s() - 30, 20));
+    world.wait_for_all(&mut live)?;
+    live.kill();
+    let mut live = world.start();
+    live.wait_for_log("a log group is read on", Duration::from_secs(30));
+    world.put(flow_lines_of(50, 96_000, self::now_s() - 30, 20));
+    world.wait_for_all(&mut live)?;
+    live.signal("TERM");
+    live.finish(Duration::from_secs(30));
+    world.compare(vpcflow_document, |_| {});
     Ok(())
 }
 
