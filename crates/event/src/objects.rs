@@ -1,7 +1,7 @@
 //! The column of objects that rows share but for one text of their own, such as what a database knows of an address,
 //! and the address.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{ObjectText, StrRef, Value};
 
@@ -9,10 +9,18 @@ use crate::{ObjectText, StrRef, Value};
 #[derive(Clone, Debug)]
 pub struct Objects {
     /// By row: the number of its object.
-    pub(crate) cells: Vec<u32>,
-    pub(crate) texts: Vec<ObjectText>,
+    cells: Vec<u32>,
+    /// The objects of the first numbers.
+    shelf: ObjectShelf,
+    /// Those of the numbers behind.
+    texts: Vec<ObjectText>,
     pub(crate) own: Option<OwnMember>,
 }
+
+/// Objects that many batches share: so many places, each filled once and never emptied, and read without a lock. A
+/// batch holds all of them by one count, where a count for each object costs more than to write it out.
+#[derive(Clone, Debug)]
+pub struct ObjectShelf(Arc<[OnceLock<ObjectText>]>);
 
 /// A member that each row has for itself.
 #[derive(Clone, Debug)]
@@ -39,20 +47,26 @@ const ABSENT: u32 = u32::MAX;
 impl Objects {
     /// A column of `rows` rows without objects. `own` is the name of the member that each row may have for itself.
     pub fn new(rows: usize, own: Option<&Arc<str>>) -> Self {
+        Self::of_shelf(rows, own, ObjectShelf::new(0))
+    }
+
+    /// The same for rows that may be given the objects of a shelf, by the numbers of their places.
+    pub fn of_shelf(rows: usize, own: Option<&Arc<str>>, shelf: ObjectShelf) -> Self {
         let own = own.map(|name| OwnMember { name: Arc::clone(name), cells: vec![StrRef::ABSENT; rows] });
-        Self { cells: vec![ABSENT; rows], texts: Vec::new(), own }
+        Self { cells: vec![ABSENT; rows], shelf, texts: Vec::new(), own }
     }
 
     /// A number for an object, to give to rows. The same object may be added twice.
     pub fn add(&mut self, object: ObjectText) -> u32 {
         self.texts.push(object);
-        (self.texts.len() - 1) as u32
+        (self.shelf.room() + self.texts.len() - 1) as u32
     }
 
-    /// Gives `row` the object of this number and a text of its own, if any; a column without such a member ignores it.
+    /// Gives `row` the object of this number, which was added or stands on the shelf, and a text of its own, if any; a
+    /// column without such a member ignores it.
     #[inline]
     pub fn set(&mut self, row: usize, object: u32, own: StrRef) {
-        debug_assert!((object as usize) < self.texts.len(), "the object was added");
+        debug_assert!(self.object(object).is_some(), "there is an object of this number");
         self.cells[row] = object;
         if let Some(member) = &mut self.own {
             member.cells[row] = own;
@@ -83,19 +97,28 @@ impl Objects {
     #[inline]
     pub(crate) fn at(&self, row: usize) -> Option<(&ObjectText, StrRef)> {
         let own = self.own.as_ref().map_or(StrRef::ABSENT, |member| member.cells[row]);
-        Some((self.texts.get(self.cells[row] as usize)?, own))
+        Some((self.object(self.cells[row])?, own))
+    }
+
+    #[inline]
+    fn object(&self, number: u32) -> Option<&ObjectText> {
+        match (number as usize).checked_sub(self.shelf.room()) {
+            None => self.shelf.get(number),
+            Some(number) => self.texts.get(number),
+        }
     }
 
     /// The rows of `pick`, in its order, with no other objects than theirs.
     pub(crate) fn gather(&self, pick: &[usize]) -> Self {
         let mut texts = Vec::new();
-        let mut numbers = vec![ABSENT; self.texts.len()];
+        let mut numbers = vec![ABSENT; self.shelf.room() + self.texts.len()];
         let cell = |&row: &usize| {
-            let old = self.cells[row] as usize;
-            let Some(number) = numbers.get_mut(old) else { return ABSENT };
+            let old = self.cells[row];
+            let Some(object) = self.object(old) else { return ABSENT };
+            let number = &mut numbers[old as usize];
             if *number == ABSENT {
                 *number = texts.len() as u32;
-                texts.push(self.texts[old].clone());
+                texts.push(object.clone());
             }
             *number
         };
@@ -104,13 +127,43 @@ impl Objects {
             name: Arc::clone(&member.name),
             cells: pick.iter().map(|&row| member.cells[row]).collect(),
         });
-        Self { cells, texts, own }
+        Self { cells, shelf: ObjectShelf::new(0), texts, own }
     }
 
+    /// A shelf is its maker's.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.cells.capacity() * 4
             + self.texts.iter().map(|text| 32 + text.as_str().len()).sum::<usize>()
             + self.own.as_ref().map_or(0, |member| member.cells.capacity() * size_of::<StrRef>())
+    }
+}
+
+// === impl ObjectShelf ===
+
+impl ObjectShelf {
+    /// A shelf with room for this many objects.
+    pub fn new(room: usize) -> Self {
+        Self((0..room).map(|_| OnceLock::new()).collect())
+    }
+
+    /// How many places there are.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts an object at a place; gives it back if something stands there, or there is no such place.
+    pub fn put(&self, place: u32, object: ObjectText) -> Result<(), ObjectText> {
+        match self.0.get(place as usize) {
+            Some(there) => there.set(object),
+            None => Err(object),
+        }
+    }
+
+    /// The object at a place.
+    #[inline]
+    pub fn get(&self, place: u32) -> Option<&ObjectText> {
+        self.0.get(place as usize)?.get()
     }
 }
 
@@ -142,7 +195,8 @@ mod tests {
     use super::*;
     use crate::{Batch, BitSet, Column, Path, RowId};
 
-    const ROWS: usize = 12;
+    /// More than are fetched at once when they are written.
+    const ROWS: usize = 20;
 
     /// A batch whose field `geo` is a column of objects, and the same with plain values.
     fn both(rows: &[Option<(usize, Option<&'static str>)>]) -> [Batch; 2] {
@@ -160,10 +214,14 @@ mod tests {
         ];
         let new = || Batch::new((0..rows.len()).map(|row| RowId::of(&row.to_be_bytes())).collect());
         let (mut shared, mut plain) = (new(), new());
-        let mut column = Objects::new(rows.len(), Some(&"ip".into()));
+        // One stands on a shelf with room for three, the others are the column's own.
+        let shelf = ObjectShelf::new(3);
+        let mut column = Objects::of_shelf(rows.len(), Some(&"ip".into()), shelf.clone());
         let numbers: Vec<u32> = objects
             .iter()
-            .map(|object| match object {
+            .enumerate()
+            .map(|(number, object)| match object {
+                Value::Object(map) if number == 1 => shelf.put(2, ObjectText::of(map)).map(|()| 2).unwrap(),
                 Value::Object(map) => column.add(ObjectText::of(map)),
                 _ => unreachable!(),
             })
@@ -256,7 +314,11 @@ mod tests {
         fn shared_objects_are_what_plain_ones_are(rows in cells(), changes in changes()) {
             let [mut shared, mut plain] = both(&rows);
             for number in 0..=changes.len() {
+                let mut one_after_the_other = shared.json_rows(Default::default());
                 for row in 0..plain.len() {
+                    let mut written = Vec::new();
+                    one_after_the_other.write(row, &mut written);
+                    prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&written).unwrap(), line(&plain, row));
                     prop_assert_eq!(shared.to_value(row), plain.to_value(row));
                     prop_assert_eq!(line(&shared, row), line(&plain, row));
                     for path in ["geo", "[geo][ip]", "[geo][ip][x]", "[geo][a]", "[geo][at][lat]", "[geo][at]", "[geo][city]"] {
@@ -291,6 +353,17 @@ mod tests {
                 prop_assert_eq!(shared.to_value(row), expected.to_value(row));
             }
         }
+    }
+
+    #[test]
+    fn a_place_of_a_shelf_is_filled_once() {
+        let object = |number: i64| ObjectText::of(&[("n".into(), Value::Int(number))].into_iter().collect());
+        let shelf = ObjectShelf::new(2);
+        assert_eq!(shelf.get(1), None);
+        assert_eq!(shelf.put(1, object(1)), Ok(()));
+        assert_eq!(shelf.put(1, object(2)), Err(object(2)));
+        assert_eq!(shelf.put(2, object(3)), Err(object(3)), "there is no such place");
+        assert_eq!([0, 1, 2].map(|place| shelf.get(place).cloned()), [None, Some(object(1)), None]);
     }
 
     #[test]
