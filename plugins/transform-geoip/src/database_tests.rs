@@ -104,6 +104,31 @@ fn what_is_damaged_is_refused_with_what_is_wrong() {
     assert!(error.contains("a record cannot be read"), "{error}");
 }
 
+#[test]
+fn a_number_that_leads_nowhere_is_found_in_whatever_node_it_is() {
+    // By size of a number: how long a node is, and the bits that make each of its numbers too high.
+    for (bits, length, too_high) in
+        [(24, 6, [(0, 0x80), (3, 0x80)]), (28, 7, [(3, 0x80), (3, 0x08)]), (32, 8, [(0, 0x80), (4, 0x80)])]
+    {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut made = Mmdb::new("GeoLite2-City").record_size(bits);
+        for _ in 0..20 {
+            made.insert(&format!("{}/128", Ipv6Addr::from(random.u128(..))), &json!({ "city": "One" }));
+        }
+        let bytes = made.bytes();
+        let nodes = Database::of(bytes.clone()).unwrap().tree.nodes() as usize;
+        assert!(nodes > 600);
+        for node in [0, 1, 255, 256, 257, 511, 512, nodes - 2, nodes - 1] {
+            for (at, bit) in too_high {
+                let mut file = bytes.clone();
+                file[node * length + at] |= bit;
+                let expected = format!("node {node} of its tree leads to no place in the data");
+                assert_eq!(refused(file), expected, "{bits} bits");
+            }
+        }
+    }
+}
+
 /// All ways at once would take until the end of days.
 #[test]
 fn a_tree_of_very_many_ways_is_looked_over_at_once() {
@@ -261,7 +286,8 @@ proptest! {
                 made.insert(&format!("{}/{}", Ipv4Addr::from(random.u32(..)), random.u8(1..=32)), &record);
             }
         }
-        let database = Database::of(made.bytes()).unwrap();
+        let mut database = Database::of(made.bytes()).unwrap();
+        database.tree.make_table(if random.bool() { 16 } else { 20 });
         // Some come twice: the second time they are remembered.
         let addresses: Vec<u32> = (0..300).map(|number| if number % 4 == 3 { 77 } else { random.u32(..) }).collect();
         let expected = |ip: IpAddr| database.reader.lookup(ip).unwrap().offset().map_or(0, |place| place as u32 + 1);

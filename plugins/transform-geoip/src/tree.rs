@@ -2,7 +2,7 @@
 //! nodes of two numbers of 24, 28 or 32 bits, each another node, nothing, or a place in the data section behind.
 //!
 //! A tree of real size (14.8 million nodes, 103 MB) is in no cache, so a walk is a dozen waits for memory. Hence the
-//! first 16 bits of an IPv4 address are a look into a table, several addresses are walked at once so that they wait
+//! first 16 or 20 bits of an IPv4 address are a look into a table, several addresses are walked at once so that they wait
 //! together, and places that were found are remembered.
 
 use std::sync::Arc;
@@ -21,8 +21,10 @@ pub(crate) struct Tree {
     /// Where the data section lies in the bytes.
     data: std::ops::Range<usize>,
     has_v6: bool,
-    /// The number that the first 16 bits of an IPv4 address lead to.
+    /// The number that the first bits of an IPv4 address lead to.
     v4: Box<[u32]>,
+    /// How many bits these are.
+    v4_bits: u32,
     /// IPv4 addresses that were looked up, above their places plus two (1 for no record, 0 for a slot that nobody has
     /// written); each where its hash says. One number each, so that any thread may write at any time.
     found: Box<[AtomicU64]>,
@@ -39,7 +41,9 @@ enum NodeSize {
 /// Zero bytes between tree and data.
 const SEPARATOR: u32 = 16;
 /// Addresses walked at once: about as many as a core can wait for.
-const LANES: usize = 8;
+const LANES: usize = 16;
+/// A tree with more nodes has the table for 20 bits, which takes 4 MB; one with fewer that for 16.
+const MANY_NODES: u32 = 1_000_000;
 /// Bits of the number of addresses that are remembered: 65,536 of them take half a megabyte. Of the 60,000 addresses
 /// that a busy network talks to again and again most are found there.
 const FOUND_BITS: u32 = 16;
@@ -87,35 +91,36 @@ impl Tree {
         let found = (0..1 << FOUND_BITS).map(|_| AtomicU64::new(0)).collect();
         let has_v6 = ip_version == 6;
         let place = data_start..data_end;
-        let mut tree = Self { bytes, size, nodes, data: place, has_v6, v4: Box::default(), found };
+        let mut tree =
+            Self { bytes, size, nodes, data: place, has_v6, v4: Box::default(), v4_bits: 0, found };
         tree.look_over(data)?;
-        let root = (0..if has_v6 { 96 } else { 0 }).fold(0, |node, _| tree.step(node, 0));
-        let mut table = vec![0; 1 << 16];
-        tree.fill(root, 15, &mut table);
-        tree.v4 = table.into();
+        tree.make_table(if nodes > MANY_NODES { 20 } else { 16 });
         Ok(tree)
     }
 
-    /// One pass through all nodes in their order, some 2 ns each.
+    /// Makes the table for the first so many bits of an IPv4 address.
+    pub(crate) fn make_table(&mut self, bits: u32) {
+        let root = (0..if self.has_v6 { 96 } else { 0 }).fold(0, |node, _| self.step(node, 0));
+        let mut table = vec![0; 1 << bits];
+        self.fill(root, bits - 1, &mut table);
+        (self.v4, self.v4_bits) = (table.into(), bits);
+    }
+
+    /// One pass through all nodes in their order.
     fn look_over(&self, data: u32) -> Result<(), String> {
         let nodes = self.nodes;
-        let first = u64::from(nodes) + u64::from(SEPARATOR);
-        let last = first + u64::from(data);
-        let is_good = |number: u32| number <= nodes || (first..last).contains(&u64::from(number));
-        let all = &self.bytes.as_ref()[..nodes as usize * self.size.bytes()];
+        let first = nodes.saturating_add(SEPARATOR);
+        let is_good = |number: u32| (number <= nodes) | (number.wrapping_sub(first) < data);
+        // A node is read as eight bytes, the last one with some of the separator.
+        let all = &self.bytes.as_ref()[..self.data.start];
         let bad = match self.size {
-            NodeSize::Bits24 => all.chunks_exact(6).position(|node| {
-                !(is_good(u32::from_be_bytes([0, node[0], node[1], node[2]]))
-                    & is_good(u32::from_be_bytes([0, node[3], node[4], node[5]])))
+            NodeSize::Bits24 => {
+                first_bad(all, nodes, 6, is_good, |node| [node >> 40, node >> 16 & 0xff_ffff])
+            }
+            NodeSize::Bits28 => first_bad(all, nodes, 7, is_good, |node| {
+                [node >> 40 | (node >> 36 & 15) << 24, node >> 8 & 0xfff_ffff]
             }),
-            NodeSize::Bits28 => all.chunks_exact(7).position(|node| {
-                !(is_good(u32::from_be_bytes([node[3] >> 4, node[0], node[1], node[2]]))
-                    & is_good(u32::from_be_bytes([node[3] & 15, node[4], node[5], node[6]])))
-            }),
-            NodeSize::Bits32 => all.chunks_exact(8).position(|node| {
-                !(is_good(u32::from_be_bytes([node[0], node[1], node[2], node[3]]))
-                    & is_good(u32::from_be_bytes([node[4], node[5], node[6], node[7]])))
-            }),
+            NodeSize::Bits32 => first_bad(all, nodes, 8, is_good, |node| [node >> 32, node & 0xffff_ffff]),
         };
         match bad {
             Some(node) => Err(format!("node {node} of its tree leads to no place in the data")),
@@ -145,22 +150,25 @@ impl Tree {
 
     /// Where the records of IPv4 addresses lie in the data, plus one; 0 where there is none.
     pub(crate) fn find_v4(&self, addresses: &[u32], places: &mut [u32]) {
-        let mut lanes = [(0, 0u32, 0u32); LANES];
-        let mut used = 0;
-        for (at, address) in addresses.iter().enumerate() {
+        let mut unknown: Vec<u32> = vec![0; addresses.len()];
+        let mut count = 0;
+        // Without a branch for those that are not remembered, so that all wait for memory together.
+        for (at, (address, place)) in addresses.iter().zip(places.iter_mut()).enumerate() {
             let known = self.found[slot(*address)].load(Ordering::Relaxed);
-            if (known >> 32) as u32 == *address && known as u32 != UNWRITTEN {
-                places[at] = known as u32 - 1;
-                continue;
-            }
-            lanes[used] = (at, *address << 16, self.v4[(*address >> 16) as usize]);
-            used += 1;
-            if used == LANES {
-                self.walk(&mut lanes, addresses, places);
-                used = 0;
-            }
+            *place = (known as u32).wrapping_sub(1);
+            let is_known = ((known >> 32) as u32 == *address) & (known as u32 != UNWRITTEN);
+            unknown[count] = at as u32;
+            count += usize::from(!is_known);
         }
-        self.walk(&mut lanes[..used], addresses, places);
+        for unknown in unknown[..count].chunks(LANES) {
+            let mut lanes = [(0, 0u32, 0u32); LANES];
+            for (lane, at) in lanes.iter_mut().zip(unknown) {
+                let address = addresses[*at as usize];
+                let first = self.v4[(address >> (32 - self.v4_bits)) as usize];
+                *lane = (*at as usize, address << self.v4_bits, first);
+            }
+            self.walk(&mut lanes[..unknown.len()], addresses, places);
+        }
     }
 
     /// Walks several addresses at once: where in the list, the bits that are left, and the number they are at.
@@ -182,7 +190,7 @@ impl Tree {
     #[inline]
     fn walk_by(&self, lanes: &mut [(usize, u32, u32)], child: impl Fn(&[u8], u32, u32) -> u32) {
         let bytes = self.bytes.as_ref();
-        for _ in 0..16 {
+        for _ in self.v4_bits..32 {
             let mut is_done = true;
             for (_, bits, number) in lanes.iter_mut() {
                 if *number < self.nodes {
@@ -240,6 +248,31 @@ impl Tree {
             NodeSize::Bits32 => child_32(bytes, number, bit),
         }
     }
+}
+
+/// The first node of which a number is not good; `both` takes the two out of the eight bytes that begin with a node's.
+/// Stretches of nodes are summed up before anybody asks.
+#[inline]
+fn first_bad(
+    all: &[u8],
+    count: u32,
+    length: usize,
+    is_good: impl Fn(u32) -> bool,
+    both: impl Fn(u64) -> [u64; 2],
+) -> Option<usize> {
+    const STRETCH: usize = 256;
+    let count = count as usize;
+    let is_good_node = |node: &[u8]| {
+        let [left, right] = both(u64::from_be_bytes(node.try_into().unwrap_or_default()));
+        is_good(left as u32) & is_good(right as u32)
+    };
+    let is_bad_stretch = |first: &usize| {
+        let end = count.min(first + STRETCH);
+        let nodes = all[first * length..(end - 1) * length + 8].windows(8).step_by(length);
+        !nodes.fold(true, |all_good, node| all_good & is_good_node(node))
+    };
+    let stretch = (0..count).step_by(STRETCH).find(is_bad_stretch)?;
+    (stretch..count).find(|node| !is_good_node(&all[node * length..][..8]))
 }
 
 /// What a slot holds, address aside, that was never written.
