@@ -1,21 +1,26 @@
-//! What was worked out before: objects by the places of their records, shared by all transforms that ask the same of
-//! the same files, and what became of addresses, for each thread by itself.
+//! What was worked out before: objects by the records they were made of, shared by all transforms that ask the same of
+//! the same files, and where the records of IPv6 addresses lie, for each thread by itself.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use flowstone_core::event::{ObjectText, Value};
+use flowstone_core::event::{ObjectShelf, ObjectText, Value};
 
 /// How many databases one transform may ask.
 pub(crate) const MOST_DATABASES: usize = 4;
 
-/// What the databases say of an address, but for the address itself.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) object: ObjectText,
-    /// Whether the address belongs to the object.
-    pub(crate) has_ip: bool,
-    parts: OnceLock<Box<[NamedPart]>>,
+/// What an object was made of: of each database that is asked the place of the record in it plus one, 0 where it has
+/// none; or the address, where the object tells its network.
+pub(crate) type Key = [u32; MOST_DATABASES];
+
+/// What the databases say, but for the address itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing that was asked for.
+    Nothing,
+    /// An object by its number, and whether the address belongs to it.
+    Object { number: u32, has_ip: bool },
 }
 
 /// A member of an object.
@@ -28,101 +33,87 @@ pub(crate) enum Part {
 /// A member with its name.
 pub(crate) type NamedPart = (Arc<str>, Part);
 
-/// An entry, or that nothing is known.
-pub(crate) type Known = Option<Arc<Entry>>;
+/// The members of an object.
+type Parts = Box<[NamedPart]>;
 
-/// Which records: of each database that is asked its number, which is not 0, and the place of the record in it plus
-/// one; 0 where it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Key(pub(crate) [(u32, u32); MOST_DATABASES]);
-
-/// Entries by the records they were made of: a fixed number of them. One that nobody has asked for lately makes room
-/// for a new one, and a new one is kept when it is asked for the second time: most are asked for once in a life.
+/// Objects by what they were made of: as many as there is room for. They stand on two shelves. When the one in use is
+/// full, it becomes the other one, and what is asked for again is taken over from there: what nobody asked for is gone
+/// after that. So nothing that a batch refers to changes, and reading takes no lock.
 #[derive(Debug)]
 pub(crate) struct Records {
-    sets: Box<[Shelf]>,
-    /// By hash: whether it was asked for before.
-    asked: Box<[AtomicU64]>,
-    /// How many bits of it are set.
-    count: AtomicUsize,
+    /// How many objects stand on each shelf.
+    room: usize,
+    /// The shelf in use, and the one before it.
+    kept: Mutex<[Option<Arc<Kept>>; 2]>,
 }
 
-/// A set, and a number that may be read without the lock: who reads it some time before has the set at hand then.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Shelf {
-    near: AtomicU64,
-    set: Mutex<Set>,
-}
-
-/// A few entries whose keys fall together; `next` is the one that makes room next, unless it was asked for.
-#[derive(Debug, Default)]
-struct Set {
-    entries: [Option<Kept>; WAYS],
-    next: usize,
-}
-
+/// A shelf, and what stands on it.
 #[derive(Debug)]
 struct Kept {
-    key: Key,
-    known: Known,
-    was_asked_for: bool,
+    /// The databases that were asked: what is known of records of others is not known of theirs.
+    numbers: Vec<u32>,
+    shelf: ObjectShelf,
+    /// How many numbers were given.
+    used: AtomicU32,
+    /// By hash, in groups of [`WAYS`]: the tag of a key above its number and what is known. One number each, so that
+    /// any thread may read and write at any time.
+    index: Box<[AtomicU64]>,
+    /// The keys by number; none where the tag is the whole key.
+    keys: Box<[OnceLock<Key>]>,
+    /// The members of the objects by number, made when somebody asks for the first time.
+    parts: OnceLock<Box<[OnceLock<Parts>]>>,
 }
 
-const WAYS: usize = 4;
+/// The objects at the hand of one batch: those of the shelf in use, and behind them its own, for which there was no
+/// room. Their numbers follow one another.
+pub(crate) struct Entries {
+    kept: Arc<Kept>,
+    before: Option<Arc<Kept>>,
+    own: Vec<ObjectText>,
+    known: HashMap<Key, Known, foldhash::fast::FixedState>,
+}
 
-/// What became of addresses: as many as fit, each in the one place where it can be.
-#[derive(Debug)]
-pub(crate) struct Addresses {
-    slots: Box<[Slot]>,
+/// Where the records of IPv6 addresses lie: as many as fit, each in the one place where it can be. A walk to one goes
+/// down forty nodes, each of which is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct V6Places {
+    /// Made for the first address.
+    slots: Box<[(u128, Key)]>,
     /// The databases that were asked.
     numbers: Vec<u32>,
-    /// Which batch is worked on.
-    batch: u32,
 }
 
-/// An address; what is known of it; and its number in the batch that met it last. 32 bytes, so that no two lines of
-/// memory are waited for.
-#[derive(Clone, Debug, Default)]
-struct Slot {
-    ip: u128,
-    known: Known,
-    number: u32,
-    batch: u32,
-}
-
-/// The batch of a slot that holds nothing.
+/// A line of memory.
+const WAYS: usize = 8;
+/// Nothing was written here.
 const EMPTY: u32 = 0;
-/// The batch of a slot whose entry has no number yet.
-const UNNUMBERED: u32 = 1;
-
-/// Addresses that a thread remembers. In flow logs half of all are of its own network, and of the others a few come
-/// again and again; 16,384 of them take half a megabyte.
-const SLOT_BITS: u32 = 14;
+/// The places of a slot that holds no address.
+const UNWRITTEN: u32 = u32::MAX;
+/// IPv6 addresses that a thread remembers: 4,096 of them take 128 KiB.
+const V6_BITS: u32 = 12;
 
 /// All records that are kept, by what was asked of which files.
 static KEPT: Mutex<Vec<(String, Weak<Records>)>> = Mutex::new(Vec::new());
 
-// === impl Entry ===
+// === impl Known ===
 
-impl Entry {
-    pub(crate) fn new(object: ObjectText, has_ip: bool) -> Self {
-        Self { object, has_ip, parts: OnceLock::new() }
+impl Known {
+    /// What an index says of a number.
+    fn code(self, number: u32) -> u32 {
+        let what = match self {
+            Self::Nothing => 1,
+            Self::Object { has_ip: false, .. } => 2,
+            Self::Object { has_ip: true, .. } => 3,
+        };
+        number << 2 | what
     }
 
-    /// The members of the object, made when they are asked for first.
-    pub(crate) fn parts(&self) -> &[NamedPart] {
-        self.parts.get_or_init(|| {
-            let part = |(name, part): (String, Option<ObjectText>)| {
-                let name: Arc<str> = name.into();
-                let part = match part {
-                    Some(object) => Part::Object(object),
-                    None => Part::Single(self.object.get(std::slice::from_ref(&name))?),
-                };
-                Some((name, part))
-            };
-            self.object.parts().into_iter().filter_map(part).collect()
-        })
+    #[inline]
+    fn of(code: u32) -> Self {
+        match code & 3 {
+            1 => Self::Nothing,
+            what => Self::Object { number: code >> 2, has_ip: what == 3 },
+        }
     }
 }
 
@@ -135,139 +126,233 @@ impl Records {
         kept.retain(|(_, records)| records.strong_count() > 0);
         let known =
             kept.iter().filter(|(other, _)| *other == asked).filter_map(|(_, records)| records.upgrade());
-        if let Some(known) =
-            known.max_by_key(|records| records.room()).filter(|records| records.room() >= room)
-        {
+        let records = Self::new(room);
+        if let Some(known) = known.max_by_key(|known| known.room).filter(|known| known.room >= records.room) {
             return known;
         }
-        let records = Arc::new(Self::new(room));
+        let records = Arc::new(records);
         kept.push((asked, Arc::downgrade(&records)));
         records
     }
 
     fn new(room: usize) -> Self {
+        // A number must fit above what is known.
+        let room = room.div_ceil(2).clamp(1, 1 << 29);
+        Self { room, kept: Mutex::new([None, None]) }
+    }
+
+    /// What is at hand for a batch of which these databases are asked. `by_address`: the keys are addresses.
+    pub(crate) fn begin(&self, numbers: impl Iterator<Item = u32> + Clone, by_address: bool) -> Entries {
+        let mut both = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = both[0].take().filter(|kept| kept.numbers.iter().copied().eq(numbers.clone()));
+        let (kept, before) = match current {
+            Some(kept) if !kept.is_full() => (kept, both[1].take()),
+            full => {
+                let numbers: Vec<u32> = numbers.collect();
+                (Arc::new(Kept::new(self.room, numbers, by_address)), full)
+            }
+        };
+        *both = [Some(Arc::clone(&kept)), before.clone()];
+        Entries { kept, before, own: Vec::new(), known: HashMap::default() }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn new(room: usize, numbers: Vec<u32>, by_address: bool) -> Self {
+        let is_tag = numbers.len() == 1 && !by_address;
+        let slots = (room * 2).next_power_of_two().max(WAYS);
         Self {
-            sets: (0..room.div_ceil(WAYS)).map(|_| Shelf::default()).collect(),
-            asked: (0..room.next_power_of_two().div_ceil(8)).map(|_| AtomicU64::new(0)).collect(),
-            count: AtomicUsize::new(0),
+            numbers,
+            shelf: ObjectShelf::new(room),
+            used: AtomicU32::new(0),
+            index: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            keys: (0..if is_tag { 0 } else { room }).map(|_| OnceLock::new()).collect(),
+            parts: OnceLock::new(),
         }
     }
 
-    fn room(&self) -> usize {
-        self.sets.len() * WAYS
+    fn is_full(&self) -> bool {
+        self.used.load(Ordering::Relaxed) as usize >= self.shelf.room()
     }
 
-    /// What was worked out for these records.
-    pub(crate) fn get(&self, key: &Key) -> Option<Known> {
-        let mut set = self.set(key.hash());
-        let kept = set.entries.iter_mut().flatten().find(|kept| kept.key == *key)?;
-        kept.was_asked_for = true;
-        Some(kept.known.clone())
-    }
-
-    /// Keeps it, if it was asked for before.
-    pub(crate) fn put(&self, key: Key, known: Known) {
-        let hash = key.hash();
-        if !self.is_asked_for_again(hash) {
-            return;
-        }
-        let mut set = self.set(hash);
-        while let next = set.next
-            && let Some(kept) = &mut set.entries[next]
-            && kept.was_asked_for
-        {
-            kept.was_asked_for = false;
-            set.next = (next + 1) % WAYS;
-        }
-        let next = set.next;
-        set.entries[next] = Some(Kept { key, known, was_asked_for: false });
-        set.next = (next + 1) % WAYS;
-    }
-
-    /// Whether a key of this hash was asked for before. When half of the bits are set, all are forgotten.
-    fn is_asked_for_again(&self, hash: u64) -> bool {
-        let bits = self.asked.len() as u64 * 64;
-        let bit = (hash >> 20) % bits;
-        let mask = 1 << (bit % 64);
-        let was_set = self.asked[(bit / 64) as usize].fetch_or(mask, Ordering::Relaxed) & mask != 0;
-        if !was_set && self.count.fetch_add(1, Ordering::Relaxed) as u64 > bits / 2 {
-            self.count.store(0, Ordering::Relaxed);
-            self.asked.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
-            self.asked[(bit / 64) as usize].fetch_or(mask, Ordering::Relaxed);
-        }
-        was_set
-    }
-
-    fn set(&self, hash: u64) -> std::sync::MutexGuard<'_, Set> {
-        self.shelf(hash).set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shelf(&self, hash: u64) -> &Shelf {
-        let number = (u64::from(hash as u32) * self.sets.len() as u64) >> 32;
-        &self.sets[number as usize]
-    }
-
-    /// Has what is known of these records fetched, all at once.
-    pub(crate) fn fetch(&self, keys: impl Iterator<Item = Key>) {
-        let near = |key: Key| self.shelf(key.hash()).near.load(Ordering::Relaxed);
-        std::hint::black_box(keys.fold(0, |sum, key| sum ^ near(key)));
-    }
-}
-
-// === impl Key ===
-
-impl Key {
-    fn hash(&self) -> u64 {
-        // Databases that are not asked have the number 0, and stand behind those that are.
-        let asked = self.0.iter().take_while(|(number, _)| *number != 0);
-        asked.fold(0, |hash, (number, place)| mix(hash ^ u64::from(*number) << 32 ^ u64::from(*place)))
-    }
-}
-
-// === impl Addresses ===
-
-impl Default for Addresses {
-    fn default() -> Self {
-        Self { slots: vec![Slot::default(); 1 << SLOT_BITS].into(), numbers: Vec::new(), batch: UNNUMBERED }
-    }
-}
-
-impl Addresses {
-    /// A new batch begins, and these databases are asked: what others said is forgotten.
-    pub(crate) fn begin(&mut self, numbers: impl Iterator<Item = u32> + Clone) {
-        let is_last = self.batch == u32::MAX;
-        self.batch = if is_last { UNNUMBERED + 1 } else { self.batch + 1 };
-        if is_last || !self.numbers.iter().copied().eq(numbers.clone()) {
-            self.numbers = numbers.collect();
-            self.slots.fill(Slot::default());
-        }
-    }
-
-    /// What an address is known by: the number its entry has in this batch, which `number` gives if it has none yet,
-    /// or that there is nothing to know of it. `None` for an address that is not remembered.
+    /// The tag of a key, and the group of the index where it is.
     #[inline]
-    pub(crate) fn known(&mut self, ip: u128, number: impl FnOnce(&Arc<Entry>) -> u32) -> Option<Option<u32>> {
-        let slot = &mut self.slots[place_of(ip)];
-        if slot.ip != ip || slot.batch == EMPTY {
-            return None;
-        }
-        let Some(entry) = &slot.known else { return Some(None) };
-        if slot.batch != self.batch {
-            slot.number = number(entry);
-            slot.batch = self.batch;
-        }
-        Some(Some(slot.number))
+    fn tag(&self, key: &Key) -> (u32, &[AtomicU64]) {
+        let [a, b, c, d] = key.map(u64::from);
+        let is_tag = self.keys.is_empty();
+        let hash = if is_tag { mix(a) } else { mix(mix(a << 32 | b) ^ (c << 32 | d)) };
+        let group = (hash as usize & (self.index.len() - 1)) & !(WAYS - 1);
+        (if is_tag { key[0] } else { (hash >> 32) as u32 }, &self.index[group..group + WAYS])
     }
 
-    /// Remembers an address.
-    pub(crate) fn put(&mut self, ip: u128, known: Known) {
-        self.slots[place_of(ip)] = Slot { ip, known, number: 0, batch: UNNUMBERED };
+    #[inline]
+    fn find(&self, key: &Key) -> Option<Known> {
+        let (tag, group) = self.tag(key);
+        for slot in group {
+            // The object was put up before this was written.
+            let word = slot.load(Ordering::Acquire);
+            let code = word as u32;
+            // They are filled one after the other, and none is emptied.
+            if code == EMPTY {
+                return None;
+            }
+            if (word >> 32) as u32 == tag && self.has_key(code >> 2, key) {
+                return Some(Known::of(code));
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn has_key(&self, number: u32, key: &Key) -> bool {
+        self.keys.is_empty() || self.keys[number as usize].get() == Some(key)
+    }
+
+    /// Keeps what is known; gives it back if there is no room.
+    fn put(
+        &self,
+        key: &Key,
+        object: Option<(ObjectText, bool)>,
+    ) -> Result<Known, Option<(ObjectText, bool)>> {
+        if self.is_full() {
+            return Err(object);
+        }
+        let number = self.used.fetch_add(1, Ordering::Relaxed);
+        if number as usize >= self.shelf.room() {
+            return Err(object);
+        }
+        let known = match object {
+            Some((object, has_ip)) => {
+                self.shelf.put(number, object).map_err(|object| Some((object, has_ip)))?;
+                Known::Object { number, has_ip }
+            }
+            None => Known::Nothing,
+        };
+        self.keys.get(number as usize).into_iter().for_each(|place| place.set(*key).unwrap_or_default());
+        let (tag, group) = self.tag(key);
+        let is_free = |slot: &&AtomicU64| slot.load(Ordering::Relaxed) as u32 == EMPTY;
+        let slot = group.iter().find(is_free).unwrap_or(&group[number as usize % WAYS]);
+        slot.store(u64::from(tag) << 32 | u64::from(known.code(number)), Ordering::Release);
+        Ok(known)
+    }
+
+    fn parts(&self, number: u32) -> Option<&[NamedPart]> {
+        let object = self.shelf.get(number)?;
+        let all = self.parts.get_or_init(|| (0..self.shelf.room()).map(|_| OnceLock::new()).collect());
+        Some(all.get(number as usize)?.get_or_init(|| parts_of(object)))
     }
 }
 
-#[inline]
-fn place_of(ip: u128) -> usize {
-    (mix(ip as u64 ^ (ip >> 64) as u64) >> (64 - SLOT_BITS)) as usize
+// === impl Entries ===
+
+impl Entries {
+    /// What was worked out for this key.
+    #[inline]
+    pub(crate) fn find(&self, key: &Key) -> Option<Known> {
+        match self.kept.find(key) {
+            None if !self.known.is_empty() => self.known.get(key).copied(),
+            known => known,
+        }
+    }
+
+    /// Has what stands on the other shelf of these keys fetched, all at once.
+    pub(crate) fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        let Some(before) = &self.before else { return };
+        let first = |key: Key| match before.find(&key)? {
+            Known::Nothing => None,
+            Known::Object { number, .. } => before.shelf.get(number)?.as_str().as_bytes().first().copied(),
+        };
+        std::hint::black_box(keys.filter_map(first).fold(0, |sum: u8, byte| sum ^ byte));
+    }
+
+    /// What was worked out for this key some time ago and stands on the other shelf: taken over.
+    pub(crate) fn take_over(&mut self, key: &Key) -> Option<Known> {
+        let before = self.before.as_ref()?;
+        let object = match before.find(key)? {
+            Known::Nothing => None,
+            Known::Object { number, has_ip } => Some((before.shelf.get(number)?.clone(), has_ip)),
+        };
+        Some(self.put(key, object))
+    }
+
+    /// Keeps an object, and whether the address belongs to it; or that there is nothing to tell.
+    pub(crate) fn put(&mut self, key: &Key, object: Option<(ObjectText, bool)>) -> Known {
+        let known = match self.kept.put(key, object) {
+            Ok(known) => return known,
+            Err(None) => Known::Nothing,
+            Err(Some((object, has_ip))) => {
+                self.own.push(object);
+                let number = (self.kept.shelf.room() + self.own.len() - 1) as u32;
+                Known::Object { number, has_ip }
+            }
+        };
+        self.known.insert(*key, known);
+        known
+    }
+
+    /// The shelf that has the objects of the first numbers.
+    pub(crate) fn shelf(&self) -> &ObjectShelf {
+        &self.kept.shelf
+    }
+
+    /// The objects of the numbers behind.
+    pub(crate) fn own(&self) -> &[ObjectText] {
+        &self.own
+    }
+
+    /// The object of a number.
+    pub(crate) fn object(&self, number: u32) -> Option<&ObjectText> {
+        match (number as usize).checked_sub(self.kept.shelf.room()) {
+            None => self.kept.shelf.get(number),
+            Some(number) => self.own.get(number),
+        }
+    }
+
+    /// Its members.
+    pub(crate) fn parts(&self, number: u32) -> std::borrow::Cow<'_, [NamedPart]> {
+        match self.kept.parts(number) {
+            Some(parts) => parts.into(),
+            None => self.object(number).map_or_else(Vec::new, |object| parts_of(object).into_vec()).into(),
+        }
+    }
+}
+
+fn parts_of(object: &ObjectText) -> Parts {
+    let part = |(name, part): (String, Option<ObjectText>)| {
+        let name: Arc<str> = name.into();
+        let part = match part {
+            Some(object) => Part::Object(object),
+            None => Part::Single(object.get(std::slice::from_ref(&name))?),
+        };
+        Some((name, part))
+    };
+    object.parts().into_iter().filter_map(part).collect()
+}
+
+// === impl V6Places ===
+
+impl V6Places {
+    /// These databases are asked: what others said is forgotten.
+    pub(crate) fn begin(&mut self, numbers: impl Iterator<Item = u32> + Clone) {
+        if !self.numbers.iter().copied().eq(numbers.clone()) {
+            self.numbers = numbers.collect();
+            self.slots = Box::default();
+        }
+    }
+
+    /// The places of an address; `find` finds them out if they are not remembered.
+    pub(crate) fn of(&mut self, ip: u128, find: impl FnOnce() -> Key) -> Key {
+        if self.slots.is_empty() {
+            self.slots = vec![(0, [UNWRITTEN; MOST_DATABASES]); 1 << V6_BITS].into();
+        }
+        let slot = &mut self.slots[(mix(ip as u64 ^ mix((ip >> 64) as u64)) >> (64 - V6_BITS)) as usize];
+        if slot.0 != ip || slot.1[0] == UNWRITTEN {
+            *slot = (ip, find());
+        }
+        slot.1
+    }
 }
 
 /// Spreads bits: the upper half of a product, folded down (the constant is that of splitmix64).
@@ -278,97 +363,5 @@ fn mix(bits: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(place: u32) -> Key {
-        let mut key = Key::default();
-        key.0[0] = (7, place);
-        key
-    }
-
-    #[test]
-    fn records_are_kept_up_to_the_room_there_is_and_old_ones_make_way() {
-        let records = Records::new(64);
-        let entry = |place: u32| {
-            let object = ObjectText::of(&[("n".into(), Value::Int(place.into()))].into_iter().collect());
-            Some(Arc::new(Entry::new(object, true)))
-        };
-        records.put(key(5), entry(5));
-        assert!(records.get(&key(5)).is_none(), "it was asked for once");
-        for place in 0..1000 {
-            records.put(key(place), entry(place));
-            records.put(key(place), entry(place));
-            assert!(records.get(&key(place)).is_some(), "the newest is there");
-        }
-        let kept: Vec<u32> = (0..1000).filter(|place| records.get(&key(*place)).is_some()).collect();
-        assert!(kept.len() <= 64 && kept.len() >= 48, "{} are kept", kept.len());
-        for place in kept {
-            let entry = records.get(&key(place)).flatten().unwrap();
-            assert_eq!(entry.object.as_str(), format!("{{\"n\":{place}}}"));
-        }
-    }
-
-    #[test]
-    fn there_may_be_room_for_one() {
-        for room in 1..9 {
-            let records = Records::new(room);
-            records.put(key(5), None);
-            records.put(key(5), None);
-            assert!(records.get(&key(5)).is_some(), "room for {room}");
-        }
-    }
-
-    #[test]
-    fn what_is_asked_for_stays_where_others_come_and_go() {
-        let records = Records::new(256);
-        for round in 0..2000 {
-            for place in 0..30 {
-                if records.get(&key(place)).is_none() {
-                    records.put(key(place), None);
-                }
-            }
-            records.put(key(1000 + round), None);
-            records.put(key(1000 + round), None);
-        }
-        let there = (0..30).filter(|place| records.get(&key(*place)).is_some()).count();
-        assert!(there >= 25, "{there} of 30");
-    }
-
-    #[test]
-    fn those_who_ask_the_same_share_what_is_kept() {
-        let one = Records::shared("the same".to_owned(), 100);
-        assert!(Arc::ptr_eq(&one, &Records::shared("the same".to_owned(), 100)));
-        assert!(!Arc::ptr_eq(&one, &Records::shared("another".to_owned(), 100)));
-        let more = Records::shared("the same".to_owned(), 1000);
-        assert!(more.room() >= 1000);
-    }
-
-    #[test]
-    fn an_entry_has_one_number_in_each_batch() {
-        assert_eq!(size_of::<Slot>(), 32);
-        let mut addresses = Addresses::default();
-        addresses.begin([1].into_iter());
-        addresses.put(7, Some(Arc::new(Entry::new(ObjectText::empty(), true))));
-        assert_eq!(addresses.known(7, |_| 3), Some(Some(3)));
-        assert_eq!(addresses.known(7, |_| 4), Some(Some(3)));
-        addresses.begin([1].into_iter());
-        assert_eq!(addresses.known(7, |_| 5), Some(Some(5)));
-        addresses.batch = u32::MAX;
-        addresses.begin([1].into_iter());
-        assert_eq!(addresses.known(7, |_| 6), None, "numbers of batches begin anew, and so does all else");
-    }
-
-    #[test]
-    fn addresses_of_other_databases_are_forgotten() {
-        let mut addresses = Addresses::default();
-        addresses.begin([1].into_iter());
-        let nobody = |_: &Arc<Entry>| unreachable!("it has no entry");
-        assert_eq!(addresses.known(0, nobody), None, "an empty slot is no address");
-        addresses.put(5, None);
-        addresses.begin([1].into_iter());
-        assert_eq!(addresses.known(5, nobody), Some(None));
-        addresses.begin([2].into_iter());
-        assert_eq!(addresses.known(5, nobody), None);
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

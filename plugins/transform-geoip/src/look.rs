@@ -1,17 +1,20 @@
 //! Looking up the addresses of a batch: for each row what its field holds and what the databases say of it.
+//!
+//! Each step is taken for all rows before the next one: a step is a look into a table or a tree that is in no cache,
+//! and those of all rows wait for memory together.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use flowstone_core::event::{Batch, Column, StrRef, Value};
+use flowstone_core::event::{Batch, Column, ObjectText, StrRef, Value};
 
 use crate::address::{Address, plain_v4};
-use crate::cache::{Addresses, Entry, Key, Known, MOST_DATABASES};
+use crate::cache::{Entries, Key, Known, MOST_DATABASES, V6Places};
 use crate::database::Database;
 use crate::render::Facts;
 use crate::transform::Plan;
 
-/// What became of a row.
+/// What became of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Looked {
     /// There is no address to look up: nothing, null or blanks.
@@ -22,8 +25,17 @@ pub(crate) enum Looked {
     NoAddress,
     /// An address of which no database says anything.
     Unknown,
-    /// The number of an entry, and the text of the address.
-    Found(u32, StrRef),
+    /// The number of an entry, and whether the address belongs to it.
+    Found { number: u32, has_ip: bool },
+}
+
+/// A row, and what became of its address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    row: u32,
+    pub(crate) looked: Looked,
+    /// The text of the address.
+    pub(crate) own: StrRef,
 }
 
 /// How often each came.
@@ -42,30 +54,32 @@ pub(crate) struct Counts {
 pub(crate) struct Look<'a> {
     plan: &'a Plan,
     databases: &'a [Arc<Database>],
-    addresses: &'a mut Addresses,
-    /// What the rows found, each once or a few times.
-    pub(crate) entries: Vec<Arc<Entry>>,
+    v6_places: &'a mut V6Places,
+    /// What the rows found.
+    pub(crate) entries: Entries,
     /// Texts of addresses that the batch does not have so; its page comes behind those of the batch.
     pub(crate) texts: String,
     text_page: u32,
-    /// Rows whose address nobody has met lately.
-    pending: Vec<Pending>,
+    v4: Vec<u32>,
+    v6: Vec<u128>,
+    /// Which of the rows has which address, by kind.
+    v4_at: Vec<u32>,
+    v6_at: Vec<u32>,
     pub(crate) counts: Counts,
 }
 
-/// A row that waits for its address to be looked up.
-struct Pending {
-    /// Which of the rows that are looked up.
-    at: usize,
-    /// The address as one number.
-    ip: u128,
-    own: StrRef,
-    /// By database: the place of the record plus one.
-    places: [u32; MOST_DATABASES],
-}
-
 /// No database has a record.
-const NOWHERE: [u32; MOST_DATABASES] = [0; MOST_DATABASES];
+const NOWHERE: Key = [0; MOST_DATABASES];
+
+// === impl Row ===
+
+impl Row {
+    /// Which row of the batch it is.
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        self.row as usize
+    }
+}
 
 // === impl Look ===
 
@@ -73,78 +87,87 @@ impl<'a> Look<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
         databases: &'a [Arc<Database>],
-        addresses: &'a mut Addresses,
+        v6_places: &'a mut V6Places,
         batch: &Batch,
     ) -> Self {
-        addresses.begin(databases.iter().map(|database| database.number));
+        let numbers = databases.iter().map(|database| database.number);
+        v6_places.begin(numbers.clone());
         Self {
             plan,
             databases,
-            addresses,
-            entries: Vec::new(),
+            v6_places,
+            entries: plan.records.begin(numbers, plan.tells_network()),
             texts: String::new(),
             text_page: batch.pages().len() as u32,
-            pending: Vec::new(),
+            v4: Vec::with_capacity(batch.len()),
+            v6: Vec::new(),
+            v4_at: Vec::with_capacity(batch.len()),
+            v6_at: Vec::new(),
             counts: Counts::default(),
         }
     }
 
     /// Looks up every active row, in their order.
-    pub(crate) fn rows(&mut self, batch: &Batch, rows: &mut Vec<(usize, Looked)>) {
+    pub(crate) fn rows(&mut self, batch: &Batch, rows: &mut Vec<Row>) {
         let cells = match batch.column_of(&self.plan.source) {
             Some(Column::Str(cells)) => Some(cells.as_slice()),
             _ => None,
         };
         rows.clear();
         for row in batch.active_rows() {
-            let looked = match cells.map(|cells| cells[row]) {
+            let (looked, own) = match cells.map(|cells| cells[row]) {
                 Some(place) if !place.is_absent() => self.text(batch.text(place), Some(place), rows.len()),
                 _ => self.value(batch.get(row, &self.plan.source), rows.len()),
             };
-            rows.push((row, looked));
+            rows.push(Row { row: row as u32, looked, own });
         }
-        self.look_up_pending();
-        for number in 0..self.pending.len() {
-            let Pending { at, ip, own, places } = self.pending[number];
-            let known = self.known(ip, own).unwrap_or_else(|| {
-                // It made room for another address of this batch.
-                let known = self.look_up(places, ip);
-                self.addresses.put(ip, known);
-                self.known(ip, own).unwrap_or(Looked::Unknown)
-            });
-            rows[at].1 = known;
-        }
-        rows.iter().for_each(|(_, looked)| *self.counts.of(*looked) += 1);
+        self.look_up(rows);
+        rows.iter().for_each(|row| *self.counts.of(row.looked) += 1);
     }
 
-    fn value(&mut self, value: Option<Value>, at: usize) -> Looked {
-        match value {
+    fn value(&mut self, value: Option<Value>, at: usize) -> (Looked, StrRef) {
+        let looked = match value {
             None | Some(Value::Null) => Looked::Missing,
-            Some(Value::Str(text)) => self.text(&text, None, at),
+            Some(Value::Str(text)) => return self.text(&text, None, at),
             // Of a list the first element counts.
             Some(Value::Array(items)) => match items.first() {
-                Some(Value::Str(text)) => self.text(text, None, at),
+                Some(Value::Str(text)) => return self.text(text, None, at),
                 _ => Looked::Unusable,
             },
             Some(_) => Looked::Unusable,
-        }
+        };
+        (looked, StrRef::ABSENT)
     }
 
-    /// `place` is that of the text within the batch.
+    /// `place` is that of the text within the batch. An address is unknown until it is looked up.
     #[inline]
-    fn text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> Looked {
-        let (ip, own) = match (plain_v4(text.as_bytes()), place) {
-            (Some(v4), Some(place)) => (key_of_v4(v4), place),
-            (plain, place) => match plain.map_or_else(|| Address::parse(text), |v4| Some(Address::v4(v4))) {
-                Some(address) => (key_of(address.ip), self.own_text(text, address, place)),
-                None if text.bytes().all(|byte| byte <= b' ') => return Looked::Missing,
-                None => return Looked::NoAddress,
-            },
-        };
-        self.known(ip, own).unwrap_or_else(|| {
-            self.pending.push(Pending { at, ip, own, places: NOWHERE });
-            Looked::Unknown
-        })
+    fn text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> (Looked, StrRef) {
+        if let (Some(v4), Some(place)) = (plain_v4(text.as_bytes()), place) {
+            self.v4.push(v4);
+            self.v4_at.push(at as u32);
+            return (Looked::Unknown, place);
+        }
+        self.other_text(text, place, at)
+    }
+
+    fn other_text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> (Looked, StrRef) {
+        match Address::parse(text) {
+            Some(address) => {
+                match address.ip {
+                    IpAddr::V4(ip) => {
+                        self.v4.push(ip.into());
+                        self.v4_at.push(at as u32);
+                    }
+                    IpAddr::V6(ip) => {
+                        self.v6.push(ip.into());
+                        self.v6_at.push(at as u32);
+                    }
+                }
+                (Looked::Unknown, self.own_text(text, address, place))
+            }
+            None if text.bytes().all(|byte| byte <= b' ') => (Looked::Missing, StrRef::ABSENT),
+            None => (Looked::NoAddress, StrRef::ABSENT),
+        }
     }
 
     /// The place of the text that an address is written as.
@@ -162,96 +185,82 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// What an address found that is remembered; `None` if it is not.
-    #[inline]
-    fn known(&mut self, ip: u128, own: StrRef) -> Option<Looked> {
-        let entries = &mut self.entries;
-        let number = self.addresses.known(ip, |entry| {
-            entries.push(Arc::clone(entry));
-            entries.len() as u32 - 1
-        })?;
-        Some(number.map_or(Looked::Unknown, |number| Looked::Found(number, own)))
-    }
-
-    /// Finds out and remembers what is known of the addresses of all rows that wait. Each step is taken for all of
-    /// them before the next one, so that they wait for memory together.
-    fn look_up_pending(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let v4: Vec<u32> = self.pending.iter().filter_map(|pending| v4_of(pending.ip)).collect();
-        let mut places = vec![0; v4.len()];
-        for (number, database) in self.databases.iter().enumerate() {
+    fn look_up(&mut self, rows: &mut [Row]) {
+        let (v4, v6) = (std::mem::take(&mut self.v4), std::mem::take(&mut self.v6));
+        let (v4_at, v6_at) = (std::mem::take(&mut self.v4_at), std::mem::take(&mut self.v6_at));
+        if let [database] = self.databases {
+            // A table of numbers instead of one of keys.
+            let mut places = vec![0; v4.len()];
             database.find_v4(&v4, &mut places);
-            let mut places_of_v4 = places.iter();
-            for pending in &mut self.pending {
-                pending.places[number] = match v4_of(pending.ip) {
-                    Some(_) => places_of_v4.next().copied().unwrap_or_default(),
-                    None => database.find_v6(pending.ip),
-                };
+            let keys = places.iter().map(|place| [*place, 0, 0, 0]);
+            self.objects(keys, |at| key_of_v4(v4[at]), &v4_at, rows);
+        } else {
+            let mut keys = vec![NOWHERE; v4.len()];
+            let mut places = vec![0; v4.len()];
+            for (number, database) in self.databases.iter().enumerate() {
+                database.find_v4(&v4, &mut places);
+                keys.iter_mut().zip(&places).for_each(|(key, place)| key[number] = *place);
             }
+            self.objects(keys.iter().copied(), |at| key_of_v4(v4[at]), &v4_at, rows);
         }
-        let records = Arc::clone(&self.plan.records);
-        records.fetch(self.pending.iter().map(|pending| self.key_of(&pending.places)));
-        let mut unknown: Vec<usize> = Vec::new();
-        for (number, pending) in self.pending.iter().enumerate() {
-            let known = match pending.places {
-                NOWHERE => Some(None),
-                _ if self.plan.tells_network() => None,
-                places => records.get(&self.key_of(&places)),
-            };
-            match known {
-                Some(known) => self.addresses.put(pending.ip, known),
-                None => unknown.push(number),
-            }
-        }
-        for (number, database) in self.databases.iter().enumerate() {
-            let places = unknown.iter().map(|pending| self.pending[*pending].places[number]);
-            database.fetch(places.filter_map(|place| place.checked_sub(1)));
-        }
-        for number in unknown {
-            let Pending { ip, places, .. } = self.pending[number];
-            let known = self.look_up(places, ip);
-            self.addresses.put(ip, known);
-        }
+        let databases = self.databases;
+        let find = |ip: u128| {
+            let mut key = NOWHERE;
+            databases.iter().zip(&mut key).for_each(|(database, place)| *place = database.find_v6(ip));
+            key
+        };
+        let keys: Vec<Key> = v6.iter().map(|ip| self.v6_places.of(*ip, || find(*ip))).collect();
+        self.objects(keys.iter().copied(), |at| v6[at], &v6_at, rows);
     }
 
-    fn key_of(&self, places: &[u32; MOST_DATABASES]) -> Key {
-        let mut key = Key::default();
-        for ((database, place), key) in self.databases.iter().zip(places).zip(&mut key.0) {
-            *key = (database.number, *place);
-        }
-        key
-    }
-
-    /// What the databases say of an address whose records lie at these places.
-    fn look_up(&mut self, places: [u32; MOST_DATABASES], ip: u128) -> Known {
-        if places == NOWHERE {
-            return None;
-        }
-        let key = self.key_of(&places);
+    /// Gives rows what is known of the addresses whose records lie at these places.
+    fn objects(
+        &mut self,
+        places: impl Iterator<Item = Key> + Clone,
+        ip: impl Fn(usize) -> u128,
+        rows_at: &[u32],
+        rows: &mut [Row],
+    ) {
         // The network is that of the address: records of several networks are not told apart by their places.
-        if self.plan.tells_network() {
-            return self.decode(ip_of(ip), &key);
+        let by_address = self.plan.tells_network();
+        let key_of = |at: usize, places: Key| if by_address { quarters(ip(at)) } else { places };
+        let mut unknown: Vec<(u32, Key)> = Vec::new();
+        for (at, places) in places.enumerate() {
+            if places == NOWHERE {
+                continue;
+            }
+            match self.entries.find(&key_of(at, places)) {
+                Some(known) => rows[rows_at[at] as usize].looked = known.into(),
+                None => unknown.push((at as u32, places)),
+            }
         }
-        // Another row may have had it in the meantime.
-        if let Some(known) = self.plan.records.get(&key) {
-            return known;
+        self.entries.fetch(unknown.iter().map(|(at, places)| key_of(*at as usize, *places)));
+        for (number, database) in self.databases.iter().enumerate() {
+            database.fetch(unknown.iter().filter_map(|(_, places)| places[number].checked_sub(1)));
         }
-        let known = self.decode(ip_of(ip), &key);
-        self.plan.records.put(key, known.clone());
-        known
+        for (at, places) in unknown {
+            let at = at as usize;
+            let key = key_of(at, places);
+            // Another row may have had it in the meantime.
+            let known = self.entries.find(&key).or_else(|| self.entries.take_over(&key));
+            let known = known.unwrap_or_else(|| {
+                let object = self.decode(ip_of(ip(at)), &places);
+                self.entries.put(&key, object)
+            });
+            rows[rows_at[at] as usize].looked = known.into();
+        }
     }
 
-    fn decode(&mut self, ip: IpAddr, key: &Key) -> Known {
+    /// What the databases say of an address whose records lie at these places, and whether the address belongs to it.
+    fn decode(&mut self, ip: IpAddr, places: &Key) -> Option<(ObjectText, bool)> {
         let networks: Vec<Option<String>> = match self.plan.tells_network() {
             true => self.databases.iter().map(|database| database.network(ip).ok()).collect(),
             false => Vec::new(),
         };
         let mut facts = Facts::default();
-        for (number, database) in self.databases.iter().enumerate().filter(|(number, _)| key.0[*number].1 > 0)
-        {
-            match database.record(key.0[number].1 - 1) {
+        for (number, database) in self.databases.iter().enumerate() {
+            let Some(place) = places[number].checked_sub(1) else { continue };
+            match database.record(place) {
                 Ok(record) => {
                     let wanted = self.plan.wanted(database.kind);
                     let network = networks.get(number).and_then(Option::as_deref);
@@ -263,7 +272,7 @@ impl<'a> Look<'a> {
                 }
             }
         }
-        (!facts.is_empty()).then(|| Arc::new(Entry::new(facts.render(self.plan.layout), facts.has_ip())))
+        (!facts.is_empty()).then(|| (facts.render(self.plan.layout), facts.has_ip()))
     }
 }
 
@@ -273,22 +282,32 @@ fn key_of_v4(address: u32) -> u128 {
     0xffff << 32 | u128::from(address)
 }
 
-fn key_of(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => key_of_v4(ip.into()),
-        IpAddr::V6(ip) => ip.into(),
-    }
-}
-
 #[inline]
 fn v4_of(key: u128) -> Option<u32> {
     (key >> 32 == 0xffff).then_some(key as u32)
+}
+
+/// As four numbers.
+fn quarters(key: u128) -> Key {
+    [96, 64, 32, 0].map(|bits| (key >> bits) as u32)
 }
 
 fn ip_of(key: u128) -> IpAddr {
     match v4_of(key) {
         Some(address) => IpAddr::V4(address.into()),
         None => IpAddr::V6(key.into()),
+    }
+}
+
+// === impl Looked ===
+
+impl From<Known> for Looked {
+    #[inline]
+    fn from(known: Known) -> Self {
+        match known {
+            Known::Nothing => Self::Unknown,
+            Known::Object { number, has_ip } => Self::Found { number, has_ip },
+        }
     }
 }
 
@@ -301,7 +320,7 @@ impl Counts {
             Looked::Unusable => &mut self.unusable,
             Looked::NoAddress => &mut self.no_address,
             Looked::Unknown => &mut self.unknown,
-            Looked::Found(..) => &mut self.found,
+            Looked::Found { .. } => &mut self.found,
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Putting what was found into the events: as one column where nothing is in the way, member by member where the
 //! target is an object already, and row by row where neither will do.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use flowstone_core::event::{Batch, BitSet, Column, Map, Objects, Page, Path, StrRef, Value};
+use flowstone_core::event::{Batch, BitSet, Column, Map, ObjectText, Objects, Page, Path, StrRef, Value};
 
-use crate::cache::{Entry, Part};
-use crate::look::Looked;
+use crate::cache::{Entries, NamedPart, Part};
+use crate::look::{Looked, Row};
 use crate::render::Layout;
 use crate::transform::Plan;
 
 /// What was found for a batch.
 pub(crate) struct Findings<'a> {
-    pub(crate) rows: &'a [(usize, Looked)],
-    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) rows: &'a [Row],
+    pub(crate) entries: Entries,
     /// The text of the page that comes next.
     pub(crate) texts: String,
 }
@@ -38,8 +40,8 @@ pub(crate) fn place(plan: &Plan, mut findings: Findings<'_>, batch: &mut Batch) 
         batch.push_page(Page::from_text(std::mem::take(&mut findings.texts)));
     }
     let mut failed = BitSet::none(batch.len());
-    let is_found = |looked: &Looked| matches!(looked, Looked::Found(..));
-    findings.rows.iter().filter(|(_, looked)| !is_found(looked)).for_each(|(row, _)| failed.insert(*row));
+    let is_found = |row: &&Row| matches!(row.looked, Looked::Found { .. });
+    findings.rows.iter().filter(|row| !is_found(row)).for_each(|row| failed.insert(row.number()));
     match way(plan, batch) {
         Way::Whole => whole(plan, &findings, batch),
         Way::Members => members(plan, &findings, batch),
@@ -69,21 +71,21 @@ fn way(plan: &Plan, batch: &Batch) -> Way {
 }
 
 fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
-    let has_ip = findings.entries.iter().any(|entry| entry.has_ip);
-    let mut objects = Objects::new(batch.len(), has_ip.then_some(&plan.ip));
-    findings.entries.iter().for_each(|entry| {
-        objects.add(entry.object.clone());
+    let has_ip = findings.rows.iter().any(|row| matches!(row.looked, Looked::Found { has_ip: true, .. }));
+    let entries = &findings.entries;
+    let ip = has_ip.then_some(&plan.ip);
+    let mut objects = Objects::of_shelf(batch.len(), ip, entries.shelf().clone());
+    entries.own().iter().for_each(|object| {
+        objects.add(object.clone());
     });
     let nothing = objects.add(plan.nothing.clone());
     let mut is_empty = true;
-    for (row, looked) in findings.rows {
-        match looked {
+    for row in findings.rows {
+        let own = |has_ip| if has_ip { row.own } else { StrRef::ABSENT };
+        match row.looked {
             Looked::Missing | Looked::Unusable => continue,
-            Looked::NoAddress | Looked::Unknown => objects.set(*row, nothing, StrRef::ABSENT),
-            Looked::Found(number, own) => {
-                let has_ip = findings.entries[*number as usize].has_ip;
-                objects.set(*row, *number, if has_ip { *own } else { StrRef::ABSENT });
-            }
+            Looked::NoAddress | Looked::Unknown => objects.set(row.number(), nothing, StrRef::ABSENT),
+            Looked::Found { number, has_ip } => objects.set(row.number(), number, own(has_ip)),
         }
         is_empty = false;
     }
@@ -99,25 +101,31 @@ struct Columns {
     ip: Option<Vec<StrRef>>,
 }
 
+/// The members of an entry; the columns of those that are objects, and its numbers in them.
+type Member<'a> = (Cow<'a, [NamedPart]>, Vec<(usize, u32)>);
+
 fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     let rows = batch.len();
     let mut columns = Columns { objects: Vec::new(), singles: Vec::new(), ip: None };
-    // For each entry the columns of its objects, and its number in them.
-    let numbers: Vec<Vec<(usize, u32)>> =
-        findings.entries.iter().map(|entry| columns.add(entry, rows)).collect();
-    for (row, looked) in findings.rows {
-        let Looked::Found(number, own) = looked else { continue };
-        for (column, object) in &numbers[*number as usize] {
-            columns.objects[*column].1.set(*row, *object, StrRef::ABSENT);
+    // For each entry that was found its members, the columns of its objects, and its number in them.
+    let mut found: HashMap<u32, Member<'_>, foldhash::fast::FixedState> = HashMap::default();
+    for row in findings.rows {
+        let Looked::Found { number, has_ip } = row.looked else { continue };
+        let (parts, objects) = found.entry(number).or_insert_with(|| {
+            let parts = findings.entries.parts(number);
+            let objects = columns.add(&parts, rows);
+            (parts, objects)
+        });
+        for (column, object) in objects.iter() {
+            columns.objects[*column].1.set(row.number(), *object, StrRef::ABSENT);
         }
-        let entry = &findings.entries[*number as usize];
-        for (name, part) in entry.parts() {
+        for (name, part) in parts.iter() {
             if let Part::Single(value) = part {
-                columns.single(name, rows)[*row] = Some(value.clone());
+                columns.single(name, rows)[row.number()] = Some(value.clone());
             }
         }
-        if entry.has_ip {
-            columns.ip.get_or_insert_with(|| vec![StrRef::ABSENT; rows])[*row] = *own;
+        if has_ip {
+            columns.ip.get_or_insert_with(|| vec![StrRef::ABSENT; rows])[row.number()] = row.own;
         }
     }
     let at = |name: &str| plan.target.child(name);
@@ -127,9 +135,11 @@ fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     filled.extend(columns.singles.into_iter().map(|(name, cells)| (at(&name), Column::Any(cells))));
     let failed = batch.overlay(filled);
     debug_assert!(failed.is_empty(), "there are no columns above the target: {failed:?}");
-    for (row, looked) in findings.rows {
-        if matches!(looked, Looked::NoAddress | Looked::Unknown) && !has_member(batch, *row, &plan.target) {
-            batch.set(*row, &plan.target, Value::object()).ok();
+    for row in findings.rows {
+        if matches!(row.looked, Looked::NoAddress | Looked::Unknown)
+            && !has_member(batch, row.number(), &plan.target)
+        {
+            batch.set(row.number(), &plan.target, Value::object()).ok();
         }
     }
 }
@@ -142,9 +152,9 @@ fn has_member(batch: &Batch, row: usize, target: &Path) -> bool {
 // === impl Columns ===
 
 impl Columns {
-    fn add(&mut self, entry: &Entry, rows: usize) -> Vec<(usize, u32)> {
+    fn add(&mut self, parts: &[NamedPart], rows: usize) -> Vec<(usize, u32)> {
         let mut numbers = Vec::new();
-        for (name, part) in entry.parts() {
+        for (name, part) in parts {
             let Part::Object(object) = part else { continue };
             let column = self.objects.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
                 self.objects.push((Arc::clone(name), Objects::new(rows, None)));
@@ -168,26 +178,26 @@ impl Columns {
 /// Gives the rows in which something that is no object stands in the way; they stay as they were.
 fn rows(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) -> Vec<usize> {
     let mut failed = Vec::new();
-    for (row, looked) in findings.rows {
-        let old = match looked {
+    for row in findings.rows {
+        let old = match row.looked {
             Looked::Missing | Looked::Unusable => continue,
-            _ => batch.get(*row, &plan.target).filter(|old| *old != Value::Null),
+            _ => batch.get(row.number(), &plan.target).filter(|old| *old != Value::Null),
         };
-        let new = match (looked, old) {
-            (Looked::Found(number, own), old) => {
-                let entry = &findings.entries[*number as usize];
-                let ip = entry.has_ip.then(|| (Arc::clone(&plan.ip), Value::from(batch.text(*own))));
-                let found: Map = ip.into_iter().chain(entry.object.to_map()).collect();
+        let new = match (row.looked, old) {
+            (Looked::Found { number, has_ip }, old) => {
+                let object = findings.entries.object(number).map(ObjectText::to_map).unwrap_or_default();
+                let ip = has_ip.then(|| (Arc::clone(&plan.ip), Value::from(batch.text(row.own))));
+                let found: Map = ip.into_iter().chain(object).collect();
                 let depth = if plan.layout == Layout::Ecs { usize::MAX } else { 0 };
                 united(old.unwrap_or_else(Value::object), found, depth)
             }
             (_, None) => Some(Value::object()),
             (_, Some(_)) => continue,
         };
-        if new.is_none_or(|new| batch.set(*row, &plan.target, new).is_err())
-            && matches!(looked, Looked::Found(..))
+        if new.is_none_or(|new| batch.set(row.number(), &plan.target, new).is_err())
+            && matches!(row.looked, Looked::Found { .. })
         {
-            failed.push(*row);
+            failed.push(row.number());
         }
     }
     failed
