@@ -218,3 +218,28 @@ impl Encoder {
 pub fn read(content: &[u8], known: &mut BTreeMap<String, Restored>) -> ReadReport {
     entry::read(content, known)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Rules;
+
+    const NAME: &str = "1/eu-west-1//vpc/flow";
+
+    #[test]
+    fn after_a_full_disk_all_that_is_true_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path().to_owned());
+        let (mut journal, _) = Journal::open(&dir, "vpc", 0).unwrap();
+        let (name, mut ledger) = (Arc::from(NAME), Ledger::new(Rules::default(), 60_000, None));
+        journal.files.fill_disk();
+        // What the ledger says here is taken from it and lost.
+        assert!(journal.flush(&mut [(&name, &mut ledger)], 1000).is_err());
+        assert!(!ledger.has_changes());
+        journal.flush(&mut [(&name, &mut ledger)], 2000).unwrap();
+        drop(journal);
+        let (mut journal, report) = Journal::open(&dir, "vpc", 3000).unwrap();
+        assert_eq!(report.skipped, 0);
+        assert_eq!(journal.take(NAME).map(|known| known.from_ms), Some(60_000));
+    }
+}

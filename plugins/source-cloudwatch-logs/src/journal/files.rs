@@ -57,6 +57,12 @@ impl Files {
         self.file.sync_data()
     }
 
+    /// From now on the disk is full, as far as the open file goes.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&mut self) {
+        self.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    }
+
     /// Bytes in the open file.
     pub(super) fn size(&self) -> u64 {
         self.size
