@@ -1,0 +1,286 @@
+//! What was delivered: scans that count, slices that are sealed, joined and forgotten.
+
+use std::collections::BTreeMap;
+
+use flowstone_aws::EventKey;
+
+use super::changes::Changes;
+use super::slice::{Recheck, Slice};
+use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger, Rule};
+
+/// History: a scan should take about this many pages, whatever lies there.
+const HISTORY_PAGES: i64 = 10;
+const HISTORY_MAX_MS: i64 = 90 * 86_400_000;
+/// The seal is put off at most this often.
+const PUT_OFF_MOST: u8 = 3;
+/// Neighbours that were read together or are empty become one slice, up to this length.
+const MERGED_MS: i64 = 86_400_000;
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Whether this scan is still going on or has something on its way.
+    pub fn is_running(&self, scan: u64) -> bool {
+        self.scans.contains_key(&scan)
+    }
+
+    /// All batches of this scan up to this number are delivered.
+    pub fn delivered(&mut self, scan: u64, number: u64) {
+        let Some(running) = self.scans.get_mut(&scan) else { return };
+        while running.batches.front().is_some_and(|batch| batch.number <= number) {
+            let Some(batch) = running.batches.pop_front() else { break };
+            note_delivered(&mut self.slices, &mut self.lateness, &mut self.changes, &batch.keys);
+        }
+        if running.is_complete(&self.rules) {
+            self.advance(scan);
+        } else {
+            self.settle_history(scan);
+        }
+    }
+
+    /// The batch of this number was not delivered, nor any later one of its scan: they will be found again.
+    pub fn rewind(&mut self, scan: u64, number: u64) {
+        let Some(running) = self.scans.get_mut(&scan) else { return };
+        if self.rules.keeps(Rule::LostIsFoundAgain) {
+            running.batches.retain(|batch| batch.number < number);
+        }
+        running.newest = running.batches.iter().flat_map(|batch| batch.keys.iter().copied()).max();
+        self.restart(scan, Extent::All);
+    }
+
+    /// History is read once and in order: what lies before the last event that was read and before all that are on
+    /// their way is done although its scan goes on, so that a stop in the middle of a long one repeats nothing.
+    pub(super) fn settle_history(&mut self, number: u64) {
+        let Some(scan) = self.scans.get(&number).filter(|scan| scan.class == Class::History && scan.ordered)
+        else {
+            return;
+        };
+        let (Some(through), Some(last)) = (scan.asked_at, scan.last) else { return };
+        let on_the_way =
+            scan.batches.iter().flat_map(|batch| batch.keys.iter()).map(|key| key.timestamp()).min();
+        let on_the_way = on_the_way.filter(|_| self.rules.keeps(Rule::HistoryWaitsForDelivery));
+        let upto = on_the_way.map_or(last.timestamp(), |time| time.min(last.timestamp()))
+            + i64::from(!self.rules.keeps(Rule::BoundaryStaysOpen));
+        let reading = self.slices.range(scan.from..scan.to).find(|(_, slice)| slice.reading);
+        let Some(start) = reading.filter(|(_, slice)| slice.facts.scans == 0).map(|(&start, _)| start) else {
+            return;
+        };
+        if upto <= start {
+            return;
+        }
+        let Some(whole) = self.slices.remove(&start) else { return };
+        let (before, boundary): (Vec<EventKey>, Vec<EventKey>) =
+            whole.facts.ids.iter().partition(|key| key.timestamp() < upto);
+        let mut done = Slice::new(start, upto, whole.facts.exact);
+        let mut rest = Slice::new(upto, whole.end, whole.facts.exact);
+        done.delivered(&before);
+        rest.delivered(&boundary);
+        rest.reading = true;
+        self.slices.insert(start, done);
+        self.slices.insert(upto, rest);
+        self.changes.gone(start);
+        self.changes.ids(upto, whole.end, &boundary);
+        self.finish_read(start, through, false);
+        self.merge(start);
+        self.forget_finished();
+    }
+
+    /// A scan is complete: all that was visible when it began is delivered.
+    pub(super) fn advance(&mut self, number: u64) {
+        let Some(scan) = self.scans.remove(&number) else { return };
+        let through = scan.asked_at.unwrap_or(i64::MIN);
+        let read: Vec<i64> = self
+            .slices
+            .range(scan.from..scan.to)
+            .filter(|(_, slice)| slice.reading)
+            .map(|(&start, _)| start)
+            .collect();
+        for &start in &read {
+            self.finish_read(start, through, true);
+        }
+        // Slices that were given up for now are as they were before the scan.
+        let given_up: Vec<i64> = self.slices.range(scan.to..scan.holds_to).map(|(&start, _)| start).collect();
+        for start in given_up {
+            if let Some(slice) = self.slices.get_mut(&start) {
+                slice.reading = false;
+            }
+            self.plan(start, through);
+        }
+        match scan.class {
+            Class::History => {
+                // By what a page held of time this time, the next scan takes about as many pages as it should.
+                let length = (scan.to - scan.from).max(HISTORY_MIN_MS);
+                let wanted = length.saturating_mul(HISTORY_PAGES) / i64::from(scan.pages.max(1));
+                self.lengths.history_ms =
+                    wanted.clamp(length / 4, length.saturating_mul(4)).clamp(HISTORY_MIN_MS, HISTORY_MAX_MS);
+            }
+            Class::Seal => {
+                self.changes.state();
+                for slice in read.iter().filter_map(|start| self.slices.get(start)) {
+                    self.lengths.empty = if slice.events() == 0 { self.lengths.empty + 1 } else { 0 };
+                }
+            }
+            Class::Hot | Class::Sweep => {}
+        }
+        for start in read {
+            self.merge(start);
+        }
+        self.conclude_audit();
+        self.forget_finished();
+    }
+
+    /// A slice was read whole by a scan that began at `through`.
+    pub(super) fn finish_read(&mut self, start: i64, through: i64, ends_scan: bool) {
+        let margin = self.rules.visibility_margin_ms;
+        let Some(slice) = self.slices.get_mut(&start) else { return };
+        slice.reading = false;
+        slice.facts.scans += 1;
+        slice.facts.through = slice.facts.through.max(Some(through));
+        if through >= self.rules.seal_at(slice.end) && !slice.facts.sealed {
+            // Events that came within the last moments say that more may come.
+            let still_coming =
+                ends_scan && slice.facts.ids.iter().any(|key| key.ingestion() > through - margin);
+            if still_coming && slice.facts.put_off < PUT_OFF_MOST && self.rules.live {
+                slice.facts.put_off += 1;
+            } else {
+                slice.facts.sealed = true;
+                slice.facts.exact = false;
+            }
+        }
+        slice.prune(&self.rules);
+        if !slice.facts.sealed && slice.facts.scans > 1 {
+            let density = slice.events() as f64 / (slice.end - slice.start) as f64;
+            self.lengths.density = if self.lengths.density == 0.0 {
+                density
+            } else {
+                0.8 * self.lengths.density + 0.2 * density
+            };
+        }
+        self.changes.slice(start);
+        self.settle_recheck(start);
+        self.plan(start, through);
+    }
+
+    /// Says when a slice is read next. `known` is the time up to which its class is judged.
+    pub(super) fn plan(&mut self, start: i64, now_ms: i64) {
+        let history_before = self.history_before(now_ms);
+        let Some(slice) = self.slices.get_mut(&start) else { return };
+        let facts = &slice.facts;
+        let (class, due) = match facts.through {
+            _ if slice.recheck != Recheck::No => (Class::Sweep, Some(now_ms)),
+            None if slice.end <= history_before => (Class::History, Some(now_ms)),
+            None => (Class::Hot, Some(now_ms)),
+            Some(through) if facts.sealed => (Class::Sweep, self.rules.next_sweep(slice.end, through)),
+            Some(through) if facts.put_off > 0 => {
+                (Class::Seal, Some(through + self.rules.visibility_margin_ms))
+            }
+            Some(through) => {
+                let due = self.rules.next_read(start, slice.end, through, self.lateness.quantiles());
+                let class = if due >= self.rules.seal_at(slice.end) { Class::Seal } else { Class::Hot };
+                (class, Some(due))
+            }
+        };
+        slice.due = due;
+        if let Some(due) = due {
+            self.due[class as usize].insert((due, start));
+        }
+    }
+
+    /// Joins a slice to its left neighbour where nothing is lost by it: both were read by the same scan, or both are
+    /// empty.
+    pub(super) fn merge(&mut self, start: i64) {
+        let Some((_, left)) = self.slices.range(..start).next_back() else { return };
+        let Some(slice) = self.slices.get(&start) else { return };
+        let idle = |slice: &Slice| slice.facts.sealed && !slice.reading && slice.recheck == Recheck::No;
+        let empty = |slice: &Slice| slice.facts.ids.is_empty() && slice.facts.minutes.0.is_empty();
+        let joinable = left.end == start
+            && idle(left)
+            && idle(slice)
+            && slice.end - left.start <= MERGED_MS
+            && left.due == slice.due
+            && (left.facts.through == slice.facts.through || empty(left) && empty(slice));
+        if !joinable {
+            return;
+        }
+        let left = left.start;
+        self.unplan(left);
+        self.unplan(start);
+        let (Some(right), Some(joined)) = (self.slices.remove(&start), self.slices.get_mut(&left)) else {
+            return;
+        };
+        joined.end = right.end;
+        // Empty slices of different times: the earlier time admits more, and there is nothing it could admit twice.
+        joined.facts.through = match self.rules.keeps(Rule::JoinedTakeEarlierTime) {
+            true => joined.facts.through.min(right.facts.through),
+            false => joined.facts.through.max(right.facts.through),
+        };
+        joined.facts.ids.extend(right.facts.ids.iter());
+        for (minute, events) in right.facts.minutes.0 {
+            joined.facts.minutes.add(minute, events);
+        }
+        let through = joined.facts.through.unwrap_or(0);
+        self.changes.slice(left);
+        self.changes.gone(start);
+        self.plan(left, through);
+    }
+
+    pub(super) fn unplan(&mut self, start: i64) {
+        if let Some(slice) = self.slices.get_mut(&start)
+            && let Some(due) = slice.due.take()
+        {
+            self.due.iter_mut().for_each(|waiting| {
+                waiting.remove(&(due, start));
+            });
+        }
+    }
+
+    /// Drops slices of which nothing more is to be known.
+    pub(super) fn forget_finished(&mut self) {
+        let audit = &self.audit;
+        let rules = &self.rules;
+        let finished: Vec<(i64, i64)> = self
+            .slices
+            .values()
+            .filter(|slice| {
+                slice.facts.sealed
+                    && slice.due.is_none()
+                    && !slice.reading
+                    && audit.is_done_with(slice, rules)
+            })
+            .map(|slice| (slice.start, slice.end))
+            .collect();
+        for (start, end) in finished {
+            self.slices.remove(&start);
+            self.changes.done(start, end);
+        }
+    }
+}
+
+/// Events were delivered: their slices know them from now on.
+pub(super) fn note_delivered(
+    slices: &mut BTreeMap<i64, Slice>,
+    lateness: &mut Lateness,
+    changes: &mut Changes,
+    keys: &[EventKey],
+) {
+    let mut rest = keys;
+    while let Some(first) = rest.first() {
+        let holder = slices.range_mut(..=first.timestamp()).next_back().map(|(_, slice)| slice);
+        let holder = holder.filter(|slice| first.timestamp() < slice.end);
+        let range = holder
+            .as_ref()
+            .map_or((first.timestamp(), first.timestamp() + 1), |slice| (slice.start, slice.end));
+        let run = rest.iter().take_while(|key| (range.0..range.1).contains(&key.timestamp())).count();
+        let (keys, behind) = rest.split_at(run.max(1));
+        rest = behind;
+        for key in keys {
+            lateness.note(key.ingestion() - key.timestamp());
+        }
+        // No slice: an event out of order, before what its scan had settled. It is delivered, and that is all.
+        let Some(slice) = holder else { continue };
+        // The checkpoint counts these already: it hears of them when all of their minute are delivered.
+        let told: Vec<EventKey> = keys.iter().copied().filter(|&key| !slice.admits(key)).collect();
+        slice.delivered(keys);
+        changes.ids(slice.start, slice.end, &told);
+    }
+}
