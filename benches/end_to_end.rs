@@ -9,6 +9,9 @@
 //! The tools (`gen`, `nullbulk`, `floor`) come from `../shared/bench`, or ready-built from `FLOWSTONE_BENCH_TOOLS`.
 //! `FLOWSTONE_CITY_DB=FILE` adds the rows with GeoIP. `FLOWSTONE_BENCH_LINES` and `FLOWSTONE_BENCH_RUNS` change the size.
 //!
+//! The second table is `grok` instead of `vpcflow`, on the seed's pattern and on others, with the factor to what Vector's
+//! `parse_grok` costs on the seed's (14.4).
+//!
 //! The last row is a day of a busy log group, 10,000,000 events (`FLOWSTONE_BENCH_EVENTS`), read by `flowstone backfill`
 //! out of testkit's CloudWatch Logs over HTTP, at the service's quota, into the same server. Every event is counted; the
 //! peak of memory must stay under 100 MB and the checkpoint under 1 MB a second.
@@ -81,6 +84,7 @@ fn main() {
         }
         None => println!("\nleft out: the rows with GeoIP (FLOWSTONE_CITY_DB is not set)"),
     }
+    bench.grok_rows(&clean);
     bench.backfill(number("FLOWSTONE_BENCH_EVENTS", 10_000_000));
 }
 
@@ -194,6 +198,128 @@ path = "dead-%{{+YYYY-MM-dd}}.ndjson"
         server.check(lines, &sample, &kind);
         cost
     }
+}
+
+/// What Vector 0.57 costs with `parse_grok` on the seed's pattern, in CPU-seconds per million lines (README.md).
+const VECTOR_PARSE_GROK: f64 = 14.4;
+
+const SEED_PATTERN: &str = "%{NUMBER:version} %{NOTSPACE:account-id} %{NOTSPACE:interface-id} %{IP:srcaddr} \
+    %{IP:dstaddr} %{NOTSPACE:srcport} %{NOTSPACE:dstport} %{NOTSPACE:protocol} %{NUMBER:packets:float} \
+    %{NUMBER:bytes:float} %{NOTSPACE:start} %{NOTSPACE:end} %{NOTSPACE:action} %{NOTSPACE:log-status}";
+
+const TWENTY_COLUMNS: &str = "%{WORD:verdict} %{INT:first:int} %{INT:last:int} %{IP:client} %{POSINT:client_port:int} \
+    %{IP:server} %{POSINT:server_port:int} %{NOTSPACE:vpc} %{NOTSPACE:subnet} %{NOTSPACE:instance} %{NOTSPACE:eni} \
+    %{WORD:family} %{NUMBER:octets:int} %{NUMBER:frames:int} %{NONNEGINT:flags:int} %{NOTSPACE:region} \
+    %{NOTSPACE:zone} (?:-|%{NOTSPACE:service}) %{WORD:direction} %{NOTSPACE:status}";
+
+const VERSION_5_REST: &str = " %{NOTSPACE:vpc-id} %{NOTSPACE:subnet-id} %{NOTSPACE:instance-id} %{NOTSPACE:tcp-flags} \
+    %{NOTSPACE:type} %{IP:pkt-srcaddr} %{IP:pkt-dstaddr} %{NOTSPACE:region} %{NOTSPACE:az-id} \
+    %{NOTSPACE:sublocation-type} %{NOTSPACE:sublocation-id} %{NOTSPACE:pkt-src-aws-service} \
+    %{NOTSPACE:pkt-dst-aws-service} %{NOTSPACE:flow-direction} %{NOTSPACE:traffic-path}";
+
+impl Bench {
+    /// `grok` on several patterns, each on lines of its own.
+    fn grok_rows(&self, clean: &Path) {
+        println!("\n| `grok` instead of `vpcflow` | CPU-s/M | Vector's 14.4 / this | peak MB |");
+        println!("|---|---|---|---|");
+        let version_5 = format!("{SEED_PATTERN}{VERSION_5_REST}");
+        let seed = |_: usize, line: &str| line.to_owned();
+        type Line = fn(usize, &str) -> String;
+        let rows: [(&str, &str, Line); 4] = [
+            ("the seed's pattern", SEED_PATTERN, seed),
+            ("the same, one line in ten does not match", SEED_PATTERN, |number, line| match number % 10 {
+                3 => format!("{} - - - - - - - - - - NODATA", &line[..20]),
+                _ => line.to_owned(),
+            }),
+            ("20 columns, other names and order", TWENTY_COLUMNS, twenty_columns),
+            ("version 5, 29 columns", &version_5, version_5_line),
+        ];
+        for (name, pattern, line) in rows {
+            let path = self.folder.path().join("grok.log");
+            let mut out = BufWriter::new(fs::File::create(&path).expect("a file can be made"));
+            let lines =
+                BufReader::new(fs::File::open(clean).expect("the lines")).lines().map_while(Result::ok);
+            for (number, text) in lines.enumerate() {
+                writeln!(out, "{}", line(number, &text)).expect("room on the disk");
+            }
+            out.flush().expect("room on the disk");
+            let mut costs: Vec<Cost> = (0..self.runs).map(|_| self.grok(&path, pattern)).collect();
+            costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
+            let median = costs[costs.len() / 2].cpu_seconds * 1e6 / self.lines as f64;
+            let peak = costs.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max);
+            println!("| {name} | {median:.3} | {:.1} | {peak:.0} |", VECTOR_PARSE_GROK / median);
+        }
+    }
+
+    fn grok(&self, lines: &Path, pattern: &str) -> Cost {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let sample = folder.path().join("sample");
+        let server = NullBulk::start(&self.tools, Some(&sample));
+        let config = format!(
+            r#"
+data_dir = "state"
+
+[sources.in]
+type = "file"
+paths = ["{lines}"]
+follow = false
+
+[transforms.grok]
+type = "grok"
+inputs = ["in"]
+match = {{ message = '{pattern}' }}
+
+[sinks.es]
+type = "elasticsearch"
+inputs = ["grok"]
+hosts = ["http://{address}"]
+index = "vpcflowlogs"
+"#,
+            lines = lines.display(),
+            address = server.address
+        );
+        fs::write(folder.path().join("flowstone.toml"), config).expect("room on the disk");
+        let mut command = Command::new(binary());
+        command.args(["--log-level", "error", "run", "-c", "flowstone.toml"]);
+        let cost = measure(command.current_dir(folder.path()).stdin(Stdio::null()));
+        let client = Client::new(&format!("http://{}", server.address)).expect("an address");
+        let stats = client.get("/__stats").ok().json();
+        assert_eq!(stats["indices"]["vpcflowlogs"], json!(self.lines), "every line is a document");
+        // What was matched has its fields, and what was not has the tag.
+        let text = fs::read_to_string(sample).expect("the first bodies");
+        let documents = || text.lines().filter(|line| line.contains("\"message\":"));
+        let failed = documents().filter(|line| line.contains("_grokparsefailure")).count();
+        let expected = documents().filter(|line| line.contains("NODATA")).count();
+        assert!(documents().count() > 1000);
+        assert_eq!(failed, expected);
+        assert!(
+            documents().filter(|line| line.contains("eni-") && line.matches("\":").count() > 14).count()
+                > 1000
+        );
+        cost
+    }
+}
+
+/// The record as a line of another make: twenty columns.
+fn twenty_columns(_: usize, line: &str) -> String {
+    let f: Vec<&str> = line.split(' ').collect();
+    format!(
+        "{} {} {} {} {} {} {} vpc-abcdefab012345678 subnet-aaaaaaaa012345678 i-01234567890123456 {} IPv4 {} {} 3 \
+         us-east-1 use1-az4 - egress {}",
+        f[12], f[10], f[11], f[3], f[5], f[4], f[6], f[2], f[9], f[8], f[13]
+    )
+}
+
+/// The record as one of version 5.
+fn version_5_line(_: usize, line: &str) -> String {
+    let f: Vec<&str> = line.split(' ').collect();
+    format!(
+        "5{} vpc-abcdefab012345678 subnet-aaaaaaaa012345678 i-01234567890123456 3 IPv4 {} {} us-east-1 use1-az4 - - \
+         AMAZON - egress 8",
+        &line[1..],
+        f[3],
+        f[4]
+    )
 }
 
 const DAY_MS: i64 = 86_400_000;

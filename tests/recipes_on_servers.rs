@@ -98,7 +98,7 @@ fn here(name: &str) -> String {
     let mut text = fs::read_to_string(workspace().join("config").join(name)).expect("the recipe");
     let (pipeline, _) = text.split_once("[[tests]]").expect("a recipe has tests");
     text = pipeline.to_owned();
-    let source = text.find("[sources.in]").expect("the source");
+    let source = text.find("\n[sources.in]").expect("the source") + 1;
     let behind = source + text[source..].find("\n\n").expect("an empty line behind it");
     text.replace_range(
         source..behind,
