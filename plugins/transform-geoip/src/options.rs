@@ -37,7 +37,7 @@ options! {
         tag_on_failure: Vec<String> = vec!["_geoip_lookup_failure".to_owned()],
         /// How many records of the databases are kept as they are written, some 450 bytes each. Transforms that ask
         /// the same of the same files share them.
-        cache_size: usize = 20_000,
+        cache_size: usize = 12_000,
         /// The names of the fields: Logstash's own side by side (`country_code2`), or those of the Elastic Common
         /// Schema (`[geo][country_iso_code]`).
         ecs_compatibility: EcsCompatibility = EcsCompatibility::Disabled,
