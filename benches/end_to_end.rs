@@ -95,13 +95,18 @@ enum Kind {
 
 impl Bench {
     fn row(&self, what: &str, floor: Option<f64>, run: impl Fn() -> Cost) -> f64 {
-        let mut costs: Vec<Cost> = (0..self.runs).map(|_| run()).collect();
-        costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
-        let median = costs[costs.len() / 2].cpu_seconds * 1e6 / self.lines as f64;
-        let peak = costs.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max);
+        let (median, peak) = self.median(run);
         let ratio = floor.map_or_else(|| "1.00".to_owned(), |floor| format!("{:.2}", median / floor));
         println!("| {what} | {median:.3} | {ratio} | {peak:.0} |");
         median
+    }
+
+    /// The median of CPU-seconds per million lines, and the highest peak.
+    fn median(&self, run: impl Fn() -> Cost) -> (f64, f64) {
+        let mut costs: Vec<Cost> = (0..self.runs).map(|_| run()).collect();
+        costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
+        let median = costs[costs.len() / 2].cpu_seconds * 1e6 / self.lines as f64;
+        (median, costs.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max))
     }
 
     /// `gen`'s lines; every hundredth spoilt if `malformed`.
@@ -243,10 +248,7 @@ impl Bench {
                 writeln!(out, "{}", line(number, &text)).expect("room on the disk");
             }
             out.flush().expect("room on the disk");
-            let mut costs: Vec<Cost> = (0..self.runs).map(|_| self.grok(&path, pattern)).collect();
-            costs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
-            let median = costs[costs.len() / 2].cpu_seconds * 1e6 / self.lines as f64;
-            let peak = costs.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max);
+            let (median, peak) = self.median(|| self.grok(&path, pattern));
             println!("| {name} | {median:.3} | {:.1} | {peak:.0} |", VECTOR_PARSE_GROK / median);
         }
     }
@@ -282,9 +284,8 @@ index = "vpcflowlogs"
         let mut command = Command::new(binary());
         command.args(["--log-level", "error", "run", "-c", "flowstone.toml"]);
         let cost = measure(command.current_dir(folder.path()).stdin(Stdio::null()));
-        let client = Client::new(&format!("http://{}", server.address)).expect("an address");
-        let stats = client.get("/__stats").ok().json();
-        assert_eq!(stats["indices"]["vpcflowlogs"], json!(self.lines), "every line is a document");
+        let stored = BTreeMap::from([("vpcflowlogs".to_owned(), self.lines as u64)]);
+        assert_eq!(server.indices(), stored, "every line is a document");
         // What was matched has its fields, and what was not has the tag.
         let text = fs::read_to_string(sample).expect("the first bodies");
         let documents = || text.lines().filter(|line| line.contains("\"message\":"));
@@ -379,11 +380,8 @@ path = "dead-%{{+YYYY-MM-dd}}.ndjson"
         let began = Instant::now();
         let cost = measure(&mut command);
         let took = began.elapsed().as_secs_f64();
-        let client = Client::new(&format!("http://{}", server.address)).expect("an address");
-        let stats = client.get("/__stats").ok().json();
         let expected = traffic.count(BUSY_DAY_MS, BUSY_DAY_MS + DAY_MS);
-        let stored: u64 =
-            stats["indices"].as_object().expect("indices").values().filter_map(Value::as_u64).sum();
+        let stored: u64 = server.indices().values().sum();
         assert_eq!(stored, expected, "every event is stored once");
         let pages = service.calls().pages;
         println!(
@@ -425,6 +423,14 @@ impl NullBulk {
         Self { child, address }
     }
 
+    /// The documents of each index.
+    fn indices(&self) -> BTreeMap<String, u64> {
+        let client = Client::new(&format!("http://{}", self.address)).expect("an address");
+        let stats = client.get("/__stats").ok().json();
+        let indices = stats["indices"].as_object().expect("indices").iter();
+        indices.map(|(index, count)| (index.clone(), count.as_u64().expect("a count"))).collect()
+    }
+
     /// Every line that must be a document is one, in its daily index, and the first ones are right field by field.
     fn check(&self, lines: &Path, sample: &Path, kind: &Kind) {
         let mut per_index: BTreeMap<String, u64> = BTreeMap::new();
@@ -446,15 +452,7 @@ impl NullBulk {
                 by_text.insert(identity(&document), document);
             }
         }
-        let client = Client::new(&format!("http://{}", self.address)).expect("an address");
-        let stats = client.get("/__stats").ok().json();
-        let found: BTreeMap<String, u64> = stats["indices"]
-            .as_object()
-            .expect("indices")
-            .iter()
-            .map(|(index, count)| (index.clone(), count.as_u64().expect("a count")))
-            .collect();
-        assert_eq!(found, per_index, "documents per index");
+        assert_eq!(self.indices(), per_index, "documents per index");
 
         let database = match kind {
             Kind::Plain => None,

@@ -20,3 +20,17 @@ pub mod mmdb;
 pub mod moto;
 pub mod servers;
 pub mod sinks;
+
+/// The environment variables that lead AWS's SDKs and command line to a server of a test, and keep them from everything
+/// else.
+fn aws_environment(url: &str, region: &str, access_key: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ENDPOINT_URL", url.to_owned()),
+        ("AWS_ACCESS_KEY_ID", access_key.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
+        ("AWS_REGION", region.to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+    ]
+}

@@ -22,15 +22,7 @@ impl<'a> Moto<'a> {
 
     /// The environment variables that lead AWS's SDKs here, and keep them from everything else.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("AWS_ENDPOINT_URL", self.node.url()),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "x".to_owned()),
-            ("AWS_REGION", self.region.to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
-        ]
+        crate::aws_environment(&self.node.url(), self.region, ACCESS_KEY)
     }
 
     /// An operation of CloudWatch Logs (AWS JSON 1.1).

@@ -62,7 +62,8 @@ impl Backfill for Estimator {
         for site in &sites {
             let mut requests = 0;
             for group in self.groups_of(site).await? {
-                let events = self.events_of(site, &group).await;
+                let stretch = (self.stretch.from_ms, self.stretch.to_ms);
+                let events = expected(site, &group, stretch, self.clock.now_ms()).await;
                 requests += events.unwrap_or(0) / EVENTS_PER_PAGE + 1;
                 let name = format!("{}/{}/{}", site.account, site.region, group.name);
                 estimate.groups.push(GroupEstimate { name, events });
@@ -90,7 +91,7 @@ impl Estimator {
         let prefixes = self.plan.groups.prefixes();
         if !prefixes.is_empty() {
             let quota = Quota::of(site, &self.governors, self.plan.quota_share, &self.clock);
-            let listed = discovery::list(Arc::clone(&site.api), prefixes, quota)
+            let listed = discovery::list(Arc::clone(&site.api), prefixes.to_vec(), quota)
                 .await
                 .map_err(|error| site.told(&error, ""))?;
             let matching = listed.iter().filter(|group| self.plan.groups.matches(&group.name));
@@ -99,11 +100,6 @@ impl Estimator {
             groups.dedup();
         }
         Ok(groups)
-    }
-
-    /// How many events the group took in within the stretch, if the metric may be asked for.
-    async fn events_of(&self, site: &Site, group: &LogGroupName) -> Option<u64> {
-        expected(site, group, (self.stretch.from_ms, self.stretch.to_ms), self.clock.now_ms()).await
     }
 }
 

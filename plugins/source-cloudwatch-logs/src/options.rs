@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flowstone_aws::sdk::is_endpoint;
 use flowstone_aws::{Arn, StreamFilter};
 use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 use flowstone_core::prelude::*;
@@ -402,10 +403,7 @@ fn check_numbers(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) 
             );
         }
     }
-    let host = options.endpoint.as_deref().map(|endpoint| {
-        endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://")).unwrap_or_default()
-    });
-    if host.is_some_and(|host| host.is_empty() || host.contains(['@', '?', '#', ' '])) {
+    if options.endpoint.as_deref().is_some_and(|endpoint| !is_endpoint(endpoint)) {
         errors.push(
             BuildError::option("endpoint", "this is no URL of a server")
                 .label("expected \"https://HOST[:PORT]\", without credentials"),

@@ -44,7 +44,7 @@ pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClo
         let prefixes = plan.groups.prefixes();
         if !prefixes.is_empty() {
             let quota = Quota::of(site, &Governors::of_process(), plan.quota_share, clock);
-            let listing = discovery::list(Arc::clone(api), prefixes, quota);
+            let listing = discovery::list(Arc::clone(api), prefixes.to_vec(), quota);
             let groups = listing.await.map_err(|error| site.told(&error, ""))?;
             if sites.len() == 1 && !groups.iter().any(|group| plan.groups.matches(&group.name)) {
                 return Err(format!(

@@ -20,7 +20,7 @@ use crate::notices::Notices;
 use crate::options::{Plan, late_window_of};
 use crate::planner::{Ask, Limits, Planner, Target};
 use crate::sincedb::Sincedb;
-use crate::sites::Site;
+use crate::sites::{self, Site};
 
 /// Everything that a started source holds.
 pub(crate) struct Running {
@@ -157,15 +157,17 @@ impl Running {
             let now_ms = self.clock.now_ms();
             self.look_for_groups(now_ms, cx);
             self.ask(now_ms);
-            self.tell_counts(now_ms, cx);
-            if now_ms >= self.flush_at || now_ms < self.flush_at - 2 * FLUSH_EVERY_MS {
+            let is_done = self.is_done();
+            if is_done || now_ms >= self.flush_at || now_ms < self.flush_at - 2 * FLUSH_EVERY_MS {
+                // It takes a walk over all log groups: once a second is plenty.
+                self.tell_counts(now_ms, cx);
                 // `commit` tells of an error: what was read is delivered all the same.
                 self.flush().ok();
             }
             if let Some(batch) = self.batch(cx) {
                 return Ok(Some(batch));
             }
-            if self.is_done() {
+            if is_done {
                 return Ok(None);
             }
             let wait = self.wakes_at(now_ms).saturating_sub(now_ms).max(1);
@@ -222,7 +224,7 @@ impl Running {
         if self.lists() {
             while let Some(number) = self.discovery.next_listing(now_ms) {
                 let api = Arc::clone(&self.sites[number].api);
-                let listing = discovery::list(api, self.plan.groups.prefixes(), self.quota(number));
+                let listing = discovery::list(api, self.plan.groups.prefixes().to_vec(), self.quota(number));
                 self.tasks.spawn(async move { Done::Listed { site: number, reply: listing.await } });
             }
         }
@@ -305,7 +307,7 @@ impl Running {
                 self.discovery.listed(site, reply.is_ok(), now_ms);
                 for about in reply.unwrap_or_default() {
                     if self.plan.groups.matches(&about.name) {
-                        let name = flowstone_aws::LogGroupName::own(&about.name);
+                        let name = LogGroupName::own(&about.name);
                         self.discovery.found(Found { site, name, about }, now_ms);
                     }
                 }
@@ -350,9 +352,9 @@ impl Running {
     }
 
     /// Whether reading cannot go on after an error. Live reading always can: somebody may grant the permission. A backfill
-    /// would wait for ever; but a session is renewed without a restart.
+    /// would wait for ever.
     fn ends(&self, error: &ApiError) -> bool {
-        !self.is_live() && !error.kind.passes() && error.kind != ErrorKind::ExpiredCredentials
+        !self.is_live() && !sites::may_pass(error.kind)
     }
 
     fn note_partition(
@@ -464,7 +466,7 @@ impl Running {
 
     fn begins_at(&self, site: usize, about: &LogGroup, now_ms: i64) -> i64 {
         let kept = about.retention_days.map_or(i64::MIN, |days| now_ms - i64::from(days) * DAY_MS);
-        // Events may be two weeks older than the group they are put into, but not those of flow logs; a day is plenty.
+        // Events may be two weeks older than the group that they are put into.
         let created = about.created_ms.map_or(i64::MIN, |created_ms| created_ms - 14 * DAY_MS);
         let oldest = BEGINNING_MS.max(kept).max(created);
         // The plan's window: the group's own is not known yet, and is not longer.

@@ -13,6 +13,8 @@ pub struct Groups {
     arns: Vec<GroupArn>,
     globs: Vec<Pattern>,
     prefix: Option<String>,
+    /// What `DescribeLogGroups` must be asked for.
+    prefixes: Vec<String>,
 }
 
 /// A log group named by its ARN.
@@ -66,6 +68,7 @@ impl Groups {
                     .help("for example `log_groups = [\"/vpc/flow\"]`"),
             );
         }
+        groups.prefixes = groups.beginnings();
         if errors.is_empty() { Ok(groups) } else { Err(errors) }
     }
 
@@ -138,8 +141,13 @@ impl Groups {
         self.arns.iter().filter(|arn| arn.region == region).map(|arn| arn.account.clone()).collect()
     }
 
-    /// The beginnings of names that `DescribeLogGroups` must be asked for: few, and none twice.
-    pub fn prefixes(&self) -> Vec<String> {
+    /// The beginnings of names that `DescribeLogGroups` must be asked for: few, and none twice. Empty where every group is
+    /// named.
+    pub fn prefixes(&self) -> &[String] {
+        &self.prefixes
+    }
+
+    fn beginnings(&self) -> Vec<String> {
         let literal = |glob: &Pattern| {
             let text = glob.as_str();
             text[..text.find(['*', '?', '[']).unwrap_or(text.len())].to_owned()

@@ -128,6 +128,11 @@ fn regions(plan: &AccountPlan, account: &dyn Account) -> Result<Vec<String>, Ref
     }
 }
 
+/// Whether the same call may succeed later although this process is not started anew: a session is renewed beside it.
+pub(crate) fn may_pass(kind: ErrorKind) -> bool {
+    kind.passes() || kind == ErrorKind::ExpiredCredentials
+}
+
 fn refused(error: &ApiError, plan: &AccountPlan, region: Option<&str>) -> Refused {
     let role = plan.role.as_deref();
     let whose = role.map_or_else(String::new, |role| format!(" as {role}"));
@@ -136,7 +141,7 @@ fn refused(error: &ApiError, plan: &AccountPlan, region: Option<&str>) -> Refuse
     Refused {
         reason: error.kind.as_str(),
         message: format!("{error}{whose}; {advice}"),
-        passes: error.kind.passes() || error.kind == ErrorKind::ExpiredCredentials,
+        passes: may_pass(error.kind),
         fatal: error.kind == ErrorKind::Invalid,
     }
 }

@@ -17,4 +17,4 @@ mod replies;
 mod session;
 
 pub use client::Client;
-pub use session::{Role, Session, SessionSettings};
+pub use session::{Role, Session, SessionSettings, is_endpoint};

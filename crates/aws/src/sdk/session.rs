@@ -150,6 +150,12 @@ impl fmt::Debug for Session {
     }
 }
 
+/// Whether it is the URL of a server, without credentials and query: what [`SessionSettings::endpoint`] takes.
+pub fn is_endpoint(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['@', '?', '#', ' ']))
+}
+
 fn check(settings: &SessionSettings) -> Result<(), ApiError> {
     let invalid = |operation, message| Err(ApiError::new(operation, ErrorKind::Invalid, "", message));
     if let Some(role) = &settings.role
@@ -158,13 +164,9 @@ fn check(settings: &SessionSettings) -> Result<(), ApiError> {
         let message = format!("`{}` is no role: expected arn:aws:iam::ACCOUNT:role/NAME", role.arn);
         return invalid(Operation::AssumeRole, message);
     }
-    if let Some(endpoint) = &settings.endpoint {
-        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['@', '?', '#', ' '])) {
-            let message =
-                "the endpoint is no URL: expected https://HOST[:PORT], without credentials and query";
-            return invalid(Operation::GetCallerIdentity, message.to_owned());
-        }
+    if settings.endpoint.as_deref().is_some_and(|endpoint| !is_endpoint(endpoint)) {
+        let message = "the endpoint is no URL: expected https://HOST[:PORT], without credentials and query";
+        return invalid(Operation::GetCallerIdentity, message.to_owned());
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A stretch of the past, read once.
 
-use flowstone_core::Source;
+use flowstone_core::{Source, SourceError};
 use flowstone_testkit::cloudwatch::Behaviour;
 
 use crate::rig::{BEGIN, HOUR, Read, Rig, event};
@@ -10,6 +10,16 @@ fn rig() -> Rig {
     let rig = Rig::with(Behaviour { page_events: 300, ..Behaviour::default() });
     rig.service.put("/vpc/flow", (0..12_000).map(|n| event(BEGIN - 12 * HOUR + n * 3000, 0, n as u64)));
     rig
+}
+
+/// The error that a started backfill ends with; what it gives before that must be as expected.
+async fn error_of(rig: &mut Rig, expected: fn(&Read) -> bool) -> SourceError {
+    loop {
+        match rig.next_until(BEGIN + HOUR).await {
+            Err(error) => return error,
+            Ok(read) => assert!(expected(&read), "it is not done"),
+        }
+    }
 }
 
 const FROM: i64 = BEGIN - 10 * HOUR;
@@ -35,16 +45,10 @@ async fn a_backfill_that_was_stopped_goes_on_where_it_was() {
     source.backfill(FROM, TO).unwrap();
     rig.start_with(source).await;
     while rig.sent.len() < 1500 {
-        if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
-            rig.store(events);
-            rig.commit(position).await;
-        }
+        rig.deliver_next(BEGIN + HOUR).await;
     }
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
-        rig.store(events);
-        rig.commit(position).await;
-    }
+    rig.deliver_next(BEGIN + HOUR).await;
     let before = rig.service.calls().events;
     let mut source = rig.source();
     let backfill = source.backfill(FROM, TO).unwrap();
@@ -89,12 +93,7 @@ async fn a_group_that_cannot_be_read_ends_a_backfill_with_what_to_do() {
     let mut source = rig.source();
     source.backfill(FROM, TO).unwrap();
     rig.start_with(source).await;
-    let error = loop {
-        match rig.next_until(BEGIN + HOUR).await {
-            Err(error) => break error,
-            Ok(read) => assert!(matches!(read, Read::Nothing)),
-        }
-    };
+    let error = error_of(&mut rig, |read| matches!(read, Read::Nothing)).await;
     assert!(error.fatal && error.message.contains("logs:FilterLogEvents"), "{error:?}");
 }
 
@@ -116,12 +115,7 @@ async fn groups_that_cannot_be_listed_end_a_backfill_instead_of_being_left_out()
     let mut source = rig.source();
     source.backfill(FROM, TO).unwrap();
     rig.start_with(source).await;
-    let error = loop {
-        match rig.next_until(BEGIN + HOUR).await {
-            Err(error) => break error,
-            Ok(read) => assert!(!matches!(read, Read::End), "it is not done"),
-        }
-    };
+    let error = error_of(&mut rig, |read| !matches!(read, Read::End)).await;
     assert!(error.fatal && error.message.contains("logs:DescribeLogGroups"), "{error:?}");
 }
 

@@ -9,16 +9,22 @@ use source_cloudwatch_logs::options::StartPosition;
 
 use crate::rig::{BEGIN, HOUR, MINUTE, Read, Rig, SECOND, event};
 
-/// An hour of flow logs, ten a second.
+/// Flow logs, ten a second.
 fn traffic() -> FlowTraffic {
     FlowTraffic { per_second: 10.0, ..FlowTraffic::default() }
 }
 
-#[tokio::test(start_paused = true)]
-async fn late_events_are_delivered_once() {
-    let mut rig = Rig::new();
+/// A world in which an hour of them is written.
+fn rig_with_traffic(behaviour: Behaviour) -> Rig {
+    let rig = Rig::with(behaviour);
     rig.service.create_group("/vpc/flow", BEGIN, traffic().stream_names());
     rig.service.put("/vpc/flow", traffic().events(BEGIN, BEGIN + HOUR));
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_events_are_delivered_once() {
+    let mut rig = rig_with_traffic(Behaviour::default());
     rig.start().await;
     rig.read_until(BEGIN + 9 * HOUR).await;
     rig.assert_all_sent(1);
@@ -28,9 +34,7 @@ async fn late_events_are_delivered_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_repeats_only_what_was_not_committed() {
-    let mut rig = Rig::new();
-    rig.service.create_group("/vpc/flow", BEGIN, traffic().stream_names());
-    rig.service.put("/vpc/flow", traffic().events(BEGIN, BEGIN + HOUR));
+    let mut rig = rig_with_traffic(Behaviour::default());
     rig.start().await;
     rig.read_until(BEGIN + 20 * MINUTE).await;
     let before = rig.sent.len();
@@ -57,17 +61,11 @@ async fn a_stop_in_the_middle_of_a_long_past_repeats_nothing() {
     rig.service.put("/vpc/flow", past.events(BEGIN - 10 * HOUR, BEGIN - 8 * HOUR));
     rig.start().await;
     for _ in 0..30 {
-        if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
-            rig.store(events);
-            rig.commit(position).await;
-        }
+        rig.deliver_next(BEGIN + HOUR).await;
     }
     // A checkpoint is written every second.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    if let Read::Batch(events, position) = rig.next_until(BEGIN + HOUR).await.unwrap() {
-        rig.store(events);
-        rig.commit(position).await;
-    }
+    rig.deliver_next(BEGIN + HOUR).await;
     rig.start().await;
     rig.read_until(BEGIN + HOUR).await;
     rig.assert_all_sent(1);
@@ -111,7 +109,7 @@ async fn two_of_three_calls_throttled_are_read_on_without_stalling() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_in_trouble_costs_nothing_but_time() {
-    let mut rig = Rig::with(Behaviour {
+    let mut rig = rig_with_traffic(Behaviour {
         unavailable: 0.3,
         empty_pages: 0.3,
         short_pages: 0.3,
@@ -119,8 +117,6 @@ async fn a_service_in_trouble_costs_nothing_but_time() {
         page_events: 300,
         ..Behaviour::default()
     });
-    rig.service.create_group("/vpc/flow", BEGIN, traffic().stream_names());
-    rig.service.put("/vpc/flow", traffic().events(BEGIN, BEGIN + HOUR));
     rig.start().await;
     rig.read_until(BEGIN + 12 * HOUR).await;
     rig.assert_all_sent(1);
@@ -173,10 +169,8 @@ async fn reading_begins_where_it_is_told() {
 async fn a_machine_whose_clock_is_wrong_reads_as_others_do() {
     let mut pages = Vec::new();
     for wrong_by in [0, 4 * MINUTE, -4 * MINUTE, 2 * HOUR] {
-        let mut rig = Rig::new();
+        let mut rig = rig_with_traffic(Behaviour::default());
         rig.wrong_by.store(wrong_by, Ordering::Relaxed);
-        rig.service.create_group("/vpc/flow", BEGIN, traffic().stream_names());
-        rig.service.put("/vpc/flow", traffic().events(BEGIN, BEGIN + HOUR));
         rig.options.start_position = StartPosition::At(BEGIN);
         rig.start().await;
         rig.read_until(BEGIN + 9 * HOUR).await;
@@ -188,9 +182,7 @@ async fn a_machine_whose_clock_is_wrong_reads_as_others_do() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_reads_on() {
-    let mut rig = Rig::new();
-    rig.service.create_group("/vpc/flow", BEGIN, traffic().stream_names());
-    rig.service.put("/vpc/flow", traffic().events(BEGIN, BEGIN + HOUR));
+    let mut rig = rig_with_traffic(Behaviour::default());
     rig.start().await;
     rig.read_until(BEGIN + 20 * MINUTE).await;
     let before = rig.sent.len();

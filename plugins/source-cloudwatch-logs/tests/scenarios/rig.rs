@@ -218,16 +218,24 @@ impl Rig {
         self.run.as_mut().expect("started").source.rewind(position).await.unwrap();
     }
 
+    /// Delivers and commits the next batch before a time, if there is one; says whether it was the end.
+    pub(crate) async fn deliver_next(&mut self, until_ms: i64) -> bool {
+        match self.next_until(until_ms).await.unwrap() {
+            Read::Batch(events, position) => {
+                self.store(events);
+                self.commit(position).await;
+                false
+            }
+            Read::Nothing => false,
+            Read::End => true,
+        }
+    }
+
     /// Reads, delivers and commits up to a time, or to the end; says whether it was the end.
     pub(crate) async fn read_until(&mut self, until_ms: i64) -> bool {
         while self.now_ms() < until_ms {
-            match self.next_until(until_ms).await.unwrap() {
-                Read::Batch(events, position) => {
-                    self.store(events);
-                    self.commit(position).await;
-                }
-                Read::Nothing => {}
-                Read::End => return true,
+            if self.deliver_next(until_ms).await {
+                return true;
             }
         }
         false

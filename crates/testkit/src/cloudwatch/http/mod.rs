@@ -111,15 +111,7 @@ impl SimulatedServer {
     /// The environment variables that lead AWS's SDKs and command line here, and keep them from everything else.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let (_, region) = self.face.service.place();
-        vec![
-            ("AWS_ENDPOINT_URL", self.url()),
-            ("AWS_ACCESS_KEY_ID", "AKIASIMULATED0000000".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
-            ("AWS_REGION", region),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
-        ]
+        crate::aws_environment(&self.url(), &region, "AKIASIMULATED0000000")
     }
 
     /// From now on, `faults` says which calls fail: it is asked for each call with its operation and its number among
