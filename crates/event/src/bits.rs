@@ -46,6 +46,12 @@ impl BitSet {
         self.words[row / 64] |= 1 << (row % 64);
     }
 
+    /// Puts `row` into the set if `is_in`, without a branch. As [`BitSet::insert`] otherwise.
+    #[inline]
+    pub fn insert_if(&mut self, row: usize, is_in: bool) {
+        self.words[row / 64] |= u64::from(is_in) << (row % 64);
+    }
+
     /// Takes `row` out of the set.
     #[inline]
     pub fn remove(&mut self, row: usize) {

@@ -21,26 +21,13 @@ pub fn format_java_f64(value: f64, out: &mut Vec<u8>) {
         return out.extend_from_slice(b"4.9E-324");
     }
     let mut buffer = ryu::Buffer::new();
-    let (digits, len, exponent) = digits_of(buffer.format_finite(value));
-    let digits = &digits[..len];
+    let text = buffer.format_finite(value);
+    // Within this range Java writes no exponent, and ryu spells the same digits the same way.
     if (1e-3..1e7).contains(&value) {
-        if exponent < 0 {
-            out.extend_from_slice(b"0.");
-            out.extend(std::iter::repeat_n(b'0', (-exponent - 1) as usize));
-            out.extend_from_slice(digits);
-        } else {
-            let point = exponent as usize + 1;
-            let whole = &digits[..point.min(digits.len())];
-            out.extend_from_slice(whole);
-            out.extend(std::iter::repeat_n(b'0', point - whole.len()));
-            out.push(b'.');
-            match digits.get(point..) {
-                Some(rest) if !rest.is_empty() => out.extend_from_slice(rest),
-                _ => out.push(b'0'),
-            }
-        }
-        return;
+        return out.extend_from_slice(text.as_bytes());
     }
+    let (digits, len, exponent) = digits_of(text);
+    let digits = &digits[..len];
     out.push(digits[0]);
     out.push(b'.');
     out.extend_from_slice(if digits.len() > 1 { &digits[1..] } else { b"0" });
@@ -82,7 +69,27 @@ fn digits_of(text: &str) -> ([u8; 24], usize, i32) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Java's rule: at least one digit on either side of the point, and no exponent.
+        #[test]
+        fn numbers_of_usual_size_have_no_exponent(value in 1e-3f64..1e7, digits in 0u32..12) {
+            let scale = 10f64.powi(digits as i32);
+            for value in [value, (value * scale).round() / scale, value.round().max(1.0)] {
+                let text = java_f64(value);
+                let (whole, fraction) = text.split_once('.').expect("a point");
+                for part in [whole, fraction] {
+                    prop_assert!(!part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()), "{}", text);
+                }
+                prop_assert!(whole == "0" || !whole.starts_with('0'), "{}", text);
+                prop_assert!(fraction == "0" || !fraction.ends_with('0'), "{}", text);
+                prop_assert_eq!(text.parse::<f64>().unwrap(), value);
+            }
+        }
+    }
 
     #[test]
     fn floats_are_spelled_as_java_does() {

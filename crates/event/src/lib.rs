@@ -18,6 +18,7 @@ mod id;
 mod ndjson;
 mod object;
 mod objects;
+mod out;
 mod overlay;
 mod page;
 mod path;

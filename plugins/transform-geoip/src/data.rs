@@ -6,11 +6,37 @@ use std::str;
 
 /// What cannot be read, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Damaged(pub(crate) &'static str);
+pub(crate) enum Damaged {
+    Cut,
+    TooMany,
+    PointerToPointer,
+    NotUtf8,
+    NoText,
+    NumberLength,
+    NoNumber,
+    Flag,
+    NoMap,
+    NoList,
+    Type,
+    Depth,
+}
 
 impl std::fmt::Display for Damaged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
+        f.write_str(match self {
+            Self::Cut => "a value reaches beyond the end of the data",
+            Self::TooMany => "a record has too many values",
+            Self::PointerToPointer => "a pointer leads to a pointer",
+            Self::NotUtf8 => "a text is not UTF-8",
+            Self::NoText => "something else stands where a text must",
+            Self::NumberLength => "a number has an impossible length",
+            Self::NoNumber => "something else stands where a number must",
+            Self::Flag => "a flag is neither yes nor no",
+            Self::NoMap => "something else stands where a map must",
+            Self::NoList => "something else stands where a list must",
+            Self::Type => "a value is of no known type",
+            Self::Depth => "values nest too deep",
+        })
     }
 }
 
@@ -49,7 +75,17 @@ const MOST_DEPTH: u32 = 64;
 /// A record has no more members and items, whatever it points at; those of MaxMind's Enterprise have some hundred. A
 /// few hundred bytes of maps that point at maps could otherwise be read for years.
 const MOST_VALUES: u32 = 4096;
-const CUT: Damaged = Damaged("a value reaches beyond the end of the data");
+
+/// What is added to a pointer, by how many bytes it has.
+const POINTER_BASES: [u64; 4] = [0, 2048, 526_336, 0];
+
+/// Fewer than eight bytes at the end of the data, and zeros behind them.
+#[cold]
+fn last_bytes(rest: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    u64::from_be_bytes(bytes)
+}
 
 // === impl Cursor ===
 
@@ -62,64 +98,73 @@ impl<'a> Cursor<'a> {
     /// Another member or item comes.
     #[inline]
     fn count(&mut self) -> Result<(), Damaged> {
-        self.left = self.left.checked_sub(1).ok_or(Damaged("a record has too many values"))?;
+        self.left = self.left.checked_sub(1).ok_or(Damaged::TooMany)?;
         Ok(())
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
-        let end = self.at.checked_add(length).ok_or(CUT)?;
-        let bytes = self.data.get(self.at..end).ok_or(CUT)?;
+        let end = self.at.checked_add(length).ok_or(Damaged::Cut)?;
+        let bytes = self.data.get(self.at..end).ok_or(Damaged::Cut)?;
         self.at = end;
         Ok(bytes)
     }
 
+    /// A number of so many bytes, eight at most.
     #[inline]
-    fn byte(&mut self) -> Result<u8, Damaged> {
-        let byte = *self.data.get(self.at).ok_or(CUT)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
     fn number(&mut self, length: usize) -> Result<u64, Damaged> {
-        let bytes = self.take(length)?;
-        Ok(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        let word = self.word();
+        self.take(length)?;
+        Ok(if length == 0 { 0 } else { word >> (64 - 8 * length) })
     }
 
-    /// The head of the next value; that of a pointer has the place it leads to as its length.
-    #[inline]
-    fn head(&mut self) -> Result<Head, Damaged> {
-        let control = self.byte()?;
-        let (kind, low) = (control >> 5, usize::from(control & 31));
+    /// The next eight bytes; zeros stand for those behind the end.
+    #[inline(always)]
+    fn word(&self) -> u64 {
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        rest.first_chunk().map_or_else(|| last_bytes(rest), |bytes| u64::from_be_bytes(*bytes))
+    }
+
+    /// The head of the next value; that of a pointer has the place it leads to as its length. What is behind the end is
+    /// noticed when the value is read.
+    ///
+    /// A record of a city has some sixty heads. Each is taken out of eight bytes that are read at once, a pointer's
+    /// without a branch on how long it is, and where it is asked for, so that a processor foretells for each member by
+    /// itself of which kind it is: 2 ns, where byte after byte in one place for all took 9.
+    #[inline(always)]
+    fn head(&mut self) -> Head {
+        let word = self.word();
+        let (kind, low) = ((word >> 61) as u8, (word >> 56 & 31) as u32);
         if kind == POINTER {
-            let high = (low & 7) as u64;
-            let place = match low >> 3 {
-                0 => high << 8 | self.number(1)?,
-                1 => (high << 16 | self.number(2)?) + 2048,
-                2 => (high << 24 | self.number(3)?) + 526_336,
-                _ => self.number(4)?,
-            };
-            return Ok(Head { kind, length: place as usize });
+            let bytes = (low >> 3) + 1;
+            self.at += 1 + bytes as usize;
+            let high = if bytes < 4 { u64::from(low & 7) << (8 * bytes) } else { 0 };
+            let place = (word << 8 >> (64 - 8 * bytes) | high) + POINTER_BASES[(low >> 3) as usize];
+            return Head { kind, length: place as usize };
         }
-        let kind = if kind == 0 { self.byte()?.saturating_add(7) } else { kind };
-        let length = match low {
-            29 => 29 + self.number(1)? as usize,
-            30 => 285 + self.number(2)? as usize,
-            31 => 65_821 + self.number(3)? as usize,
-            length => length,
+        let (kind, bytes) = if kind == 0 { (((word >> 48) as u8).saturating_add(7), 2) } else { (kind, 1) };
+        self.at += bytes;
+        let behind = word << (8 * bytes);
+        let (length, bytes) = match low {
+            29 => (29 + (behind >> 56) as usize, 1),
+            30 => (285 + (behind >> 48) as usize, 2),
+            31 => (65_821 + (behind >> 40) as usize, 3),
+            length => (length as usize, 0),
         };
-        Ok(Head { kind, length })
+        self.at += bytes;
+        Head { kind, length }
     }
 
     /// The next value, or the one it points at, read by `read`, which must read all of it.
     #[inline]
     fn value<T>(&mut self, read: impl FnOnce(&mut Self, Head) -> Result<T, Damaged>) -> Result<T, Damaged> {
-        let head = self.head()?;
+        let head = self.head();
         if head.kind != POINTER {
             return read(self, head);
         }
         let mut there = Self { at: head.length, ..*self };
-        match there.head()? {
-            Head { kind: POINTER, .. } => Err(Damaged("a pointer leads to a pointer")),
+        match there.head() {
+            Head { kind: POINTER, .. } => Err(Damaged::PointerToPointer),
             head => {
                 let value = read(&mut there, head)?;
                 self.left = there.left;
@@ -131,10 +176,27 @@ impl<'a> Cursor<'a> {
     /// Text.
     #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a str, Damaged> {
-        self.value(|cursor, head| match head.kind {
-            TEXT => str::from_utf8(cursor.take(head.length)?).map_err(|_| Damaged("a text is not UTF-8")),
-            _ => Err(Damaged("something else stands where a text must")),
-        })
+        str::from_utf8(self.bytes_of_text()?).map_err(|_| Damaged::NotUtf8)
+    }
+
+    #[inline(always)]
+    fn bytes_of_text(&mut self) -> Result<&'a [u8], Damaged> {
+        let head = self.head();
+        if head.kind == POINTER {
+            let mut there = Self { at: head.length, ..*self };
+            let head = there.head();
+            return there.bytes_of(head);
+        }
+        self.bytes_of(head)
+    }
+
+    #[inline(always)]
+    fn bytes_of(&mut self, head: Head) -> Result<&'a [u8], Damaged> {
+        match head.kind {
+            TEXT => self.take(head.length),
+            POINTER => Err(Damaged::PointerToPointer),
+            _ => Err(Damaged::NoText),
+        }
     }
 
     /// A number of any type, or text that is one.
@@ -161,8 +223,8 @@ impl<'a> Cursor<'a> {
         match (head.kind, head.length) {
             (I32, 4) => Ok(i128::from(self.number(4)? as u32 as i32)),
             (U16, 0..=2) | (U32 | I32, 0..=4) | (U64, 0..=8) => Ok(i128::from(self.number(head.length)?)),
-            (U16 | U32 | I32 | U64 | DOUBLE | FLOAT, _) => Err(Damaged("a number has an impossible length")),
-            _ => Err(Damaged("something else stands where a number must")),
+            (U16 | U32 | I32 | U64 | DOUBLE | FLOAT, _) => Err(Damaged::NumberLength),
+            _ => Err(Damaged::NoNumber),
         }
     }
 
@@ -170,7 +232,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn flag(&mut self) -> Result<bool, Damaged> {
         self.value(|cursor, head| match (head.kind, head.length) {
             (FLAG, 0 | 1) => Ok(head.length == 1),
-            (FLAG, _) => Err(Damaged("a flag is neither yes nor no")),
+            (FLAG, _) => Err(Damaged::Flag),
             _ => Ok(cursor.whole_of(head)? != 0),
         })
     }
@@ -179,18 +241,26 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn map(
         &mut self,
-        mut read: impl FnMut(&'a str, &mut Self) -> Result<(), Damaged>,
+        mut read: impl FnMut(&'a [u8], &mut Self) -> Result<(), Damaged>,
     ) -> Result<(), Damaged> {
         self.value(|cursor, head| match head.kind {
             MAP => cursor.members(head.length, &mut read),
-            _ => Err(Damaged("something else stands where a map must")),
+            _ => Err(Damaged::NoMap),
         })
+    }
+
+    /// Where the first member of a map lies, if that is a pointer.
+    pub(crate) fn first_pointer(mut self) -> Option<usize> {
+        Some(self.head()).filter(|head| head.kind == MAP)?;
+        // The name, or a pointer to it.
+        self.skip().ok()?;
+        Some(self.head()).filter(|head| head.kind == POINTER).map(|head| head.length)
     }
 
     /// A map, or a text that is given to `text`.
     pub(crate) fn map_or_text(
         &mut self,
-        mut read: impl FnMut(&'a str, &mut Self) -> Result<(), Damaged>,
+        mut read: impl FnMut(&'a [u8], &mut Self) -> Result<(), Damaged>,
         text: impl FnOnce(&'a str),
     ) -> Result<(), Damaged> {
         let mut ahead = *self;
@@ -206,11 +276,11 @@ impl<'a> Cursor<'a> {
     fn members(
         &mut self,
         count: usize,
-        read: &mut impl FnMut(&'a str, &mut Self) -> Result<(), Damaged>,
+        read: &mut impl FnMut(&'a [u8], &mut Self) -> Result<(), Damaged>,
     ) -> Result<(), Damaged> {
         for _ in 0..count {
             self.count()?;
-            let name = self.text()?;
+            let name = self.bytes_of_text()?;
             read(name, self)?;
         }
         Ok(())
@@ -226,7 +296,7 @@ impl<'a> Cursor<'a> {
                 cursor.count()?;
                 read(cursor)
             }),
-            _ => Err(Damaged("something else stands where a list must")),
+            _ => Err(Damaged::NoList),
         })
     }
 
@@ -236,7 +306,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_at(&mut self, depth: u32) -> Result<(), Damaged> {
-        let head = self.head()?;
+        let head = self.head();
         let values = match head.kind {
             POINTER | FLAG => return Ok(()),
             TEXT | DOUBLE | BYTES | U16 | U32 | I32 | U64 | U128 | FLOAT => {
@@ -244,9 +314,9 @@ impl<'a> Cursor<'a> {
             }
             MAP => head.length * 2,
             LIST => head.length,
-            _ => return Err(Damaged("a value is of no known type")),
+            _ => return Err(Damaged::Type),
         };
-        let depth = depth.checked_sub(1).ok_or(Damaged("values nest too deep"))?;
+        let depth = depth.checked_sub(1).ok_or(Damaged::Depth)?;
         (0..values).try_for_each(|_| {
             self.count()?;
             self.skip_at(depth)

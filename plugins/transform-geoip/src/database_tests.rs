@@ -154,7 +154,7 @@ fn a_record_that_points_at_itself_over_and_over_is_given_up() {
     let place = level(&[0xfc], &[names, languages]);
     let list = level(&[28, 4], &[place]);
     let record = level(&[0xfc], &[subdivisions, list]);
-    assert_eq!(Record::read(&data, record.into()).err(), Some(Damaged("a record has too many values")));
+    assert_eq!(Record::read(&data, record.into()).err(), Some(Damaged::TooMany));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use flowstone_core::event::{Batch, Column, ObjectText, StrRef, Value};
+use flowstone_core::event::{Batch, Column, ObjectText, ObjectWriter, StrRef, Value};
 
 use crate::address::{Address, plain_v4};
 use crate::cache::{Entries, Key, Known, MOST_DATABASES, V6Places};
@@ -14,20 +14,10 @@ use crate::database::Database;
 use crate::render::Facts;
 use crate::transform::Plan;
 
-/// What became of an address.
+/// What became of an address: one number, so that hardly anything that is done with it takes a branch. Whether an
+/// address of a flow log is found cannot be foretold: those of the own network never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Looked {
-    /// There is no address to look up: nothing, null or blanks.
-    Missing,
-    /// What is there is neither text nor a list of texts.
-    Unusable,
-    /// A text that is no address.
-    NoAddress,
-    /// An address of which no database says anything.
-    Unknown,
-    /// The number of an entry, and whether the address belongs to it.
-    Found { number: u32, has_ip: bool },
-}
+pub(crate) struct Looked(u32);
 
 /// A row, and what became of its address.
 #[derive(Clone, Copy, Debug)]
@@ -38,17 +28,8 @@ pub(crate) struct Row {
     pub(crate) own: StrRef,
 }
 
-/// How often each came.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) missing: u64,
-    pub(crate) unusable: u64,
-    pub(crate) no_address: u64,
-    pub(crate) unknown: u64,
-    pub(crate) found: u64,
-    /// Records that cannot be read.
-    pub(crate) damaged: u64,
-}
+/// How often each came, by [`Looked::outcome`].
+pub(crate) type Counts = [u64; 5];
 
 /// A batch's addresses being looked up.
 pub(crate) struct Look<'a> {
@@ -65,9 +46,15 @@ pub(crate) struct Look<'a> {
     /// Which of the rows has which address, by kind.
     v4_at: Vec<u32>,
     v6_at: Vec<u32>,
+    /// Writes what records say.
+    writer: ObjectWriter,
     pub(crate) counts: Counts,
+    /// Records that cannot be read.
+    pub(crate) damaged: u64,
 }
 
+/// What the outcomes are called where they are counted.
+pub(crate) const OUTCOMES: [&str; 5] = ["missing", "not_text", "not_an_address", "not_found", "found"];
 /// No database has a record.
 const NOWHERE: Key = [0; MOST_DATABASES];
 
@@ -103,7 +90,9 @@ impl<'a> Look<'a> {
             v6: Vec::new(),
             v4_at: Vec::with_capacity(batch.len()),
             v6_at: Vec::new(),
+            writer: ObjectWriter::default(),
             counts: Counts::default(),
+            damaged: 0,
         }
     }
 
@@ -122,19 +111,19 @@ impl<'a> Look<'a> {
             rows.push(Row { row: row as u32, looked, own });
         }
         self.look_up(rows);
-        rows.iter().for_each(|row| *self.counts.of(row.looked) += 1);
+        rows.iter().for_each(|row| self.counts[row.looked.outcome()] += 1);
     }
 
     fn value(&mut self, value: Option<Value>, at: usize) -> (Looked, StrRef) {
         let looked = match value {
-            None | Some(Value::Null) => Looked::Missing,
+            None | Some(Value::Null) => Looked::MISSING,
             Some(Value::Str(text)) => return self.text(&text, None, at),
             // Of a list the first element counts.
             Some(Value::Array(items)) => match items.first() {
                 Some(Value::Str(text)) => return self.text(text, None, at),
-                _ => Looked::Unusable,
+                _ => Looked::UNUSABLE,
             },
-            Some(_) => Looked::Unusable,
+            Some(_) => Looked::UNUSABLE,
         };
         (looked, StrRef::ABSENT)
     }
@@ -145,7 +134,7 @@ impl<'a> Look<'a> {
         if let (Some(v4), Some(place)) = (plain_v4(text.as_bytes()), place) {
             self.v4.push(v4);
             self.v4_at.push(at as u32);
-            return (Looked::Unknown, place);
+            return (Looked::UNKNOWN, place);
         }
         self.other_text(text, place, at)
     }
@@ -163,10 +152,10 @@ impl<'a> Look<'a> {
                         self.v6_at.push(at as u32);
                     }
                 }
-                (Looked::Unknown, self.own_text(text, address, place))
+                (Looked::UNKNOWN, self.own_text(text, address, place))
             }
-            None if text.bytes().all(|byte| byte <= b' ') => (Looked::Missing, StrRef::ABSENT),
-            None => (Looked::NoAddress, StrRef::ABSENT),
+            None if text.bytes().all(|byte| byte <= b' ') => (Looked::MISSING, StrRef::ABSENT),
+            None => (Looked::NO_ADDRESS, StrRef::ABSENT),
         }
     }
 
@@ -192,8 +181,7 @@ impl<'a> Look<'a> {
             // A table of numbers instead of one of keys.
             let mut places = vec![0; v4.len()];
             database.find_v4(&v4, &mut places);
-            let keys = places.iter().map(|place| [*place, 0, 0, 0]);
-            self.objects(keys, |at| key_of_v4(v4[at]), &v4_at, rows);
+            self.objects(|at| [places[at], 0, 0, 0], |at| key_of_v4(v4[at]), &v4_at, rows);
         } else {
             let mut keys = vec![NOWHERE; v4.len()];
             let mut places = vec![0; v4.len()];
@@ -201,7 +189,7 @@ impl<'a> Look<'a> {
                 database.find_v4(&v4, &mut places);
                 keys.iter_mut().zip(&places).for_each(|(key, place)| key[number] = *place);
             }
-            self.objects(keys.iter().copied(), |at| key_of_v4(v4[at]), &v4_at, rows);
+            self.objects(|at| keys[at], |at| key_of_v4(v4[at]), &v4_at, rows);
         }
         let databases = self.databases;
         let find = |ip: u128| {
@@ -210,41 +198,40 @@ impl<'a> Look<'a> {
             key
         };
         let keys: Vec<Key> = v6.iter().map(|ip| self.v6_places.of(*ip, || find(*ip))).collect();
-        self.objects(keys.iter().copied(), |at| v6[at], &v6_at, rows);
+        self.objects(|at| keys[at], |at| v6[at], &v6_at, rows);
     }
 
     /// Gives rows what is known of the addresses whose records lie at these places.
     fn objects(
         &mut self,
-        places: impl Iterator<Item = Key> + Clone,
+        places: impl Fn(usize) -> Key,
         ip: impl Fn(usize) -> u128,
         rows_at: &[u32],
         rows: &mut [Row],
     ) {
         // The network is that of the address: records of several networks are not told apart by their places.
         let by_address = self.plan.tells_network();
-        let key_of = |at: usize, places: Key| if by_address { quarters(ip(at)) } else { places };
-        let mut unknown: Vec<(u32, Key)> = Vec::new();
-        for (at, places) in places.enumerate() {
-            if places == NOWHERE {
-                continue;
-            }
-            match self.entries.find(&key_of(at, places)) {
-                Some(known) => rows[rows_at[at] as usize].looked = known.into(),
-                None => unknown.push((at as u32, places)),
-            }
+        let key_of = |at: usize| if by_address { quarters(ip(at)) } else { places(at) };
+        let mut unknown = vec![0; rows_at.len()];
+        let mut count = 0;
+        for (at, row) in rows_at.iter().enumerate() {
+            let is_somewhere = places(at) != NOWHERE;
+            let known = self.entries.find(&key_of(at)).filter(|_| is_somewhere);
+            rows[*row as usize].looked = known.map_or(Looked::UNKNOWN, Looked::from);
+            unknown[count] = at as u32;
+            count += usize::from(known.is_none() & is_somewhere);
         }
-        self.entries.fetch(unknown.iter().map(|(at, places)| key_of(*at as usize, *places)));
+        let unknown = unknown[..count].iter().map(|at| *at as usize);
+        self.entries.fetch(unknown.clone().map(key_of));
         for (number, database) in self.databases.iter().enumerate() {
-            database.fetch(unknown.iter().filter_map(|(_, places)| places[number].checked_sub(1)));
+            database.fetch(unknown.clone().filter_map(|at| places(at)[number].checked_sub(1)));
         }
-        for (at, places) in unknown {
-            let at = at as usize;
-            let key = key_of(at, places);
+        for at in unknown {
+            let key = key_of(at);
             // Another row may have had it in the meantime.
             let known = self.entries.find(&key).or_else(|| self.entries.take_over(&key));
             let known = known.unwrap_or_else(|| {
-                let object = self.decode(ip_of(ip(at)), &places);
+                let object = self.decode(ip_of(ip(at)), &places(at));
                 self.entries.put(&key, object)
             });
             rows[rows_at[at] as usize].looked = known.into();
@@ -267,12 +254,12 @@ impl<'a> Look<'a> {
                     facts.add(database.kind, wanted, &record, network);
                 }
                 Err(error) => {
-                    self.counts.damaged += 1;
+                    self.damaged += 1;
                     tracing::debug!(%ip, %error, "a record of a geoip database cannot be read");
                 }
             }
         }
-        (!facts.is_empty()).then(|| (facts.render(self.plan.layout), facts.has_ip()))
+        (!facts.is_empty()).then(|| (facts.render(self.plan.layout, &mut self.writer), facts.has_ip()))
     }
 }
 
@@ -301,26 +288,59 @@ fn ip_of(key: u128) -> IpAddr {
 
 // === impl Looked ===
 
+impl Looked {
+    /// There is no address to look up: nothing, null or blanks.
+    pub(crate) const MISSING: Self = Self(0);
+    /// What is there is neither text nor a list of texts.
+    pub(crate) const UNUSABLE: Self = Self(1 << 2);
+    /// A text that is no address.
+    pub(crate) const NO_ADDRESS: Self = Self(2 << 2);
+    /// An address of which no database says anything.
+    pub(crate) const UNKNOWN: Self = Self(3 << 2);
+
+    /// An entry of this number, and whether the address belongs to it.
+    #[inline]
+    fn entry(number: u32, has_ip: bool) -> Self {
+        Self(number << 2 | 2 | u32::from(has_ip))
+    }
+
+    /// Whether an entry was found.
+    #[inline]
+    pub(crate) fn is_found(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    /// Whether an entry was found that the address belongs to.
+    #[inline]
+    pub(crate) fn has_ip(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// The number of the entry that was found.
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.0 >> 2
+    }
+
+    /// Whether there was a text to look up.
+    #[inline]
+    pub(crate) fn is_text(self) -> bool {
+        self.is_found() | (self.0 >= Self::NO_ADDRESS.0)
+    }
+
+    /// Its place among [`OUTCOMES`].
+    #[inline]
+    fn outcome(self) -> usize {
+        (if self.is_found() { 4 } else { self.0 >> 2 }) as usize
+    }
+}
+
 impl From<Known> for Looked {
     #[inline]
     fn from(known: Known) -> Self {
         match known {
-            Known::Nothing => Self::Unknown,
-            Known::Object { number, has_ip } => Self::Found { number, has_ip },
-        }
-    }
-}
-
-// === impl Counts ===
-
-impl Counts {
-    fn of(&mut self, looked: Looked) -> &mut u64 {
-        match looked {
-            Looked::Missing => &mut self.missing,
-            Looked::Unusable => &mut self.unusable,
-            Looked::NoAddress => &mut self.no_address,
-            Looked::Unknown => &mut self.unknown,
-            Looked::Found { .. } => &mut self.found,
+            Known::Nothing => Self::UNKNOWN,
+            Known::Object { number, has_ip } => Self::entry(number, has_ip),
         }
     }
 }

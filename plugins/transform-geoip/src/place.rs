@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flowstone_core::event::{Batch, BitSet, Column, Map, ObjectText, Objects, Page, Path, StrRef, Value};
 
 use crate::cache::{Entries, NamedPart, Part};
-use crate::look::{Looked, Row};
+use crate::look::Row;
 use crate::render::Layout;
 use crate::transform::Plan;
 
@@ -40,8 +40,7 @@ pub(crate) fn place(plan: &Plan, mut findings: Findings<'_>, batch: &mut Batch) 
         batch.push_page(Page::from_text(std::mem::take(&mut findings.texts)));
     }
     let mut failed = BitSet::none(batch.len());
-    let is_found = |row: &&Row| matches!(row.looked, Looked::Found { .. });
-    findings.rows.iter().filter(|row| !is_found(row)).for_each(|row| failed.insert(row.number()));
+    findings.rows.iter().for_each(|row| failed.insert_if(row.number(), !row.looked.is_found()));
     match way(plan, batch) {
         Way::Whole => whole(plan, &findings, batch),
         Way::Members => members(plan, &findings, batch),
@@ -71,7 +70,7 @@ fn way(plan: &Plan, batch: &Batch) -> Way {
 }
 
 fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
-    let has_ip = findings.rows.iter().any(|row| matches!(row.looked, Looked::Found { has_ip: true, .. }));
+    let has_ip = findings.rows.iter().any(|row| row.looked.has_ip());
     let entries = &findings.entries;
     let ip = has_ip.then_some(&plan.ip);
     let mut objects = Objects::of_shelf(batch.len(), ip, entries.shelf().clone());
@@ -80,13 +79,10 @@ fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     });
     let nothing = objects.add(plan.nothing.clone());
     let mut is_empty = true;
-    for row in findings.rows {
-        let own = |has_ip| if has_ip { row.own } else { StrRef::ABSENT };
-        match row.looked {
-            Looked::Missing | Looked::Unusable => continue,
-            Looked::NoAddress | Looked::Unknown => objects.set(row.number(), nothing, StrRef::ABSENT),
-            Looked::Found { number, has_ip } => objects.set(row.number(), number, own(has_ip)),
-        }
+    for row in findings.rows.iter().filter(|row| row.looked.is_text()) {
+        let number = if row.looked.is_found() { row.looked.number() } else { nothing };
+        let own = if row.looked.has_ip() { row.own } else { StrRef::ABSENT };
+        objects.set(row.number(), number, own);
         is_empty = false;
     }
     if !is_empty {
@@ -110,9 +106,11 @@ fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     // For each entry that was found its members, the columns of its objects, and its number in them.
     let mut found: HashMap<u32, Member<'_>, foldhash::fast::FixedState> = HashMap::default();
     for row in findings.rows {
-        let Looked::Found { number, has_ip } = row.looked else { continue };
-        let (parts, objects) = found.entry(number).or_insert_with(|| {
-            let parts = findings.entries.parts(number);
+        if !row.looked.is_found() {
+            continue;
+        }
+        let (parts, objects) = found.entry(row.looked.number()).or_insert_with(|| {
+            let parts = findings.entries.parts(row.looked.number());
             let objects = columns.add(&parts, rows);
             (parts, objects)
         });
@@ -124,7 +122,7 @@ fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
                 columns.single(name, rows)[row.number()] = Some(value.clone());
             }
         }
-        if has_ip {
+        if row.looked.has_ip() {
             columns.ip.get_or_insert_with(|| vec![StrRef::ABSENT; rows])[row.number()] = row.own;
         }
     }
@@ -136,9 +134,7 @@ fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
     let failed = batch.overlay(filled);
     debug_assert!(failed.is_empty(), "there are no columns above the target: {failed:?}");
     for row in findings.rows {
-        if matches!(row.looked, Looked::NoAddress | Looked::Unknown)
-            && !has_member(batch, row.number(), &plan.target)
-        {
+        if row.looked.is_text() && !row.looked.is_found() && !has_member(batch, row.number(), &plan.target) {
             batch.set(row.number(), &plan.target, Value::object()).ok();
         }
     }
@@ -178,25 +174,23 @@ impl Columns {
 /// Gives the rows in which something that is no object stands in the way; they stay as they were.
 fn rows(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) -> Vec<usize> {
     let mut failed = Vec::new();
-    for row in findings.rows {
-        let old = match row.looked {
-            Looked::Missing | Looked::Unusable => continue,
-            _ => batch.get(row.number(), &plan.target).filter(|old| *old != Value::Null),
-        };
-        let new = match (row.looked, old) {
-            (Looked::Found { number, has_ip }, old) => {
-                let object = findings.entries.object(number).map(ObjectText::to_map).unwrap_or_default();
-                let ip = has_ip.then(|| (Arc::clone(&plan.ip), Value::from(batch.text(row.own))));
+    for row in findings.rows.iter().filter(|row| row.looked.is_text()) {
+        let old = batch.get(row.number(), &plan.target).filter(|old| *old != Value::Null);
+        let is_found = row.looked.is_found();
+        let new = match old {
+            old if is_found => {
+                let object = findings.entries.object(row.looked.number());
+                let object = object.map(ObjectText::to_map).unwrap_or_default();
+                let ip =
+                    row.looked.has_ip().then(|| (Arc::clone(&plan.ip), Value::from(batch.text(row.own))));
                 let found: Map = ip.into_iter().chain(object).collect();
                 let depth = if plan.layout == Layout::Ecs { usize::MAX } else { 0 };
                 united(old.unwrap_or_else(Value::object), found, depth)
             }
-            (_, None) => Some(Value::object()),
-            (_, Some(_)) => continue,
+            None => Some(Value::object()),
+            Some(_) => continue,
         };
-        if new.is_none_or(|new| batch.set(row.number(), &plan.target, new).is_err())
-            && matches!(row.looked, Looked::Found { .. })
-        {
+        if new.is_none_or(|new| batch.set(row.number(), &plan.target, new).is_err()) && is_found {
             failed.push(row.number());
         }
     }

@@ -48,9 +48,9 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    fn member(&mut self, name: &str, value: &mut Cursor<'a>) -> Result<(), Damaged> {
+    fn member(&mut self, name: &[u8], value: &mut Cursor<'a>) -> Result<(), Damaged> {
         match name {
-            "city" => {
+            b"city" => {
                 let mut place = Place::default();
                 value.map_or_text(
                     |name, value| place.member(name, value),
@@ -58,59 +58,59 @@ impl<'a> Record<'a> {
                 )?;
                 self.city_name = self.city_name.or(place.name);
             }
-            "continent" => {
+            b"continent" => {
                 let place = Place::read(value)?;
                 (self.continent_code, self.continent_name) = (place.code, place.name);
             }
-            "country" => {
+            b"country" => {
                 let place = Place::read(value)?;
                 (self.country_code, self.country_name) = (place.code, place.name);
             }
-            "subdivisions" => value.list(|value| {
+            b"subdivisions" => value.list(|value| {
                 // The last one is the most specific.
                 let place = Place::read(value)?;
                 (self.region_code, self.region_name) = (place.code, place.name);
                 Ok(())
             })?,
-            "postal" => self.postal_code = Place::read(value)?.code,
-            "location" => value.map(|name, value| self.location(name, value))?,
-            "traits" => value.map(|name, value| self.trait_of_network(name, value))?,
+            b"postal" => self.postal_code = Place::read(value)?.code,
+            b"location" => value.map(|name, value| self.location(name, value))?,
+            b"traits" => value.map(|name, value| self.trait_of_network(name, value))?,
             // The flat schema.
-            "country_code" => self.country_code = Some(value.text()?),
-            "state1" => self.region_name = Some(value.text()?),
-            "postcode" => self.postal_code = Some(value.text()?),
-            "timezone" => self.timezone = Some(value.text()?),
-            "latitude" | "longitude" => self.location(name, value)?,
+            b"country_code" => self.country_code = Some(value.text()?),
+            b"state1" => self.region_name = Some(value.text()?),
+            b"postcode" => self.postal_code = Some(value.text()?),
+            b"timezone" => self.timezone = Some(value.text()?),
+            b"latitude" | b"longitude" => self.location(name, value)?,
             _ => self.trait_of_network(name, value)?,
         }
         Ok(())
     }
 
-    fn location(&mut self, name: &str, value: &mut Cursor<'a>) -> Result<(), Damaged> {
+    fn location(&mut self, name: &[u8], value: &mut Cursor<'a>) -> Result<(), Damaged> {
         match name {
-            "latitude" => self.latitude = value.float()?,
-            "longitude" => self.longitude = value.float()?,
-            "metro_code" => self.dma_code = value.whole()?,
-            "time_zone" => self.timezone = Some(value.text()?),
+            b"latitude" => self.latitude = value.float()?,
+            b"longitude" => self.longitude = value.float()?,
+            b"metro_code" => self.dma_code = value.whole()?,
+            b"time_zone" => self.timezone = Some(value.text()?),
             _ => value.skip()?,
         }
         Ok(())
     }
 
     /// What is known of the network itself: stands in the record, or in its `traits` (Enterprise).
-    fn trait_of_network(&mut self, name: &str, value: &mut Cursor<'a>) -> Result<(), Damaged> {
+    fn trait_of_network(&mut self, name: &[u8], value: &mut Cursor<'a>) -> Result<(), Damaged> {
         match name {
-            "autonomous_system_number" => self.autonomous_system_number = value.whole()?,
-            "autonomous_system_organization" => self.autonomous_system_organization = Some(value.text()?),
-            "isp" => self.isp = Some(value.text()?),
-            "organization" => self.organization = Some(value.text()?),
-            "domain" => self.domain = Some(value.text()?),
-            "is_anonymous" => self.is_anonymous = value.flag()?,
-            "is_anonymous_vpn" => self.is_anonymous_vpn = value.flag()?,
-            "is_hosting_provider" => self.is_hosting_provider = value.flag()?,
-            "is_public_proxy" => self.is_public_proxy = value.flag()?,
-            "is_residential_proxy" => self.is_residential_proxy = value.flag()?,
-            "is_tor_exit_node" => self.is_tor_exit_node = value.flag()?,
+            b"autonomous_system_number" => self.autonomous_system_number = value.whole()?,
+            b"autonomous_system_organization" => self.autonomous_system_organization = Some(value.text()?),
+            b"isp" => self.isp = Some(value.text()?),
+            b"organization" => self.organization = Some(value.text()?),
+            b"domain" => self.domain = Some(value.text()?),
+            b"is_anonymous" => self.is_anonymous = value.flag()?,
+            b"is_anonymous_vpn" => self.is_anonymous_vpn = value.flag()?,
+            b"is_hosting_provider" => self.is_hosting_provider = value.flag()?,
+            b"is_public_proxy" => self.is_public_proxy = value.flag()?,
+            b"is_residential_proxy" => self.is_residential_proxy = value.flag()?,
+            b"is_tor_exit_node" => self.is_tor_exit_node = value.flag()?,
             _ => value.skip()?,
         }
         Ok(())
@@ -126,11 +126,11 @@ impl<'a> Place<'a> {
         Ok(place)
     }
 
-    fn member(&mut self, name: &str, value: &mut Cursor<'a>) -> Result<(), Damaged> {
+    fn member(&mut self, name: &[u8], value: &mut Cursor<'a>) -> Result<(), Damaged> {
         match name {
-            "iso_code" | "code" => self.code = Some(value.text()?),
-            "names" => value.map(|language, value| match language {
-                "en" => {
+            b"iso_code" | b"code" => self.code = Some(value.text()?),
+            b"names" => value.map(|language, value| match language {
+                b"en" => {
                     self.name = Some(value.text()?);
                     Ok(())
                 }

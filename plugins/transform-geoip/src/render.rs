@@ -68,15 +68,10 @@ impl<'a> Facts<'a> {
     }
 
     /// The object, without the address itself.
-    pub(crate) fn render(&self, layout: Layout) -> ObjectText {
-        let mut object = ObjectWriter::default();
+    pub(crate) fn render(&self, layout: Layout, object: &mut ObjectWriter) -> ObjectText {
         match layout {
-            Layout::Legacy => {
-                for (field, fact) in self.known() {
-                    fact.write(field.legacy(), &mut object);
-                }
-            }
-            Layout::Ecs => self.render_ecs(&mut object),
+            Layout::Legacy => self.known().for_each(|(field, fact)| fact.write(field.legacy(), object)),
+            Layout::Ecs => self.render_ecs(object),
         }
         object.finish()
     }

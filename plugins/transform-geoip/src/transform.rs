@@ -10,7 +10,7 @@ use crate::cache::{Records, V6Places};
 use crate::database::Database;
 use crate::field::{Field, FieldSet};
 use crate::kind::Kind;
-use crate::look::{Look, Row};
+use crate::look::{Look, OUTCOMES, Row};
 use crate::open::Watched;
 use crate::place::{Findings, place};
 use crate::render::Layout;
@@ -104,20 +104,11 @@ impl Transform for Geoip {
         let databases: Vec<Arc<Database>> = plan.files.iter().map(|file| file.current()).collect();
         let mut look = Look::new(&plan, &databases, &mut self.v6_places, batch);
         look.rows(batch, &mut self.rows);
-        let Look { entries, texts, counts, .. } = look;
-        let outcomes = [
-            ("found", counts.found),
-            ("not_found", counts.unknown),
-            ("not_an_address", counts.no_address),
-            ("missing", counts.missing),
-            ("not_text", counts.unusable),
-        ];
-        outcomes
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .for_each(|(outcome, count)| metrics.geoip(outcome, *count));
-        if counts.damaged > 0 {
-            metrics.error("geoip_record", counts.damaged);
+        let Look { entries, texts, counts, damaged, .. } = look;
+        let outcomes = OUTCOMES.iter().zip(counts);
+        outcomes.filter(|(_, count)| *count > 0).for_each(|(outcome, count)| metrics.geoip(outcome, count));
+        if damaged > 0 {
+            metrics.error("geoip_record", damaged);
         }
         let failed = place(&plan, Findings { rows: &self.rows, entries, texts }, batch);
         batch.tag_rows(&failed, &plan.tags_on_failure);

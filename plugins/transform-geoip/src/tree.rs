@@ -99,11 +99,19 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Makes the table for the first so many bits of an IPv4 address.
+    /// Makes the table for the first so many bits of an IPv4 address: bit after bit, so that the nodes of one level are
+    /// waited for together.
     pub(crate) fn make_table(&mut self, bits: u32) {
-        let root = (0..if self.has_v6 { 96 } else { 0 }).fold(0, |node, _| self.step(node, 0));
         let mut table = vec![0; 1 << bits];
-        self.fill(root, bits - 1, &mut table);
+        table[0] = (0..if self.has_v6 { 96 } else { 0 }).fold(0, |node, _| self.step(node, 0));
+        for known in (0..bits).map(|bits| 1 << bits) {
+            // From behind: what is written is not read any more.
+            for at in (0..known).rev() {
+                let number = table[at];
+                table[2 * at] = self.step(number, 0);
+                table[2 * at + 1] = self.step(number, 1);
+            }
+        }
         (self.v4, self.v4_bits) = (table.into(), bits);
     }
 
@@ -126,21 +134,6 @@ impl Tree {
         match bad {
             Some(node) => Err(format!("node {node} of its tree leads to no place in the data")),
             None => Ok(()),
-        }
-    }
-
-    /// Writes where each continuation of a path of bits leads, `depth` more bits included.
-    fn fill(&self, number: u32, depth: u32, table: &mut [u32]) {
-        if number >= self.nodes {
-            return table.fill(number);
-        }
-        let (left, right) = table.split_at_mut(1 << depth);
-        for (bit, half) in [left, right].into_iter().enumerate() {
-            let next = self.step(number, bit as u32);
-            match depth {
-                0 => half[0] = next,
-                depth => self.fill(next, depth - 1, half),
-            }
         }
     }
 
