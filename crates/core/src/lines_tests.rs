@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Act, Cell, Value, write_json_value};
+use crate::event::{Act, Cell, Path, Value, write_json_value};
 use crate::{Clock, ComponentId, INVALID_UTF8_TAG, Kind, Metrics, StateDir};
 
 const NOW: i64 = 1_700_000_000_123;
@@ -508,4 +508,34 @@ fn nanoseconds_per_line() {
         let nanos = started.elapsed().as_nanos() as f64 / rows as f64;
         eprintln!("{rows} lines in {batches} batches: {nanos:.1} ns per line");
     }
+}
+
+#[test]
+fn a_buffer_is_read_into_again_when_no_batch_holds_it() {
+    let options = LineOptions { max_line_bytes: 100, decoding: Decoding::Text };
+    let mut lines = Lines::new(options, 0);
+    let cx = cx(usize::MAX, usize::MAX);
+    let text = "some line\n".repeat(10_000).into_bytes();
+    let read = |lines: &mut Lines| {
+        let mut place = 0;
+        let fill = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(&text);
+            place = buffer.as_ptr().addr();
+            Ok(())
+        };
+        assert_eq!(lines.fill(text.len(), fill).unwrap(), text.len());
+        let taken = lines.batch(&cx, "test", false, |_, line| RowId::of(line)).unwrap();
+        (place, taken)
+    };
+    let (first, held) = read(&mut lines);
+    let (second, taken) = read(&mut lines);
+    assert_ne!(first, second, "a batch holds the first one");
+    drop(taken);
+    let (third, taken) = read(&mut lines);
+    assert_eq!(third, second, "nobody holds the second one");
+    assert_eq!(held.batch.get(9999, &Path::message()), Some(Value::from("some line")));
+    drop((held, taken));
+    assert_eq!(lines.full.len(), 2);
+    lines.fill(10, |_| Ok(())).unwrap();
+    assert!(lines.full.is_empty(), "at its end a stream holds no buffers");
 }

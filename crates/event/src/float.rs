@@ -20,10 +20,14 @@ pub fn format_java_f64(value: f64, out: &mut Vec<u8>) {
     if value == 5e-324 {
         return out.extend_from_slice(b"4.9E-324");
     }
+    // Within this range Java writes no exponent.
+    let has_exponent = !(1e-3..1e7).contains(&value);
+    if !has_exponent && let Some(number) = ten_thousandths(value) {
+        return write_ten_thousandths(number, out);
+    }
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(value);
-    // Within this range Java writes no exponent, and ryu spells the same digits the same way.
-    if (1e-3..1e7).contains(&value) {
+    if !has_exponent {
         return out.extend_from_slice(text.as_bytes());
     }
     let (digits, len, exponent) = digits_of(text);
@@ -33,6 +37,23 @@ pub fn format_java_f64(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(if digits.len() > 1 { &digits[1..] } else { b"0" });
     out.push(b'E');
     out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
+}
+
+/// How many ten thousandths this is, if that is the shortest way to say it: whole numbers, prices, coordinates. The
+/// quotient is the double next to it, so that it reads back equal; and no other decimal of up to 15 digits does.
+#[inline]
+fn ten_thousandths(value: f64) -> Option<u64> {
+    let number = (value * 1e4 + 0.5) as u64;
+    (number as f64 / 1e4 == value).then_some(number)
+}
+
+fn write_ten_thousandths(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number / 10_000).as_bytes());
+    let fraction = (number % 10_000) as u32;
+    let digit = |unit: u32| b'0' + (fraction / unit % 10) as u8;
+    let digits = [b'.', digit(1000), digit(100), digit(10), digit(1)];
+    let zeros = digits[2..].iter().rev().take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(&digits[..5 - zeros]);
 }
 
 /// [`format_java_f64`] as a string.
@@ -80,6 +101,7 @@ mod tests {
             let scale = 10f64.powi(digits as i32);
             for value in [value, (value * scale).round() / scale, value.round().max(1.0)] {
                 let text = java_f64(value);
+                prop_assert_eq!(&text, &ryu::Buffer::new().format_finite(value).to_owned(), "the shortest digits");
                 let (whole, fraction) = text.split_once('.').expect("a point");
                 for part in [whole, fraction] {
                     prop_assert!(!part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()), "{}", text);

@@ -36,7 +36,7 @@ pub use fields::SetError;
 pub use float::{format_java_f64, java_f64};
 pub use id::RowId;
 pub use ndjson::{EncodeOptions, JsonRows, write_json_cell, write_json_str, write_json_value};
-pub use object::{ObjectText, ObjectWriter};
+pub use object::{MemberName, ObjectText, ObjectWriter};
 pub use objects::{ObjectCell, ObjectShelf, Objects};
 pub use page::{Page, needs_escape};
 pub use path::{METADATA, Path, PathError, TIMESTAMP, VERSION};

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::out::Fragment;
 use crate::{Cell, Map, Value, write_json_cell, write_json_str};
 
 /// An object as its own JSON text. A copy costs a count; a member is read out of the text when somebody asks.
@@ -24,6 +25,22 @@ pub struct ObjectWriter {
 }
 
 const NO_FLOATS: [(f64, std::ops::Range<usize>); 2] = [(f64::NAN, 0..0), (f64::NAN, 0..0)];
+
+/// The name of a member as it is written, for names that many objects have.
+#[derive(Clone, Debug)]
+pub struct MemberName(Fragment);
+
+// === impl MemberName ===
+
+impl MemberName {
+    /// A name, escaped once and for all.
+    pub fn of(name: &str) -> Self {
+        let mut text = vec![b','];
+        write_json_str(name, &mut text);
+        text.push(b':');
+        Self(Fragment::of(text))
+    }
+}
 
 // === impl ObjectText ===
 
@@ -93,11 +110,15 @@ impl Default for ObjectWriter {
 
 impl ObjectWriter {
     /// Writes a member; one that is absent is none.
-    pub fn member(&mut self, name: &str, value: Cell<'_>) {
+    pub fn member(&mut self, name: &MemberName, value: Cell<'_>) {
         if value.is_absent() {
             return;
         }
-        self.name(name);
+        name.0.push_to(&mut self.text);
+        self.value(value);
+    }
+
+    fn value(&mut self, value: Cell<'_>) {
         let Cell::Float(float) = value else { return write_json_cell(value, &mut self.text) };
         // By bits: 0.0 and -0.0 are spelled differently.
         match self.floats.iter().find(|(known, _)| known.to_bits() == float.to_bits() && !known.is_nan()) {
@@ -112,8 +133,8 @@ impl ObjectWriter {
     }
 
     /// Begins a member that is an object; what follows are its members, until [`ObjectWriter::close`].
-    pub fn open(&mut self, name: &str) {
-        self.name(name);
+    pub fn open(&mut self, name: &MemberName) {
+        name.0.push_to(&mut self.text);
         self.open.push(self.text.len());
     }
 
@@ -137,12 +158,6 @@ impl ObjectWriter {
         object
     }
 
-    fn name(&mut self, name: &str) {
-        self.text.push(b',');
-        write_json_str(name, &mut self.text);
-        self.text.push(b':');
-    }
-
     fn brace(&mut self, start: usize) {
         match self.text.get_mut(start) {
             Some(comma) => *comma = b'{',
@@ -155,11 +170,11 @@ impl ObjectWriter {
         for (name, value) in members {
             match value {
                 Value::Object(inner) => {
-                    self.open(name);
+                    self.open(&MemberName::of(name));
                     self.members(inner);
                     self.close();
                 }
-                value => self.member(name, Cell::of(value)),
+                value => self.member(&MemberName::of(name), Cell::of(value)),
             }
         }
     }
@@ -363,15 +378,15 @@ mod tests {
     #[test]
     fn it_is_written_member_by_member() {
         let mut object = ObjectWriter::default();
-        object.member("a", Cell::Int(1));
-        object.open("b");
-        object.member("c", Cell::Float(2.0));
-        object.member("d", Cell::Absent);
+        object.member(&MemberName::of("a"), Cell::Int(1));
+        object.open(&MemberName::of("b"));
+        object.member(&MemberName::of("c"), Cell::Float(2.0));
+        object.member(&MemberName::of("d"), Cell::Absent);
         object.close();
-        object.open("e");
+        object.open(&MemberName::of("e"));
         object.close();
-        object.open("f");
-        object.open("g");
+        object.open(&MemberName::of("f"));
+        object.open(&MemberName::of("g"));
         assert_eq!(object.finish().as_str(), r#"{"a":1,"b":{"c":2.0},"e":{},"f":{"g":{}}}"#);
         assert_eq!(ObjectWriter::default().finish(), ObjectText::empty());
     }
@@ -383,7 +398,7 @@ mod tests {
         let mut object = ObjectWriter::default();
         let mut expected = Map::default();
         for (number, float) in floats.into_iter().enumerate() {
-            object.member(&number.to_string(), Cell::Float(float));
+            object.member(&MemberName::of(&number.to_string()), Cell::Float(float));
             expected.insert(number.to_string().into(), Value::Float(float));
         }
         let mut written = Vec::new();

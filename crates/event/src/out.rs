@@ -19,6 +19,7 @@ pub(crate) struct Out<'a> {
 }
 
 /// A piece that is written again and again, at hand for copies of a fixed length.
+#[derive(Clone, Debug)]
 pub(crate) struct Fragment {
     bytes: Box<[u8]>,
     /// The beginning, behind it zeros.
@@ -144,6 +145,17 @@ impl Fragment {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Appends it to a vector.
+    #[inline]
+    pub(crate) fn push_to(&self, out: &mut Vec<u8>) {
+        if self.bytes.len() > SHORT {
+            return out.extend_from_slice(&self.bytes);
+        }
+        let end = out.len() + self.bytes.len();
+        out.extend_from_slice(&self.padded);
+        out.truncate(end);
     }
 }
 

@@ -24,13 +24,17 @@ enum Text {
 pub fn needs_escape(text: &[u8]) -> bool {
     match (text.first_chunk(), text.last_chunk()) {
         (Some(first), Some(last)) if text.len() <= 16 => escapes_in(*first) | escapes_in(*last),
-        (None, _) => {
-            let mut word = [b' '; 8];
-            word.iter_mut().zip(text).for_each(|(to, byte)| *to = *byte);
-            escapes_in(word)
-        }
-        _ => text.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\')),
+        (None, _) => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+            (Some([a, b, c, d]), Some([e, f, g, h])) => escapes_in([*a, *b, *c, *d, *e, *f, *g, *h]),
+            _ => text.iter().any(|byte| must_be_escaped(*byte)),
+        },
+        _ => text.iter().fold(false, |found, &byte| found | must_be_escaped(byte)),
     }
+}
+
+#[inline]
+fn must_be_escaped(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// Whether one of these bytes is below 0x20, `"` or `\`: a byte below `n` is the only one that `byte - n` borrows for,

@@ -170,7 +170,12 @@ impl FieldSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = Field> {
-        Field::all().filter(move |field| self.contains(*field))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let names = NAMES.get(rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(names.field)
+        })
     }
 }
 

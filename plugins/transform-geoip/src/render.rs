@@ -1,8 +1,10 @@
 //! What databases know of an address, as the object that becomes a field of the event, in either layout.
 
-use flowstone_core::event::{Cell, ObjectText, ObjectWriter};
+use std::sync::LazyLock;
 
-use crate::field::{FIELDS, Field, FieldSet};
+use flowstone_core::event::{Cell, MemberName, ObjectText, ObjectWriter};
+
+use crate::field::{EcsPlace, FIELDS, Field, FieldSet};
 use crate::kind::Kind;
 use crate::record::Record;
 
@@ -34,6 +36,30 @@ pub(crate) enum Layout {
     /// The Elastic Common Schema's.
     Ecs,
 }
+
+/// The names that are written, made once.
+struct Names {
+    /// By field.
+    legacy: Vec<MemberName>,
+    /// By field: the names of the objects that it is in, and its own.
+    ecs: Vec<Option<(Vec<MemberName>, MemberName)>>,
+    location: MemberName,
+    lat: MemberName,
+    lon: MemberName,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    let of_ecs = |(parents, name): EcsPlace| {
+        (parents.iter().map(|parent| MemberName::of(parent)).collect(), MemberName::of(name))
+    };
+    Names {
+        legacy: Field::all().map(|field| MemberName::of(field.legacy())).collect(),
+        ecs: Field::all().map(|field| field.ecs().map(of_ecs)).collect(),
+        location: MemberName::of("location"),
+        lat: MemberName::of("lat"),
+        lon: MemberName::of("lon"),
+    }
+});
 
 // === impl Facts ===
 
@@ -69,9 +95,13 @@ impl<'a> Facts<'a> {
 
     /// The object, without the address itself.
     pub(crate) fn render(&self, layout: Layout, object: &mut ObjectWriter) -> ObjectText {
+        let names = &*NAMES;
         match layout {
-            Layout::Legacy => self.known().for_each(|(field, fact)| fact.write(field.legacy(), object)),
-            Layout::Ecs => self.render_ecs(object),
+            Layout::Legacy => {
+                self.known()
+                    .for_each(|(field, fact)| fact.write(&names.legacy[field as usize], names, object));
+            }
+            Layout::Ecs => self.render_ecs(names, object),
         }
         object.finish()
     }
@@ -80,34 +110,39 @@ impl<'a> Facts<'a> {
         Field::all().filter_map(|field| Some((field, self.facts[field as usize]?)))
     }
 
-    fn render_ecs(&self, object: &mut ObjectWriter) {
+    fn render_ecs(&self, names: &Names, object: &mut ObjectWriter) {
         let mut open: &[&str] = &[];
         for (field, fact) in self.known() {
-            let Some((parents, name)) = field.ecs() else { continue };
+            let (Some((parents, _)), Some((openings, name))) = (field.ecs(), &names.ecs[field as usize])
+            else {
+                continue;
+            };
             let shared = open.iter().zip(parents).take_while(|(a, b)| a == b).count();
             open[shared..].iter().for_each(|_| object.close());
-            parents[shared..].iter().for_each(|parent| object.open(parent));
+            openings[shared..].iter().for_each(|parent| object.open(parent));
             open = parents;
             match field {
-                Field::Location | Field::Latitude | Field::Longitude => self.render_point(field, object),
-                _ => fact.write(name, object),
+                Field::Location | Field::Latitude | Field::Longitude => {
+                    self.render_point(field, names, object)
+                }
+                _ => fact.write(name, names, object),
             }
         }
     }
 
     /// One object for what the other layout has in three places; written where the first of them stands.
-    fn render_point(&self, first: Field, object: &mut ObjectWriter) {
+    fn render_point(&self, first: Field, names: &Names, object: &mut ObjectWriter) {
         let [point, latitude, longitude] =
             [Field::Location, Field::Latitude, Field::Longitude].map(|field| self.facts[field as usize]);
         match (point, first) {
-            (Some(point), Field::Location) => return point.write("location", object),
+            (Some(point), Field::Location) => return point.write(&names.location, names, object),
             (None, Field::Latitude) => {}
             (None, _) if latitude.is_none() => {}
             _ => return,
         }
-        object.open("location");
-        latitude.into_iter().for_each(|fact| fact.write("lat", object));
-        longitude.into_iter().for_each(|fact| fact.write("lon", object));
+        object.open(&names.location);
+        latitude.into_iter().for_each(|fact| fact.write(&names.lat, names, object));
+        longitude.into_iter().for_each(|fact| fact.write(&names.lon, names, object));
         object.close();
     }
 }
@@ -148,7 +183,7 @@ impl<'a> Fact<'a> {
         }
     }
 
-    fn write(self, name: &str, object: &mut ObjectWriter) {
+    fn write(self, name: &MemberName, names: &Names, object: &mut ObjectWriter) {
         match self {
             Self::Text(text) => object.member(name, Cell::Str(text)),
             Self::Joined(country, region) => object.member(name, Cell::Str(&format!("{country}-{region}"))),
@@ -157,8 +192,8 @@ impl<'a> Fact<'a> {
             Self::Flag(flag) => object.member(name, Cell::Bool(flag)),
             Self::Point(lat, lon) => {
                 object.open(name);
-                object.member("lat", Cell::Float(lat));
-                object.member("lon", Cell::Float(lon));
+                object.member(&names.lat, Cell::Float(lat));
+                object.member(&names.lon, Cell::Float(lon));
                 object.close();
             }
             Self::Own => {}
