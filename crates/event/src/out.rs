@@ -60,7 +60,7 @@ impl<'a> Out<'a> {
     /// The bytes behind the text, to write to.
     #[inline(always)]
     fn room<const N: usize>(&mut self) -> &mut [u8; N] {
-        if self.bytes.len() < self.at + N {
+        if self.bytes.get(self.at..).is_none_or(|room| room.len() < N) {
             self.grow(N);
         }
         let room = self.bytes.get_mut(self.at..).and_then(|room| room.first_chunk_mut());
@@ -127,9 +127,18 @@ impl<'a> Out<'a> {
     /// Appends a fragment and an integer.
     #[inline(always)]
     pub(crate) fn int(&mut self, fragment: &Fragment, value: i64) {
-        self.fragment(fragment);
-        let length = write_int(value, self.room());
-        self.at += length;
+        let before = fragment.bytes.len();
+        if before > SHORT {
+            self.push(&fragment.bytes);
+            let length = write_int(value, self.room());
+            self.at += length;
+            return;
+        }
+        let room = self.room::<{ SHORT + INT }>();
+        room[..SHORT].copy_from_slice(&fragment.padded);
+        if let Some(room) = room[before..].first_chunk_mut() {
+            self.at += before + write_int(value, room);
+        }
     }
 }
 

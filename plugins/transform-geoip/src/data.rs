@@ -249,6 +249,25 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// Where the next value lies, if it is a pointer to it.
+    #[inline]
+    pub(crate) fn pointer(mut self) -> Option<u32> {
+        let head = self.head();
+        (head.kind == POINTER).then(|| u32::try_from(head.length).ok()).flatten()
+    }
+
+    /// Where a text lies in the data, and its length.
+    #[inline]
+    pub(crate) fn span_of(&self, text: &str) -> (u32, u32) {
+        (text.as_ptr().addr().wrapping_sub(self.data.as_ptr().addr()) as u32, text.len() as u32)
+    }
+
+    /// The text that lies there.
+    #[inline]
+    pub(crate) fn text_at(&self, (at, length): (u32, u32)) -> Option<&'a str> {
+        str::from_utf8(self.data.get(at as usize..)?.get(..length as usize)?).ok()
+    }
+
     /// Where the first member of a map lies, if that is a pointer.
     pub(crate) fn first_pointer(mut self) -> Option<usize> {
         Some(self.head()).filter(|head| head.kind == MAP)?;

@@ -12,7 +12,7 @@ use maxminddb::{MaxMindDbError, Reader};
 use crate::address::write_ip;
 use crate::data::{Cursor, Damaged};
 use crate::kind::{KINDS, Kind};
-use crate::record::Record;
+use crate::record::{KnownPlaces, Record};
 use crate::tree::{Bytes, Tree};
 
 /// A database.
@@ -73,16 +73,17 @@ impl Database {
     /// Records can be read: all of them, or those of addresses in even distances where there are very many. What is
     /// damaged beyond that is found when it is asked for.
     fn look_over(&self) -> Result<(), String> {
-        let damaged = |error: Damaged| format!("a record cannot be read: {error}");
+        let mut known = KnownPlaces::default();
+        let mut check = |place: u32| match self.record(place, &mut known) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("a record cannot be read: {error}")),
+        };
         if self.tree.nodes() > NODES_LOOKED_OVER {
             for sample in 0..SAMPLES {
                 let v4 = sample * (u32::MAX / SAMPLES);
                 let v6 = 0x2000 << 112 | u128::from(sample) << (125 - SAMPLES.ilog2());
                 for place in [self.find_one_v4(v4), self.find_v6(v6)] {
-                    place
-                        .checked_sub(1)
-                        .map_or(Ok(()), |place| self.record(place).map(|_| ()))
-                        .map_err(damaged)?;
+                    place.checked_sub(1).map_or(Ok(()), &mut check)?;
                 }
             }
             return Ok(());
@@ -90,7 +91,7 @@ impl Database {
         let mut places: Vec<u32> = self.tree.places().collect();
         places.sort_unstable();
         places.dedup();
-        places.into_iter().try_for_each(|place| self.record(place).map(|_| ())).map_err(damaged)
+        places.into_iter().try_for_each(check)
     }
 
     /// Where the records of IPv4 addresses lie in the data, plus one; 0 where there is none.
@@ -120,9 +121,9 @@ impl Database {
         std::hint::black_box(members.fold(0, |sum: u8, place| sum ^ byte(place)));
     }
 
-    /// The record at a place.
-    pub(crate) fn record(&self, place: u32) -> Result<Record<'_>, Damaged> {
-        Record::read(self.tree.data(), place)
+    /// The record at a place. `known` is for this database and no other.
+    pub(crate) fn record(&self, place: u32, known: &mut KnownPlaces) -> Result<Record<'_>, Damaged> {
+        Record::read(self.tree.data(), place, known)
     }
 
     /// The network of addresses that share the record of this one, as Java writes it.

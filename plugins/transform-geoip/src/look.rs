@@ -11,6 +11,7 @@ use flowstone_core::event::{Batch, Column, ObjectText, ObjectWriter, StrRef, Val
 use crate::address::{Address, plain_v4};
 use crate::cache::{Entries, Key, Known, MOST_DATABASES, V6Places};
 use crate::database::Database;
+use crate::record::KnownPlaces;
 use crate::render::Facts;
 use crate::transform::Plan;
 
@@ -31,11 +32,20 @@ pub(crate) struct Row {
 /// How often each came, by [`Looked::outcome`].
 pub(crate) type Counts = [u64; 5];
 
+/// What a thread remembers of the databases it asked.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    v6_places: V6Places,
+    known_places: Vec<KnownPlaces>,
+}
+
 /// A batch's addresses being looked up.
 pub(crate) struct Look<'a> {
     plan: &'a Plan,
     databases: &'a [Arc<Database>],
     v6_places: &'a mut V6Places,
+    /// By database.
+    known_places: &'a mut [KnownPlaces],
     /// What the rows found.
     pub(crate) entries: Entries,
     /// Texts of addresses that the batch does not have so; its page comes behind those of the batch.
@@ -74,15 +84,19 @@ impl<'a> Look<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
         databases: &'a [Arc<Database>],
-        v6_places: &'a mut V6Places,
+        memory: &'a mut Memory,
         batch: &Batch,
     ) -> Self {
+        let Memory { v6_places, known_places } = memory;
         let numbers = databases.iter().map(|database| database.number);
         v6_places.begin(numbers.clone());
+        known_places.resize_with(databases.len(), KnownPlaces::default);
+        known_places.iter_mut().zip(numbers.clone()).for_each(|(known, number)| known.begin(number));
         Self {
             plan,
             databases,
             v6_places,
+            known_places,
             entries: plan.records.begin(numbers, plan.tells_network()),
             texts: String::new(),
             text_page: batch.pages().len() as u32,
@@ -247,7 +261,7 @@ impl<'a> Look<'a> {
         let mut facts = Facts::default();
         for (number, database) in self.databases.iter().enumerate() {
             let Some(place) = places[number].checked_sub(1) else { continue };
-            match database.record(place) {
+            match database.record(place, &mut self.known_places[number]) {
                 Ok(record) => {
                     let wanted = self.plan.wanted(database.kind);
                     let network = networks.get(number).and_then(Option::as_deref);

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
+use crate::record::KnownPlaces;
 
 use flowstone_testkit::mmdb::Mmdb;
 
@@ -32,7 +33,7 @@ fn code_of(database: &Database) -> String {
 fn record_of(database: &Database, ip: [u8; 4]) -> crate::record::Record<'_> {
     let mut place = [0];
     database.find_v4(&[u32::from_be_bytes(ip)], &mut place);
-    database.record(place[0] - 1).unwrap()
+    database.record(place[0] - 1, &mut KnownPlaces::default()).unwrap()
 }
 
 fn folder_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {

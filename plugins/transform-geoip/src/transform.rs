@@ -6,11 +6,11 @@ use std::sync::Arc;
 use flowstone_core::event::{Batch, ObjectText, Path};
 use flowstone_core::{Transform, TransformCx};
 
-use crate::cache::{Records, V6Places};
+use crate::cache::Records;
 use crate::database::Database;
 use crate::field::{Field, FieldSet};
 use crate::kind::Kind;
-use crate::look::{Look, OUTCOMES, Row};
+use crate::look::{Look, Memory, OUTCOMES, Row};
 use crate::open::Watched;
 use crate::place::{Findings, place};
 use crate::render::Layout;
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
 /// The transform.
 pub(crate) struct Geoip {
     plan: Arc<Plan>,
-    v6_places: V6Places,
+    memory: Memory,
     /// What became of the rows of a batch; kept for its memory.
     rows: Vec<Row>,
 }
@@ -81,7 +81,7 @@ impl Plan {
 
 impl Geoip {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan: Arc::new(plan), v6_places: V6Places::default(), rows: Vec::new() }
+        Self { plan: Arc::new(plan), memory: Memory::default(), rows: Vec::new() }
     }
 }
 
@@ -102,7 +102,7 @@ impl Transform for Geoip {
         }
         // All of a batch is looked up in the same databases, whatever is read meanwhile.
         let databases: Vec<Arc<Database>> = plan.files.iter().map(|file| file.current()).collect();
-        let mut look = Look::new(&plan, &databases, &mut self.v6_places, batch);
+        let mut look = Look::new(&plan, &databases, &mut self.memory, batch);
         look.rows(batch, &mut self.rows);
         let Look { entries, texts, counts, damaged, .. } = look;
         let outcomes = OUTCOMES.iter().zip(counts);
@@ -116,6 +116,6 @@ impl Transform for Geoip {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), v6_places: V6Places::default(), rows: Vec::new() })
+        Box::new(Self { plan: Arc::clone(&self.plan), memory: Memory::default(), rows: Vec::new() })
     }
 }
