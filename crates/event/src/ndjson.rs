@@ -130,6 +130,8 @@ type Date = ([u8; SHORT], std::ops::Range<i64>);
 const DAY_MS: i64 = 86_400_000;
 /// `2024-02-29T23:59:59.999Z`
 const ISO_LENGTH: usize = 24;
+/// Room for a row that is made ahead is filled with zeros first.
+const MOST_ROOM: usize = 16 << 10;
 /// So many rows of objects of some 300 bytes are a fraction of what a core has next to it (32 KiB and more).
 const ROWS_AHEAD: usize = 16;
 
@@ -252,8 +254,8 @@ impl JsonRows<'_> {
             out.put(start, b'{');
             out.byte(b'}');
         }
-        // The rows of a batch are of about one length.
-        self.room = out.len() - start + 2 * SHORT;
+        // The rows of a batch are of about one length; a giant one is no measure for those behind it.
+        self.room = (out.len() - start + 2 * SHORT).min(MOST_ROOM);
         out.finish();
     }
 

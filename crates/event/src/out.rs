@@ -2,7 +2,8 @@
 //! and what was written too much is overwritten by the piece behind it.
 //!
 //! A document of a flow log is some eighteen names and values of a few bytes each. Appended to a vector one by one,
-//! each asks for room and keeps the length, and that was half of the 1,900 instructions that such a document took.
+//! each asks for room and keeps the length: 2,000 instructions a document, of which this saves 500 (callgrind, the bench's
+//! pipeline without GeoIP).
 
 /// Most names and texts are no longer, and so many bytes are copied by two instructions.
 pub(crate) const SHORT: usize = 32;

@@ -130,7 +130,7 @@ impl<'a> Cursor<'a> {
     ///
     /// A record of a city has some sixty heads. Each is taken out of eight bytes that are read at once, a pointer's
     /// without a branch on how long it is, and where it is asked for, so that a processor foretells for each member by
-    /// itself of which kind it is: 2 ns, where byte after byte in one place for all took 9.
+    /// itself of which kind it is: a record takes 440 ns, where byte after byte in one place for all took 530.
     #[inline(always)]
     fn head(&mut self) -> Head {
         let word = self.word();

@@ -39,7 +39,7 @@ struct Place<'a> {
 }
 
 /// Countries, continents and regions that were read from one database, by where they lie: records point at them, and
-/// they are few. As many as fit, each in the one place where it can be. A record of a city takes a third less to read.
+/// they are few. As many as fit, each in the one place where it can be. A record takes a third fewer instructions.
 #[derive(Debug, Default)]
 pub(crate) struct KnownPlaces {
     /// Made for the first one.
