@@ -3,10 +3,8 @@
 //!
 //! `cargo bench -p transform-geoip`; with `FLOWSTONE_CITY_DB=city.mmdb` on a database of real size.
 //!
-//! On the 144 MB database, on two cores under a load of four (nanoseconds per event, with the document's part): hot
-//! 41 + 52, missing 36 + 47, flow log 143 + 68, cold 448 + 85. With a count per object, a lock per look-up and a table of
-//! addresses per thread the same minutes gave 43, 30, 151 and 714; what those cost where two threads share them shows
-//! in `end_to_end` only: 1.32 CPU-seconds per million lines then and 1.03 now, beside 1.56 of `floor`.
+//! On the 144 MB database, on two cores with neighbours (nanoseconds per event, with the document's part): hot 41 + 61,
+//! missing 41 + 52, flow log 140 + 78, cold 412 + 92. What two threads cost each other shows in `end_to_end` only.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
