@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::out::{Fragment, Out, SHORT};
+use crate::page::must_be_escaped;
 use crate::{
     ABSENT_INT, Batch, Cell, Column, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
     format_java_f64, needs_escape, push_iso_millis,
@@ -489,7 +490,7 @@ fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
         return out.extend_from_slice(text);
     }
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    while let Some(at) = rest.iter().position(|&byte| must_be_escaped(byte)) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),

@@ -32,8 +32,9 @@ pub fn needs_escape(text: &[u8]) -> bool {
     }
 }
 
+/// Whether JSON must escape it.
 #[inline]
-fn must_be_escaped(byte: u8) -> bool {
+pub(crate) fn must_be_escaped(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
@@ -67,9 +68,10 @@ impl Page {
     /// The caller promises that no string cell that points into this page contains a newline.
     pub fn of_lines(text: impl Into<ByteString>) -> Self {
         let text = text.into();
-        let dirty = text.as_bytes().iter().fold(false, |found, &byte| {
-            found | ((byte < 0x20) & (byte != b'\n')) | (byte == b'"') | (byte == b'\\')
-        });
+        let dirty = text
+            .as_bytes()
+            .iter()
+            .fold(false, |found, &byte| found | (must_be_escaped(byte) & (byte != b'\n')));
         Self { text: Text::Shared(text), clean: !dirty }
     }
 

@@ -78,6 +78,8 @@ struct History {
     written: usize,
     /// The live file was copied and truncated, and the source has not looked since.
     copied_unseen: bool,
+    /// It was at any time.
+    copied: bool,
 }
 
 // === impl History ===
@@ -175,7 +177,7 @@ impl History {
                 self.rig.copy(LIVE, &format!("{LIVE}.1"));
                 self.rig.truncate(LIVE);
                 self.files.insert(format!("{LIVE}.1"), content);
-                self.copied_unseen = true;
+                (self.copied, self.copied_unseen) = (true, true);
             }
             Step::Compress(number) => {
                 let plain = format!("{LIVE}.{number}");
@@ -218,7 +220,11 @@ impl History {
                 self.rig.start().await;
             }
             Step::Stop => self.rig.stop().await,
-            Step::Crash => self.rig.crash(),
+            Step::Crash => {
+                self.rig.crash();
+                // What was seen and not kept is not remembered.
+                self.copied_unseen = self.copied;
+            }
             Step::Wait => {
                 self.rig.wait(ROTATE_WAIT * 3).await;
                 self.note_all_read();
@@ -240,6 +246,7 @@ async fn play(steps: &[Step]) -> Result<(), TestCaseError> {
         may: BTreeSet::new(),
         written: 0,
         copied_unseen: false,
+        copied: false,
     };
     for step in steps {
         history.step(step).await;
