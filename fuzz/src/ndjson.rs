@@ -134,12 +134,10 @@ pub fn batches(data: &[u8], decoding: Decoding, max_rows: usize) -> Vec<Batch> {
         static METRICS: SourceMetrics = Metrics::new().source(&id());
     }
     let cx = SourceCx {
-        id: id(),
-        state: StateDir::new(PathBuf::new()),
         metrics: METRICS.with(Clone::clone),
         max_rows,
-        max_bytes: 1 << 20,
         clock: Clock::Fixed(NOW),
+        ..SourceCx::alone(id(), StateDir::new(PathBuf::new()))
     };
     let options = LineOptions::new(ByteSize(64 << 10), decoding).expect("a limit within the limits");
     let mut lines = Lines::new(options, 0);

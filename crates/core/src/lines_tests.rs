@@ -6,15 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Act, Cell, Path, Value, write_json_value};
-use crate::{Clock, ComponentId, INVALID_UTF8_TAG, Kind, Metrics, StateDir};
+use crate::{Clock, ComponentId, INVALID_UTF8_TAG, Kind, StateDir};
 
 const NOW: i64 = 1_700_000_000_123;
 
 fn cx(max_rows: usize, max_bytes: usize) -> SourceCx {
     let id = ComponentId { name: "in".into(), kind: Kind::Source, type_name: "test" };
-    let metrics = Metrics::new().source(&id);
     let state = StateDir::new("unused".into());
-    SourceCx { id, state, metrics, max_rows, max_bytes, clock: Clock::Fixed(NOW) }
+    SourceCx { max_rows, max_bytes, clock: Clock::Fixed(NOW), ..SourceCx::alone(id, state) }
 }
 
 /// A row as a reader sees it: live rows are their document, others begin with what became of them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::event::Batch;
-use crate::{Clock, ComponentId, SourceMetrics, StateDir};
+use crate::{Clock, ComponentHealth, ComponentId, Health, Metrics, SourceMetrics, StateDir};
 
 /// Reads records, batch by batch, when there is room for them.
 ///
@@ -179,10 +179,30 @@ pub struct SourceCx {
     pub state: StateDir,
     /// Its metrics.
     pub metrics: SourceMetrics,
+    /// What `/readyz` says of it. The engine reports what [`Source::start`], [`Source::next`] and [`Source::commit`]
+    /// answer; a source that goes on past a failure (one of several log groups, a checkpoint) reports it here.
+    pub health: ComponentHealth,
     /// A batch has at most this many rows.
     pub max_rows: usize,
     /// A batch has at most about this many bytes of text.
     pub max_bytes: usize,
     /// The time.
     pub clock: Clock,
+}
+
+// === impl SourceCx ===
+
+impl SourceCx {
+    /// A context outside of a run, for tests and tools: metrics and health of its own, batches of 4,096 rows or 1 MiB.
+    pub fn alone(id: ComponentId, state: StateDir) -> Self {
+        Self {
+            metrics: Metrics::new().source(&id),
+            health: Health::default().of(&id),
+            id,
+            state,
+            max_rows: 4096,
+            max_bytes: 1 << 20,
+            clock: Clock::System,
+        }
+    }
 }

@@ -142,7 +142,6 @@ impl Delivery {
             }
         }
         shared.entry().sink.close().await;
-        shared.health.ready(&shared.entry().id);
         SinkEnd::Delivered
     }
 
@@ -206,9 +205,9 @@ impl Delivery {
     fn tell_blocked(&self) {
         self.shared.entry().metrics.blocked.set(self.blocked.rows() as i64);
         if self.blocked.is_empty() {
-            self.shared.health.ready(&self.shared.entry().id);
+            self.shared.health.ready("blocked");
         } else {
-            self.shared.health.not_ready(&self.shared.entry().id, self.blocked.describe());
+            self.shared.health.not_ready("blocked", self.blocked.describe());
         }
     }
 
@@ -219,7 +218,7 @@ impl Delivery {
         let entry = shared.entry();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut said = false;
-        shared.health.not_ready(&entry.id, "not open yet");
+        shared.health.not_ready("open", "not open yet");
         loop {
             let mut opening = entry.sink.open();
             let opened = loop {
@@ -242,7 +241,7 @@ impl Delivery {
                 Err(other) => ("open".into(), format!("{other:?}"), None, None),
             };
             entry.metrics.component.error(&reason, 1);
-            shared.health.not_ready(&entry.id, format!("{reason}: {detail}"));
+            shared.health.not_ready("open", format!("{reason}: {detail}"));
             if !said {
                 warn!(component = %entry.id, %reason, detail, what_to_do, "sink cannot be opened; waiting for it");
                 said = true;
@@ -263,7 +262,7 @@ impl Delivery {
         if said {
             info!(component = %entry.id, "sink is open");
         }
-        shared.health.ready(&entry.id);
+        shared.health.ready("open");
         Opening::Open
     }
 

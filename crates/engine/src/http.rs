@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use flowstone_core::Metrics;
+use flowstone_core::{Health, Metrics};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -13,8 +13,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
-
-use crate::health::Health;
 
 /// A running endpoint; ends when dropped.
 pub(crate) struct Endpoint {
@@ -91,9 +89,9 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> R
     let (status, kind, body) = match request.uri().path() {
         "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.render()),
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" => match health.reasons() {
-            reasons if reasons.is_empty() => (StatusCode::OK, TEXT, "ready\n".to_owned()),
-            reasons => (StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n"),
+        "/readyz" => match health.problems() {
+            problems if problems.is_empty() => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+            problems => (StatusCode::SERVICE_UNAVAILABLE, TEXT, problems.join("\n") + "\n"),
         },
         _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz or /readyz\n".to_owned()),
     };

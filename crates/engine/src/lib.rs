@@ -11,7 +11,6 @@ mod budget;
 mod dead_letters;
 mod delivery;
 mod graph;
-mod health;
 mod http;
 mod intake;
 mod pool;

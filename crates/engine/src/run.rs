@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use flowstone_config::{Settings, Topology};
-use flowstone_core::{Clock, ComponentId, Kind, Metrics, SourceCx, StateDir};
+use flowstone_core::{Clock, ComponentId, Health, Kind, Metrics, SourceCx, StateDir};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +14,6 @@ use tracing::{error, info, warn};
 use crate::budget::Budget;
 use crate::delivery::{Delivery, Shared, SinkEnd};
 use crate::graph::{Graph, Target};
-use crate::health::Health;
 use crate::http::Endpoint;
 use crate::intake::{Intake, SourceEnd};
 use crate::pool::BufferPool;
@@ -218,7 +217,7 @@ impl Running {
                 runner(),
                 letters.collect(),
                 failed_out.clone(),
-                health.clone(),
+                health.of(&graph.sinks[index].id),
             );
             let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone());
             ids.note(sinks.spawn(delivery.run()).id(), &graph.sinks[index].id);
@@ -249,6 +248,7 @@ impl Running {
                 id: id.clone(),
                 state: StateDir::new(state),
                 metrics: metrics.source(&id),
+                health: health.of(&id),
                 max_rows: settings.batch_rows,
                 max_bytes: settings.batch_bytes,
                 clock: Clock::System,

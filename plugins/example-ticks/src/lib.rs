@@ -71,16 +71,15 @@ register_source! {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_core::{Clock, ComponentId, Kind, Metrics};
+    use flowstone_core::{ComponentId, Kind};
     use futures::executor::block_on;
 
     use super::*;
 
     fn ticks(folder: &std::path::Path) -> (Ticks, SourceCx) {
         let id = ComponentId { name: "t".into(), kind: Kind::Source, type_name: "ticks" };
-        let (state, metrics) = (StateDir::new(folder.to_owned()), Metrics::new().source(&id));
-        let cx =
-            SourceCx { id, state: state.clone(), metrics, max_rows: 1, max_bytes: 1, clock: Clock::System };
+        let state = StateDir::new(folder.to_owned());
+        let cx = SourceCx::alone(id, state.clone());
         (Ticks { until: 3, given: 0, state }, cx)
     }
 

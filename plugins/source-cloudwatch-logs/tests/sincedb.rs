@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use flowstone_aws::{ApiError, EventKey, Governors, LogsApi, StreamFilter};
-use flowstone_core::{BuildCx, Clock, ComponentId, Kind, Metrics, Next, Source as _, SourceCx};
+use flowstone_core::{BuildCx, Clock, ComponentId, Kind, Next, Source as _, SourceCx};
 use flowstone_testkit::cloudwatch::{Behaviour, SimulatedApi, SimulatedEvent, SimulatedLogs};
 use source_cloudwatch_logs::connect::{Account, Connect};
 use source_cloudwatch_logs::ledger::Rules;
@@ -75,14 +75,7 @@ fn source(service: &SimulatedLogs, file: &Path, data_dir: &Path) -> (CloudwatchL
     let connect = Arc::new(Simulated(SimulatedApi::new(service.clone(), now_ms, Duration::ZERO)));
     let source =
         CloudwatchLogs::new(plan, connect, Arc::new(now_ms), &build).with_governors(Governors::default());
-    let cx = SourceCx {
-        metrics: Metrics::new().source(&id),
-        state: build.state_dir(),
-        id,
-        max_rows: 4096,
-        max_bytes: 1 << 20,
-        clock: Clock::System,
-    };
+    let cx = SourceCx::alone(id, build.state_dir());
     (source, cx)
 }
 

@@ -187,19 +187,16 @@ register_source! {
 mod tests {
     use std::collections::BTreeSet;
 
-    use flowstone_core::{Clock, ComponentId, Kind, Metrics, StateDir};
+    use flowstone_core::{Clock, ComponentId, Kind, StateDir};
 
     use super::*;
 
     fn cx(now_ms: i64) -> SourceCx {
         let id = ComponentId { name: "in".into(), kind: Kind::Source, type_name: "demo" };
         SourceCx {
-            metrics: Metrics::new().source(&id),
-            state: StateDir::new("unused".into()),
-            id,
             max_rows: 1000,
-            max_bytes: 1 << 20,
             clock: Clock::Fixed(now_ms),
+            ..SourceCx::alone(id, StateDir::new("unused".into()))
         }
     }
 

@@ -2,20 +2,13 @@ use std::io::{self, Read};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use flowstone_core::{Clock, ComponentId, Kind, Metrics, StateDir};
+use flowstone_core::{Clock, ComponentId, Kind, StateDir};
 
 use super::*;
 
 fn cx(max_rows: usize) -> SourceCx {
     let id = ComponentId { name: "in".into(), kind: Kind::Source, type_name: "stdin" };
-    SourceCx {
-        metrics: Metrics::new().source(&id),
-        state: StateDir::new("unused".into()),
-        id,
-        max_rows,
-        max_bytes: 1 << 20,
-        clock: Clock::Fixed(0),
-    }
+    SourceCx { max_rows, clock: Clock::Fixed(0), ..SourceCx::alone(id, StateDir::new("unused".into())) }
 }
 
 fn stdin(input: impl Read + Send + 'static) -> Stdin {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::Value;
-use flowstone_core::{Rejection, Request, Verdict, Verdicts, parse_json};
+use flowstone_core::{ComponentHealth, Rejection, Request, Verdict, Verdicts, parse_json};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
@@ -16,7 +16,6 @@ use tracing::{debug, error, info, warn};
 use super::units::{Unit, count, halve, push_row};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
-use crate::health::Health;
 use crate::run::Failure;
 use crate::runner::{Outgoing, Runner, batch_of};
 use crate::worker::Message;
@@ -34,7 +33,7 @@ pub(crate) struct Shared {
     sinks: Vec<Option<Sender<Message>>>,
     failed: Sender<Failure>,
     refusals: AtomicU32,
-    pub(crate) health: Health,
+    pub(crate) health: ComponentHealth,
     pub(crate) limiter: Limiter,
 }
 
@@ -89,7 +88,7 @@ impl Shared {
         runner: Runner,
         sinks: Vec<Option<Sender<Message>>>,
         failed: Sender<Failure>,
-        health: Health,
+        health: ComponentHealth,
     ) -> Self {
         let entry = &graph.sinks[sink];
         let limiter = Limiter::new(entry.limits.max_concurrency);
@@ -198,7 +197,7 @@ impl Shared {
             debug!(component = %entry.id, reason, detail, refusals, "rows are refused for now");
         }
         if refusals >= NOT_READY_AFTER {
-            self.health.not_ready(&entry.id, format!("{reason}: {detail}"));
+            self.health.not_ready("refused", format!("{reason}: {detail}"));
         }
         self.limiter.cut();
         entry.metrics.concurrency_limit.set(self.limiter.limit() as i64);
@@ -208,7 +207,7 @@ impl Shared {
         let entry = self.entry();
         if self.refusals.swap(0, Ordering::Relaxed) > 0 {
             info!(component = %entry.id, "rows are taken again");
-            self.health.ready(&entry.id);
+            self.health.ready("refused");
         }
         if self.limiter.grow() {
             entry.metrics.concurrency_limit.set(self.limiter.limit() as i64);
@@ -248,7 +247,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probe: Option
         let mut wait = sorted.after;
         if waits_in_place && !sorted.blocked.is_empty() {
             for parked in sorted.blocked.into_values() {
-                shared.health.not_ready(&shared.entry().id, format!("{}: {}", parked.reason, parked.detail));
+                shared.health.not_ready("blocked", format!("{}: {}", parked.reason, parked.detail));
                 if !said_blocked {
                     error!(
                         component = %shared.entry().id,
@@ -269,7 +268,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probe: Option
             if said_blocked && again.is_empty() {
                 info!(component = %shared.entry().id, "sink takes rows again");
                 shared.entry().metrics.blocked.set(0);
-                shared.health.ready(&shared.entry().id);
+                shared.health.ready("blocked");
                 said_blocked = false;
             }
         }

@@ -137,14 +137,7 @@ impl Rig {
         let plan = Plan::new(self.options.clone()).unwrap();
         let source = CloudwatchLogs::new(plan, Arc::new(world), Arc::new(clock), &build)
             .with_governors(Governors::default());
-        let cx = SourceCx {
-            state: build.state_dir(),
-            metrics: self.metrics.source(&id),
-            id,
-            max_rows: 4096,
-            max_bytes: 1 << 20,
-            clock: Clock::System,
-        };
+        let cx = SourceCx { metrics: self.metrics.source(&id), ..SourceCx::alone(id, build.state_dir()) };
         (source, cx)
     }
 

@@ -15,8 +15,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowstone_core::event::{Act, Path as Field, RowId, Value};
 use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Kind, Metrics, Next, Node, NodeKind, Position,
-    Source, SourceBatch, SourceCx, SourceError, Span, Table,
+    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Kind, Next, Node, NodeKind, Position, Source,
+    SourceBatch, SourceCx, SourceError, Span, Table,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
@@ -260,12 +260,9 @@ impl Rig {
     fn cx(&self) -> SourceCx {
         let build = BuildCx { id: id(), data_dir: self.data_dir.path().to_owned(), clock: Clock::System };
         SourceCx {
-            id: id(),
-            state: build.state_dir(),
-            metrics: Metrics::new().source(&id()),
             max_rows: self.max_rows,
-            max_bytes: 1 << 20,
             clock: Clock::Fixed(1_700_000_000_000),
+            ..SourceCx::alone(id(), build.state_dir())
         }
     }
 
