@@ -1,7 +1,8 @@
 //! The names of eras, months, weekdays and half-days by which a text can give them, in the languages that Java knows.
 //!
 //! As in Joda-Time a name may be written as the language writes it, in small letters or in capitals, long or short, and
-//! the longest that fits counts.
+//! the longest that fits counts. Which names Java has for a language depends on its version; here all of them are read,
+//! and what is shorter than the whole name with a dot behind it or without.
 
 use crate::calendar::Field;
 
@@ -19,7 +20,17 @@ pub(crate) struct Names {
 
 /// Names and what they mean, by their first byte and then from long to short.
 #[derive(Clone, Debug, Default)]
-struct NameSet(Vec<(Box<str>, i64)>);
+struct NameSet(Vec<Name>);
+
+/// One spelling of a name.
+#[derive(Clone, Debug)]
+struct Name {
+    /// Without the dot behind it.
+    text: Box<str>,
+    value: i64,
+    /// Whether a dot may stand behind it.
+    dot: bool,
+}
 
 /// How letters change their case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,29 +74,30 @@ impl Names {
         let casing = if matches!(language, "tr" | "az") { Casing::Dotted } else { Casing::Usual };
         let mut columns = line.split('\t').map(|column| column.split('|').collect::<Vec<_>>());
         let mut next = || columns.next().unwrap_or_default();
-        let (mut eras, months, short_months, weekdays, short_weekdays, halfdays) =
-            (NameSet::new(&next(), &[], 0, casing), next(), next(), next(), next(), next());
+        let mut eras = NameSet::new(&next(), 0, casing);
         if language == "en" {
-            eras.add("BCE", 0, casing);
-            eras.add("CE", 1, casing);
+            eras.add("BCE", 0, false, casing);
+            eras.add("CE", 1, false, casing);
             eras.sort();
         }
+        let (months, weekdays) = (next(), next());
         Self {
             eras,
-            months: NameSet::new(&months, &short_months, 1, casing),
-            weekdays: NameSet::new(&weekdays, &short_weekdays, 1, casing),
-            halfdays: NameSet::new(&halfdays, &[], 0, casing),
+            months: NameSet::with_short_forms(&months, casing),
+            weekdays: NameSet::with_short_forms(&weekdays, casing),
+            halfdays: NameSet::new(&next(), 0, casing),
         }
     }
 
-    /// The value that a name at the start of `text` gives to a field, and the name's length.
+    /// The value that a name at the start of `text` gives to a field, and the name's length. A dot that the text needs
+    /// for itself, because one stands `before_dot` in the pattern, is no part of the name.
     #[inline]
-    pub(crate) fn read(&self, field: Field, text: &str) -> Option<(i64, usize)> {
+    pub(crate) fn read(&self, field: Field, text: &str, before_dot: bool) -> Option<(i64, usize)> {
         match field {
-            Field::Era => self.eras.read(text),
-            Field::Month => self.months.read(text),
-            Field::Weekday => self.weekdays.read(text),
-            Field::Halfday => self.halfdays.read(text),
+            Field::Era => self.eras.read(text, before_dot),
+            Field::Month => self.months.read(text, before_dot),
+            Field::Weekday => self.weekdays.read(text, before_dot),
+            Field::Halfday => self.halfdays.read(text, before_dot),
             _ => None,
         }
     }
@@ -94,42 +106,74 @@ impl Names {
 // === impl NameSet ===
 
 impl NameSet {
-    /// The first name of each list means `first`, the next one more. Where a long and a short name are the same, the
-    /// short one counts.
-    fn new(long: &[&str], short: &[&str], first: i64, casing: Casing) -> Self {
+    /// The names of the first value mean `first`, those of the next one more; `=` stands between names of one value.
+    fn new(values: &[&str], first: i64, casing: Casing) -> Self {
         let mut set = Self::default();
-        // A short name that is longer than all long ones is never looked for.
-        let longest = long.iter().map(|name| name.encode_utf16().count()).max().unwrap_or(0);
-        for name_list in [short, long] {
-            for (name, value) in name_list.iter().zip(first..) {
-                if name.encode_utf16().count() <= longest {
-                    set.add(name, value, casing);
-                }
+        for (names, value) in values.iter().zip(first..) {
+            for name in names.split('=') {
+                set.add(name.trim_end_matches('.'), value, name.ends_with('.'), casing);
             }
         }
         set.sort();
         set
     }
 
-    fn add(&mut self, name: &str, value: i64, casing: Casing) {
-        for spelling in [name.to_owned(), casing.lower(name), casing.upper(name)] {
-            if !spelling.is_empty() && !self.0.iter().any(|(known, _)| **known == *spelling) {
-                self.0.push((spelling.into(), value));
+    /// The same for months and weekdays, counted from 1, which are abbreviated in ways that no table has: with a dot
+    /// that it does not show, and by their first three letters where only one of them begins so.
+    fn with_short_forms(values: &[&str], casing: Casing) -> Self {
+        let mut set = Self::new(values, 1, casing);
+        let length = |name: &str| name.trim_end_matches('.').chars().count();
+        let whole =
+            |names: &&str| names.split('=').max_by_key(|name| length(name)).unwrap_or_default().to_owned();
+        let whole: Vec<String> = values.iter().map(whole).collect();
+        for (number, name) in whole.iter().enumerate() {
+            let value = number as i64 + 1;
+            for known in set.0.iter_mut().filter(|known| known.value == value) {
+                known.dot |= length(&known.text) < length(name);
+            }
+            let Some(short) = three_letters(name) else { continue };
+            let begins_so = |other: &&String| casing.lower(other).starts_with(&casing.lower(short));
+            if whole.iter().filter(begins_so).count() == 1 {
+                set.add(short, value, true, casing);
+            }
+        }
+        set.sort();
+        set
+    }
+
+    /// Adds a name as it is written, in small letters, in capitals and with one capital. What means something else
+    /// already keeps its meaning.
+    fn add(&mut self, name: &str, value: i64, dot: bool, casing: Casing) {
+        let (lower, upper) = (casing.lower(name), casing.upper(name));
+        for spelling in [name.to_owned(), casing.capitalized(name), lower, upper] {
+            match self.0.iter_mut().find(|known| *known.text == *spelling) {
+                Some(known) => known.dot |= dot && known.value == value,
+                None if spelling.is_empty() => {}
+                None => self.0.push(Name { text: spelling.into(), value, dot }),
             }
         }
     }
 
     fn sort(&mut self) {
-        self.0.sort_by_key(|(name, _)| (name.as_bytes()[0], std::cmp::Reverse(name.len())));
+        self.0.sort_by_key(|name| (name.text.as_bytes()[0], std::cmp::Reverse(name.text.len())));
     }
 
-    fn read(&self, text: &str) -> Option<(i64, usize)> {
+    fn read(&self, text: &str, before_dot: bool) -> Option<(i64, usize)> {
         let first = *text.as_bytes().first()?;
-        let from = self.0.partition_point(|(name, _)| name.as_bytes()[0] < first);
-        let same_letter = self.0[from..].iter().take_while(|(name, _)| name.as_bytes()[0] == first);
-        let (name, value) = { same_letter }.find(|(name, _)| text.starts_with(&**name))?;
-        Some((*value, name.len()))
+        let from = self.0.partition_point(|name| name.text.as_bytes()[0] < first);
+        let same_letter = self.0[from..].iter().take_while(|name| name.text.as_bytes()[0] == first);
+        let name = { same_letter }.find(|name| text.starts_with(&*name.text))?;
+        let behind = &text[name.text.len()..];
+        let dot = name.dot && behind.starts_with(if before_dot { ".." } else { "." });
+        Some((name.value, name.text.len() + usize::from(dot)))
     }
+}
+
+/// The first three letters of a longer name, in the alphabets that abbreviate so: Latin, Greek, Cyrillic.
+fn three_letters(name: &str) -> Option<&str> {
+    let (end, _) = name.char_indices().nth(3)?;
+    let short = &name[..end];
+    short.chars().all(|letter| letter.is_alphabetic() && letter < '\u{530}').then_some(short)
 }
 
 // === impl Casing ===
@@ -140,6 +184,12 @@ impl Casing {
             Self::Usual => name.to_lowercase(),
             Self::Dotted => name.replace('I', "ı").replace('İ', "i").to_lowercase(),
         }
+    }
+
+    /// With a capital at the start.
+    fn capitalized(self, name: &str) -> String {
+        let end = name.chars().next().map_or(0, char::len_utf8);
+        self.upper(&name[..end]) + &name[end..]
     }
 
     fn upper(self, name: &str) -> String {
@@ -199,7 +249,7 @@ mod tests {
             ("tr", Field::Month, "HAZİRAN", Some((6, 8))),
             ("iw", Field::Month, "מאי", Some((5, 6))),
         ] {
-            let read = Names::of(locale).unwrap().read(field, text);
+            let read = Names::of(locale).unwrap().read(field, text, false);
             assert_eq!(read, expect, "{text:?} in {locale}");
         }
     }
@@ -209,10 +259,98 @@ mod tests {
         let mut count = 0;
         for (tag, line) in locales() {
             let columns: Vec<usize> = line.split('\t').map(|column| column.split('|').count()).collect();
-            assert_eq!(columns, [2, 12, 12, 7, 7, 2], "{tag}");
+            assert_eq!(columns, [2, 12, 7, 2], "{tag}");
+            assert!(line.split(['\t', '|', '=']).all(|name| !name.is_empty()), "{tag}");
             count += 1;
         }
         assert!(count > 300, "{count} locales");
+    }
+
+    #[test]
+    fn names_of_every_version_of_java_are_read_with_a_dot_and_without() {
+        for (locale, names) in [
+            // Java 8 and later, then what people write.
+            ("en-GB", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"),
+            ("en-GB", "Jan. Feb. Mar. Apr. May Jun. Jul. Aug. Sept. Oct. Nov. Dec."),
+            ("en-AU", "Jan Feb Mar Apr May June July Aug Sep Oct Nov Dec"),
+            ("en-CA", "Jan Feb Mar Apr May Jun Jul Aug Sep. Oct Nov Dec"),
+            ("de", "Jan Feb Mrz Apr Mai Jun Jul Aug Sep Okt Nov Dez"),
+            ("de", "Jan. Feb. Mär Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez."),
+            ("de-AT", "Jän Feb Mär. Apr Mai Jun. Jul. Aug Sept Okt Nov Dez"),
+            ("fr", "jan fév mars avr mai juin juil août sept oct nov déc"),
+            ("fr", "janv. févr. mars avr. mai juin juil. aoû. sept. oct. nov. déc."),
+            ("fr", "Janvier Février Mars Avril Mai Juin Juillet Août Septembre Octobre Novembre Décembre"),
+            ("fr-CA", "janv févr mars avr mai juin juill. août sept. oct nov déc"),
+            ("es", "ene feb mar abr may jun jul ago sep oct nov dic"),
+            ("es", "ene. feb. mar. abr. may. jun. jul. ago. sept. oct. nov. dic."),
+            ("pt-BR", "Janeiro Fev mar. Abril mai jun jul ago set out nov dez"),
+            ("nl", "jan feb mrt apr mei jun jul aug sep okt nov dec"),
+            ("ru", "янв фев мар апр мая июн июл авг сен окт ноя дек"),
+            ("ru", "Январь февраль Март апреля май июнь июль августа сент. октябрь нояб. декабрь"),
+            ("cs", "ledna úno březen dub květen červen července srp září říjen lis prosinec"),
+            ("ja", "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月"),
+            ("ja", "1 2 3 4 5 6 7 8 9 10 11 12"),
+        ] {
+            let known = Names::of(locale).unwrap();
+            for (name, month) in names.split(' ').zip(1..) {
+                assert_eq!(
+                    known.read(Field::Month, name, false),
+                    Some((month, name.len())),
+                    "{name} in {locale}"
+                );
+            }
+        }
+        let french = Names::of("fr").unwrap();
+        for (name, day) in ["lun", "mar.", "mercredi", "Jeu", "VEN.", "sam", "dim."].into_iter().zip(1..) {
+            assert_eq!(french.read(Field::Weekday, name, false), Some((day, name.len())), "{name}");
+        }
+        // Whole names take no dot, and what could be two months is none.
+        let english = Names::english();
+        assert_eq!(english.read(Field::Month, "May.", false), Some((5, 3)));
+        assert_eq!(english.read(Field::Month, "January.", false), Some((1, 7)));
+        assert_eq!(french.read(Field::Month, "jui", false), None);
+    }
+
+    #[test]
+    fn a_dot_of_the_pattern_is_no_part_of_a_name() {
+        let german = Names::of("de").unwrap();
+        for (text, alone, before_dot) in
+            [("Sep.2026", 4, 3), ("Sep..2026", 4, 4), ("Sept.", 5, 4), ("Sep 2026", 3, 3), ("Mai.", 3, 3)]
+        {
+            let len = |before_dot| german.read(Field::Month, text, before_dot).unwrap().1;
+            assert_eq!((len(false), len(true)), (alone, before_dot), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_name_means_two_things_in_one_language() {
+        for (tag, line) in locales() {
+            let casing = if matches!(tag, "tr" | "az") { Casing::Dotted } else { Casing::Usual };
+            for column in line.split('\t') {
+                let mut meant: Vec<(String, usize)> = Vec::new();
+                for (value, names) in column.split('|').enumerate() {
+                    for name in names.split('=') {
+                        let folded = casing.lower(&casing.upper(name.trim_end_matches('.')));
+                        let other = meant.iter().find(|(known, other)| *known == folded && *other != value);
+                        assert_eq!(other, None, "{name} in {tag}");
+                        meant.push((folded, value));
+                    }
+                }
+            }
+            // So each is read as what the table says, in each spelling, with its dot.
+            let names = Names::of(tag).unwrap();
+            let fields = [Field::Era, Field::Month, Field::Weekday, Field::Halfday];
+            for ((column, field), first) in line.split('\t').zip(fields).zip([0, 1, 1, 0]) {
+                for (values, value) in column.split('|').zip(first..) {
+                    for name in values.split('=') {
+                        for spelling in [name.to_owned(), casing.capitalized(name)] {
+                            let read = names.read(field, &spelling, false);
+                            assert_eq!(read, Some((value, spelling.len())), "{spelling} in {tag}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

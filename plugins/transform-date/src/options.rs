@@ -23,7 +23,8 @@ options! {
         /// The time zone of dates that name none: an IANA name (`Europe/Paris`), an offset (`+09:00`), or a text with
         /// `%{field}` where each event names its own. Unset: the machine's (`TZ`, `/etc/localtime`).
         timezone: Option<Template> = None,
-        /// The language of month and day names, as a BCP 47 tag: `fr`, `de-AT`. Unset: English.
+        /// The language of month and day names, as a BCP 47 tag: `fr`, `de-AT`. Unset: English. The names of every
+        /// version of Java are read, long or short, and short ones with a dot or without (`Sep`, `Sept.`).
         locale: Option<String> = None,
         /// Tags of an event whose date no format fits.
         tag_on_failure: Vec<String> = vec!["_dateparsefailure".to_owned()],

@@ -35,7 +35,11 @@ enum Element {
         field: Field,
         lenient: bool,
     },
-    Name(Field),
+    Name {
+        field: Field,
+        /// Whether the pattern goes on with a dot, which is then no part of the name.
+        before_dot: bool,
+    },
     Fraction {
         digits: usize,
     },
@@ -84,6 +88,8 @@ fn element(token: &DateToken, next: Option<&DateToken>) -> Element {
         DateToken::Literal(text) => return Element::Literal(text.clone()),
         DateToken::Field { letter, count, .. } => (*letter, *count),
     };
+    let before_dot = matches!(next, Some(DateToken::Literal(text)) if text.starts_with('.'));
+    let name = |field| Element::Name { field, before_dot };
     let number_follows = next.is_some_and(is_number);
     let number = |field, max_digits: usize| Element::Number {
         field,
@@ -98,19 +104,19 @@ fn element(token: &DateToken, next: Option<&DateToken>) -> Element {
         (count, false) => Element::Number { field, max_digits: count.max(9), signed },
     };
     match letter {
-        'G' => Element::Name(Field::Era),
+        'G' => name(Field::Era),
         'C' => Element::Number { field: Field::Century, max_digits: count, signed: true },
         'Y' => year(Field::YearOfEra, false),
         'y' => year(Field::Year, true),
         'x' => year(Field::WeekYear, true),
-        'M' if count >= 3 => Element::Name(Field::Month),
+        'M' if count >= 3 => name(Field::Month),
         'M' => number(Field::Month, 2),
         'w' => number(Field::Week, 2),
         'D' => number(Field::DayOfYear, 3),
         'd' => number(Field::Day, 2),
         'e' => number(Field::Weekday, 1),
-        'E' => Element::Name(Field::Weekday),
-        'a' => Element::Name(Field::Halfday),
+        'E' => name(Field::Weekday),
+        'a' => name(Field::Halfday),
         'h' => number(Field::ClockHourOfHalfday, 2),
         'H' => number(Field::Hour, 2),
         'k' => number(Field::ClockHour, 2),
@@ -152,8 +158,8 @@ impl Element {
                 bucket.save(*field, year);
                 Some(len)
             }
-            Self::Name(field) => {
-                let (value, len) = around.names.read(*field, text)?;
+            Self::Name { field, before_dot } => {
+                let (value, len) = around.names.read(*field, text, *before_dot)?;
                 bucket.save(*field, value);
                 Some(len)
             }
@@ -295,6 +301,9 @@ mod tests {
             ("dd/MMM/yyyy:HH:mm:ss Z", "24/fEB/2019:09:58:29 +0900", None),
             ("dd/MMM/yyyy:HH:mm:ss Z", "24/feb/2019:09:58:29 +0900", Some("2019-02-24T09:58:29")),
             ("dd/MMM/yyyy", "24/FEBRUARY/2019", Some("2019-02-24")),
+            ("dd.MMM.yyyy", "24.Feb.2019", Some("2019-02-24")),
+            ("dd.MMM.yyyy", "24.Feb..2019", Some("2019-02-24")),
+            ("dd. MMM yyyy", "24. Feb. 2019", Some("2019-02-24")),
             ("MMMM d, yyyy h:mm a", "February 24, 2019 9:58 pm", Some("2019-02-24T21:58:00")),
             ("EEE MMM dd HH:mm:ss yyyy", "Mon Feb 24 09:58:29 2019", Some("2019-02-18T09:58:29")),
             ("yyyy-MM-dd'T'HH:mm:ss.SSS", "2019-02-24t09:58:29.1", Some("2019-02-24T09:58:29.100")),
