@@ -276,7 +276,7 @@ mod tests {
             ("en-CA", "Jan Feb Mar Apr May Jun Jul Aug Sep. Oct Nov Dec"),
             ("de", "Jan Feb Mrz Apr Mai Jun Jul Aug Sep Okt Nov Dez"),
             ("de", "Jan. Feb. Mär Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez."),
-            ("de-AT", "Jän Feb Mär. Apr Mai Jun. Jul. Aug Sept Okt Nov Dez"),
+            ("de-AT", "Jän Feb Mär. Apr Mai Jun. Jul. Aug Sep. Okt Nov Dez"),
             ("fr", "jan fév mars avr mai juin juil août sept oct nov déc"),
             ("fr", "janv. févr. mars avr. mai juin juil. aoû. sept. oct. nov. déc."),
             ("fr", "Janvier Février Mars Avril Mai Juin Juillet Août Septembre Octobre Novembre Décembre"),

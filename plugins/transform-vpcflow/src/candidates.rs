@@ -1,6 +1,7 @@
 //! Candidate formats: which one a line has, by the number of its values and then by what they look like.
 
 use crate::format::{Format, FormatField, is_header};
+use crate::scan::{record_behind_time, values};
 
 /// One format, or several among which each line chooses.
 #[derive(Debug)]
@@ -90,6 +91,19 @@ impl Candidates {
     /// Whether `line` is the header line of one of the formats.
     pub(crate) fn is_header(&self, line: &str) -> bool {
         self.formats.iter().any(|format| format.is_header(line))
+    }
+
+    /// A line without the time that a CloudWatch export puts in front of each. A format that has room for a first
+    /// value like it keeps it.
+    pub(crate) fn record<'a>(&self, line: &'a str) -> &'a str {
+        let Some(record) = record_behind_time(line.as_bytes()) else { return line };
+        let count = values(line).count();
+        let keeps = |format: &Format| {
+            let fields = format.fields.len();
+            let exact = fields == count && (self.formats.len() == 1 || format.fits(values(line)));
+            exact || (format.fields[0].known.is_none() && self.has_enough(fields, count))
+        };
+        if self.formats.iter().any(keeps) { line } else { &line[record..] }
     }
 
     /// Which format a line with these `count` values has.

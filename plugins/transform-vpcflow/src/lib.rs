@@ -41,7 +41,8 @@ options! {
         /// (`account-id`, `account_id`); a field that is not documented is text. Give several, and each line takes the
         /// one it fits by the number of its values and by what they look like; a line that fits none, or more than
         /// one, is rejected. A record whose source knows its format (`[@metadata][flow_log_format]`: the header line
-        /// of a file, AWS's own answer) is read by that format instead. The default is AWS's default, version 2.
+        /// of a file, AWS's own answer) is read by that format instead. The default is AWS's default, version 2. The
+        /// time that a CloudWatch export puts in front of each line is left out: the record has its own.
         pub format: Vec<String> = vec![DEFAULT_FORMAT.to_owned()],
         /// What the fields are called: as AWS spells them (`account-id`), with underscores (`account_id`), or by the
         /// Elastic Common Schema (`cloud.account.id`).

@@ -102,9 +102,19 @@ impl Parsed {
         let (mut bad, mut irregular) = (0u64, 0u64);
         for (row, (line, places)) in window.lines.iter().zip(places.chunks_exact_mut(stride)).enumerate() {
             if window.wanted >> row & 1 == 1 {
-                let start = line.offset as usize;
+                let (start, end) = (line.offset as usize, (line.offset + line.len) as usize);
                 places[0] = line.offset.wrapping_sub(1);
-                match ends(bytes, start, start + line.len as usize, &mut places[1..]) {
+                let mut found = ends(bytes, start, end, &mut places[1..]);
+                if found.is_some_and(|found| found > fields)
+                    && let Some(record) = window.page.text.get(start..end).map(|line| candidates.record(line))
+                    && record.len() < end - start
+                {
+                    // The line of an export: its record is parsed.
+                    let start = end - record.len();
+                    places[0] = start as u32 - 1;
+                    found = ends(bytes, start, end, &mut places[1..]);
+                }
+                match found {
                     Some(found) if candidates.has_enough(fields, found) => continue,
                     Some(_) => bad |= 1 << row,
                     None => irregular |= 1 << row,
@@ -149,6 +159,7 @@ impl Parsed {
 
     /// Fills the cells of one row; whether its line parses.
     fn row(&mut self, candidates: &Candidates, row: usize, page: Page<'_>, line: &str) -> bool {
+        let line = candidates.record(line);
         let Choice::One(format) = candidates.choose(values(line), values(line).count()) else { return false };
         for (value, field) in values(line).zip(candidates.columns_of(format)) {
             let start = (value.as_ptr() as usize - page.text.as_ptr() as usize) as u32;

@@ -72,6 +72,31 @@ pub(crate) fn ends(bytes: &[u8], start: usize, end: usize, out: &mut [u32]) -> O
     (runs == 0).then_some(found + 1)
 }
 
+/// Where the record begins in a line of a CloudWatch export, which has the event's time in front of it
+/// (`2026-03-02T07:11:14.000Z 2 123456789012 ...`): the first byte behind the time and its blanks.
+pub(crate) fn record_behind_time(line: &[u8]) -> Option<usize> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let fits = |(byte, shape): (&u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+    let start = line.iter().position(|byte| !is_blank(*byte))?;
+    // What nearly every line has not.
+    line.get(start + 4).filter(|byte| **byte == b'-')?;
+    let time = line[start..].split(|byte| is_blank(*byte)).next()?;
+    let zone = time.get(SHAPE.len()..).filter(|_| time.iter().zip(SHAPE).all(fits))?;
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let zone = match zone {
+        [b'.', fraction @ ..] if digits(fraction) > 0 => &fraction[digits(fraction)..],
+        zone => zone,
+    };
+    let is_zone = match zone {
+        b"" | b"Z" => true,
+        [b'+' | b'-', offset @ ..] => offset.len() == 5 && offset.iter().zip(b"00:00").all(fits),
+        _ => false,
+    };
+    let end = start + time.len();
+    let blanks = line[end..].iter().position(|byte| !is_blank(*byte))?;
+    is_zone.then_some(end + blanks)
+}
+
 /// Whether `byte` stands between values.
 #[inline]
 fn is_blank(byte: u8) -> bool {
@@ -143,6 +168,29 @@ mod tests {
         let mut out = [0; 4 + SLACK];
         assert_eq!(ends(line.as_bytes(), 0, line.len(), &mut out), Some(500));
         assert_eq!(out[..4], [1, 3, 5, 7]);
+    }
+
+    #[test]
+    fn the_time_of_an_export_is_told_from_every_other_first_value() {
+        for (line, record) in [
+            ("2026-03-02T07:11:14.000Z 2 1", Some("2 1")),
+            ("2026-03-02T07:11:14Z 2 1", Some("2 1")),
+            ("2026-03-02T07:11:14.123456+01:00 2 1", Some("2 1")),
+            ("2026-03-02T07:11:14 2 1", Some("2 1")),
+            (" 2026-03-02T07:11:14.000Z \t 2", Some("2")),
+            ("2026-03-02T07:11:14.000Z", None),
+            ("2026-03-02T07:11:14.000Z \r", None),
+            ("2026-03-02T07:11:14.Z 2", None),
+            ("2026-03-02T07:11:14.000z 2", None),
+            ("2026-03-02T07:11:14+1:00 2", None),
+            ("2026-03-02 07:11:14 2", None),
+            ("2026-03-02T07:11 2", None),
+            ("2 2026-03-02T07:11:14.000Z 1", None),
+            ("2", None),
+            ("", None),
+        ] {
+            assert_eq!(record_behind_time(line.as_bytes()).map(|at| &line[at..]), record, "{line:?}");
+        }
     }
 
     #[test]

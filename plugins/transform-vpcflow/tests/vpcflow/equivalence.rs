@@ -28,6 +28,9 @@ const INTEGERS: [&str; 10] = [
     "traffic-path",
 ];
 
+/// What a CloudWatch export puts in front of a line.
+const EXPORT_TIME: &str = "2026-03-02T07:11:14.000Z ";
+
 /// One row as it goes into the batch.
 #[derive(Clone, Debug)]
 struct Input {
@@ -65,9 +68,10 @@ fn line(fields: usize) -> impl Strategy<Value = String> {
         (
             prop::collection::vec((value(), blanks()), count),
             prop_oneof![8 => Just(""), 1 => Just(" "), 1 => Just("\r")],
+            prop_oneof![8 => Just(""), 2 => Just(EXPORT_TIME)],
         )
-            .prop_map(|(values, end)| {
-                let mut line = String::new();
+            .prop_map(|(values, end, time)| {
+                let mut line = time.to_owned();
                 for (index, (value, blanks)) in values.iter().enumerate() {
                     line.push_str(if index > 0 { blanks } else { "" });
                     line.push_str(value);
@@ -140,8 +144,11 @@ fn expected(batch: &Batch, row: usize, line: Option<&str>, options: &VpcflowOpti
         .split(' ')
         .map(|name| name.trim_matches(['$', '{', '}']).replace('_', "-"))
         .collect();
-    let values: Vec<&str> =
+    let mut values: Vec<&str> =
         line.split([' ', '\t', '\r', '\n', '\u{b}', '\u{c}']).filter(|value| !value.is_empty()).collect();
+    if values.len() > 1 && values.len() != names.len() && values[0] == EXPORT_TIME.trim_end() {
+        values.remove(0);
+    }
     if values.is_empty() {
         return Outcome::Discarded("empty_line");
     }

@@ -9,6 +9,8 @@ use crate::{Outcome, READ_AT, apply, batch_of, document, outcomes, outcomes_of, 
 
 const LINE: &str =
     "2 123456789012 eni-0a1b2c3d 10.0.1.5 203.0.113.9 49152 443 6 10 5120 1788232200 1788232259 ACCEPT OK";
+const DEFAULT_FORMAT: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes \
+                              start end action log-status";
 const NODATA: &str = "2 123456789012 eni-0a1b2c3d - - - - - - - 1788232440 1788232500 - NODATA";
 const SKIPDATA: &str = "2 123456789012 eni-0a1b2c3d - - - - - - - 1788232440 1788232500 - SKIPDATA";
 
@@ -138,6 +140,70 @@ fn records_of_every_version_are_typed() {
 fn blanks_may_come_in_runs_and_at_both_ends() {
     let line = format!("  {}\r", LINE.replace(' ', " \t "));
     assert_eq!(parsed(&defaults(), &line), parsed(&defaults(), LINE));
+}
+
+#[test]
+fn the_time_in_front_of_the_lines_of_an_export_is_left_out() {
+    const TIMES: [&str; 4] = [
+        "2026-03-02T07:11:14.000Z ",
+        "2026-03-02T07:11:14Z ",
+        "2026-03-02T07:11:14.000+00:00  ",
+        " 2026-03-02T07:11:14.000Z\t",
+    ];
+    let several = VpcflowOptions {
+        format: vec![
+            DEFAULT_FORMAT.to_owned(),
+            format!("{DEFAULT_FORMAT} vpc-id"),
+            "start srcaddr".to_owned(),
+        ],
+        ..defaults()
+    };
+    let ignoring = VpcflowOptions { extra_fields: ExtraFields::Ignore, ..defaults() };
+    let version_5 = "${version} ${vpc-id} ${srcaddr} ${tcp-flags} ${start} ${traffic-path}";
+    for (options, line) in [
+        (&defaults(), LINE),
+        (&defaults(), NODATA),
+        (&with_format(version_5), "5 vpc-1 10.0.0.1 19 1788232200 8"),
+        (&with_format("interface-id srcport"), "- 22"),
+        (&with_format("action srcaddr"), "ACCEPT 10.0.0.1"),
+        (&with_format("some-future-field srcport"), "x 22"),
+        (&several, LINE),
+        (&several, &format!("{LINE} vpc-1")),
+        (&several, "1788232200 10.0.0.1"),
+        (&ignoring, LINE),
+        (&ignoring, &format!("{LINE} more and more")),
+        (&VpcflowOptions { names: Names::Ecs, ..defaults() }, LINE),
+    ] {
+        let without = parsed(options, line);
+        for time in TIMES {
+            let exported = format!("{time}{line}");
+            // Beside one of the usual kind.
+            let both = outcomes(options, &[line, &exported]);
+            assert_eq!(
+                both,
+                [Outcome::Document(without.clone()), Outcome::Document(without.clone())],
+                "{exported}"
+            );
+        }
+    }
+    // A header line, an empty record, and what is wrong with a record are told as without it.
+    let export = |line: &str| format!("{}{line}", TIMES[0]);
+    let header = export(DEFAULT_FORMAT);
+    assert_eq!(outcomes(&defaults(), &[&header]), [Outcome::Discarded("header_line")]);
+    let (reason, detail) = rejected(&defaults(), &export("2 123456789012 eni-1"));
+    assert_eq!(reason, "field_count");
+    assert!(detail.starts_with("3 values, expected 14"), "{detail}");
+    assert_eq!(rejected(&defaults(), &export(&LINE.replace("443", "https"))).0, "not_a_number");
+    let (reason, detail) = rejected(&defaults(), TIMES[0]);
+    assert_eq!((reason.as_str(), &detail[..8]), ("field_count", "1 values"));
+    // The line itself stays whole, and a format that has a field for the time keeps it.
+    let keeping = VpcflowOptions { keep_message: true, ..defaults() };
+    assert_eq!(parsed(&keeping, &export(LINE))["message"], export(LINE));
+    for format in [format!("export-time {DEFAULT_FORMAT}"), format!("export_time {DEFAULT_FORMAT} vpc-id")] {
+        let options = VpcflowOptions { extra_fields: ExtraFields::Ignore, ..with_format(&format) };
+        let line = export(&format!("{LINE} vpc-1"));
+        assert_eq!(parsed(&options, &line)["export-time"], "2026-03-02T07:11:14.000Z", "{format}");
+    }
 }
 
 #[test]
