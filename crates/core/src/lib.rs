@@ -48,6 +48,7 @@ mod condition;
 mod decode;
 mod decorate;
 mod destinations;
+mod diagnostic;
 mod expr;
 mod health;
 mod java_time;
@@ -55,6 +56,8 @@ mod joda;
 mod json;
 mod lines;
 mod metrics;
+mod node;
+mod option_types;
 mod options;
 mod registry;
 mod ruby_regex;
@@ -71,6 +74,7 @@ pub use condition::{Condition, Selection};
 pub use decode::INVALID_UTF8_TAG;
 pub use decorate::Decorations;
 pub use destinations::Destinations;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, nearest};
 pub use expr::ExprError;
 pub use flowstone_event as event;
 pub use health::{ComponentHealth, Health};
@@ -78,10 +82,9 @@ pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
 pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
-pub use options::{
-    ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
-    Table, nearest, parse_duration, show_duration,
-};
+pub use node::{Entry, Node, NodeKind, Span, Table};
+pub use option_types::{ByteSize, Secret, parse_duration, show_duration};
+pub use options::{OptionSpec, OptionType};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
