@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use flowstone_core::{
     Build, BuildCx, BuildError, Built, Clock, ComponentId, Condition, Decorations, Diagnostic, Diagnostics,
-    Entry, Kind, Node, OptionSpec, OptionType, Plugin, Sink, Source, Span, Table, Transform, nearest,
-    options, plugins,
+    Entry, Kind, Node, OptionSpec, OptionType, Plugin, Severity, Sink, Source, Span, Table, Transform,
+    nearest, options, plugins,
 };
 
 use crate::StandardPlugin;
 use crate::files::unplaced;
-use crate::place;
+use crate::{parse, place};
 
 /// The tables that hold components.
 pub(crate) const SECTIONS: [(&str, Kind); 3] =
@@ -195,7 +195,11 @@ fn read(
     let id = ComponentId { name: component.name.clone(), kind, type_name: plugin.type_name };
     refuse_unknown_options(table, &id, plugin, diagnostics);
     let cx = BuildCx { id: id.clone(), data_dir: options.data_dir.to_owned(), clock: Clock::System };
-    let built = catch_unwind(AssertUnwindSafe(|| build(plugin, table, &cx, diagnostics)));
+    let built = catch_unwind(AssertUnwindSafe(|| match build(plugin, table, &cx, diagnostics) {
+        Ok(None) => Err(errors_of_the_rest(plugin, table, &cx, &diagnostics[before..])),
+        built => built,
+    }));
+    table.tell_misspelt_once(before, diagnostics);
     for diagnostic in &mut diagnostics[before..] {
         // An option that is not there has no place of its own; the header says whose it is.
         if diagnostic.code == "missing-option" && diagnostic.span == Some(table.span) {
@@ -247,6 +251,41 @@ fn build(
     }
 }
 
+/// What the plugin's own checks have to say where it was not built because some options could not be read. They look
+/// at all options together, so they are given the ones that could be read, and for those that must be there the
+/// example's. What they say of other options than the user's, or in view of one that was left out, does not count.
+fn errors_of_the_rest(plugin: &Plugin, table: &Table, cx: &BuildCx, said: &[Diagnostic]) -> Vec<BuildError> {
+    let mut rest = table.clone();
+    rest.entries.retain(|_, entry| {
+        let mut errors = said.iter().filter(|said| said.severity == Severity::Error);
+        !errors.any(|said| said.span.is_some_and(|span| place::holds(&entry.value, span)))
+    });
+    let kept: Vec<String> = rest.entries.keys().cloned().collect();
+    let mut example = parse::parse(plugin.example, table.span.file, &mut Diagnostics::new()).table;
+    for required in plugin.options.iter().filter(|spec| spec.default.is_none()) {
+        if !kept.iter().any(|key| key == required.name)
+            && let Some(entry) = example.entries.shift_remove(required.name)
+        {
+            rest.entries.insert(required.name.to_owned(), entry);
+        }
+    }
+    let Err(errors) = build(plugin, &rest, cx, &mut Diagnostics::new()) else { return Vec::new() };
+    let is_kept = |option: &str| {
+        let within = |key: &String| {
+            option.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        kept.iter().any(within)
+    };
+    let names = plugin.options.iter().map(|spec| spec.name);
+    let left_out: Vec<String> =
+        names.filter(|name| !kept.iter().any(|key| key == name)).map(|name| format!("`{name}`")).collect();
+    let in_view_of_others = |error: &BuildError| {
+        let texts = [error.message.as_str(), &error.label, error.help.as_deref().unwrap_or_default()];
+        left_out.iter().any(|name| texts.iter().any(|text| text.contains(name)))
+    };
+    errors.into_iter().filter(|error| is_kept(&error.option) && !in_view_of_others(error)).collect()
+}
+
 /// The plugin that a table's `type` names.
 fn plugin_of(
     component: &str,
@@ -260,6 +299,18 @@ fn plugin_of(
         linked.iter().filter(|plugin| plugin.kind() == kind).map(|plugin| plugin.type_name).collect();
     let one_of = || format!("expected one of {}", names.join(", "));
     let Some(node) = table.get("type") else {
+        let is_option = |key: &str| {
+            let of_plugins = linked.iter().flat_map(|plugin| plugin.options);
+            of_plugins.chain(common_options(kind)).any(|spec| spec.name == key)
+        };
+        let misspelt =
+            table.entries.iter().find(|(key, _)| !is_option(key) && nearest(key, ["type"]).is_some());
+        if let Some((key, entry)) = misspelt {
+            let message = format!("unknown option `{key}` in {kind} `{component}`");
+            let error = Diagnostic::error("unknown-option", message, entry.key_span);
+            diagnostics.push(error.label("did you mean `type`?"));
+            return None;
+        }
         diagnostics.push(
             Diagnostic::error("missing-option", format!("{kind} `{component}` has no `type`"), table.span)
                 .label(one_of())

@@ -1,7 +1,8 @@
-//! The day of an index: a warning where it can depend on when a record was read. After a crash around midnight such a
-//! record would be read again into the next day's index, where its id is unknown: a second document.
+//! The date in the name of an index or a file: a warning where it can depend on when a record was read, and where it
+//! makes a new one every minute. After a crash around midnight a record that is dated by its reading would be read again
+//! into the next day's index, where its id is unknown: a second document.
 
-use flowstone_core::{Diagnostic, Diagnostics, Kind, Node, Table};
+use flowstone_core::{Diagnostic, Diagnostics, Kind, Node, Table, Template};
 
 use crate::components::{BuiltComponent, Component};
 use crate::graph::Link;
@@ -45,6 +46,26 @@ pub(crate) fn check(root: &Table, components: &[Component], links: &[Link], diag
                     .label("read again after midnight, a record would be a second document")
                     .help("take `@timestamp` from the record on every way to this sink: `vpcflow`, or `date` without `when`"),
             );
+        }
+    }
+}
+
+/// Warns about each sink that makes a new index or file every minute. Beside a letter that is told already it says
+/// nothing: minutes were hardly meant then.
+pub(crate) fn check_pace(root: &Table, diagnostics: &mut Diagnostics) {
+    let sinks = root.get("sinks").and_then(Node::as_table).map(|sinks| &sinks.entries);
+    for (name, entry) in sinks.into_iter().flatten() {
+        for (option, what) in [("index", "index"), ("path", "file")] {
+            let Some(node) = entry.value.as_table().and_then(|sink| sink.get(option)) else { continue };
+            let Some(text) = node.as_str() else { continue };
+            let Ok(template) = Template::parse(text) else { continue };
+            if template.tells_minutes() && Template::warnings(text).is_empty() {
+                let message = format!("sink `{name}` makes a new {what} every minute or more often");
+                diagnostics.push(
+                    Diagnostic::warning("new-every-minute", message, node.span)
+                        .label("expected days, or hours (`HH`) at the finest"),
+                );
+            }
         }
     }
 }

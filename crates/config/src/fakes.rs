@@ -137,7 +137,11 @@ options! {
         /// Where the servers are.
         hosts: Vec<String> = vec!["http://127.0.0.1:9200".to_owned()],
         /// Which index to write to.
-        index: String = "events".to_owned(),
+        index: Option<Template> = None,
+        /// Which file to write to.
+        path: Option<Template> = None,
+        /// Who we are; needs `password`.
+        user: Option<String> = None,
         /// The user's password.
         password: Option<Secret> = None,
         /// How long events may wait for others.
@@ -167,6 +171,7 @@ impl Sink for Store {
         let _ = (
             &self.0.hosts,
             &self.0.index,
+            &self.0.path,
             &self.0.password,
             self.0.flush_interval,
             &self.0.tls.ca_file,
@@ -195,6 +200,9 @@ register_sink! {
         }
         if options.tls.ca_file.as_deref() == Some("") {
             errors.push(BuildError::option("tls.ca_file", "the name is empty").help("leave it out"));
+        }
+        if options.user.is_some() && options.password.is_none() {
+            errors.push(BuildError::option("user", "`user` has no `password`"));
         }
         if options.port == Some(1) {
             errors.push(BuildError::component("cannot be had today"));

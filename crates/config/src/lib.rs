@@ -121,6 +121,7 @@ pub fn load(
     let names = if inputs.is_empty() { "the configuration".to_owned() } else { files.names() };
     graph::check(&components, &links, &data_dir, &names, &mut diagnostics);
     dating::check(&root, &components, &links, &mut diagnostics);
+    dating::check_pace(&root, &mut diagnostics);
     let tests = unit_tests::read(&root, &components, &links, &mut diagnostics);
 
     leave_out_consequences(&mut diagnostics, complete, &variables.unresolved);

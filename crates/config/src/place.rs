@@ -12,6 +12,24 @@ pub(crate) fn node_of<'t>(table: &'t Table, name: &str) -> Option<&'t Node> {
         .find_map(|(dot, _)| node_of(table.get(&name[..dot])?.as_table()?, &name[dot + 1..]))
 }
 
+/// Whether a place in a file is this value's or that of something within it.
+pub(crate) fn holds(node: &Node, place: Span) -> bool {
+    let span = node.span;
+    let within = |span: Span| span.file == place.file && span.start <= place.start && place.end <= span.end;
+    within(span)
+        || match &node.kind {
+            NodeKind::Array(items) => items.iter().any(|item| holds(item, place)),
+            NodeKind::Table(table) => {
+                within(table.span)
+                    || table
+                        .entries
+                        .values()
+                        .any(|entry| within(entry.key_span) || holds(&entry.value, place))
+            }
+            _ => false,
+        }
+}
+
 /// A plugin's error about its options, at the option it is about; at the component's header if the file does not
 /// set the option.
 pub(crate) fn of_build_error(error: BuildError, table: &Table, header: Span, component: &str) -> Diagnostic {

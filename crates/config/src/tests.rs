@@ -1,5 +1,6 @@
 //! Configurations and what is said about them: each mistake with its file, line, caret and advice.
 
+mod at_once;
 mod graph;
 mod shown;
 mod unit_tests;
@@ -231,7 +232,7 @@ error[unknown-input]: source `in` has no output `rejectd`, in the inputs of sink
 }
 
 #[test]
-fn a_configuration_with_ten_mistakes_reports_ten() {
+fn a_configuration_with_eleven_mistakes_reports_eleven() {
     let loaded = load_texts(&[(
         "x.toml",
         r#"
@@ -273,6 +274,7 @@ inputs = []
             "invalid-option",    // the bad pattern
             "unread-output",     // alone
             "invalid-value",     // flush_interval
+            "invalid-option",    // the host that is no URL
             "invalid-value",     // port
             "unknown-component", // insert_at
         ],

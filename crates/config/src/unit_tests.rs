@@ -73,8 +73,11 @@ pub(crate) fn read(
             entry.expected("a table: `[[tests]]`", diagnostics);
             continue;
         };
+        let before = diagnostics.len();
         table.refuse_unknown("this test", TestOptions::SPECS, &[], diagnostics);
-        let Some(options) = TestOptions::read(table, diagnostics) else { continue };
+        let read = TestOptions::read(table, diagnostics);
+        table.tell_misspelt_once(before, diagnostics);
+        let Some(options) = read else { continue };
         let name = table.get("name").unwrap_or(entry);
         if let Some((_, first)) = tests.iter().find(|(test, _)| test.name == options.name) {
             diagnostics.push(

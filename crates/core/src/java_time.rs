@@ -17,7 +17,12 @@ pub(crate) struct JavaDateFormat {
 #[derive(Clone, Debug)]
 enum Token {
     Literal(String),
-    Field { letter: char, count: usize },
+    Field {
+        letter: char,
+        count: usize,
+        /// Its first byte within the pattern.
+        at: usize,
+    },
 }
 
 /// Each letter and how often it may stand in a row.
@@ -99,12 +104,20 @@ impl JavaDateFormat {
                     let count = at - start;
                     check_letter(letter, count)
                         .map_err(|(message, label)| ExprError::new(message, label, start, at))?;
-                    tokens.push(Token::Field { letter, count });
+                    tokens.push(Token::Field { letter, count, at: start });
                 }
                 _ => tokens.push(Token::Literal(pattern[start..at].to_owned())),
             }
         }
         Ok(Self { tokens })
+    }
+
+    /// The letters with how often each stands in a row, and where.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (char, usize, usize)> {
+        self.tokens.iter().filter_map(|token| match token {
+            Token::Literal(_) => None,
+            Token::Field { letter, count, at } => Some((*letter, *count, *at)),
+        })
     }
 
     /// Appends the instant `millis` (milliseconds since the epoch) in UTC and English.
@@ -113,7 +126,7 @@ impl JavaDateFormat {
         for token in &self.tokens {
             match token {
                 Token::Literal(text) => out.push_str(text),
-                Token::Field { letter, count } => push_field(*letter, *count, &time, out),
+                Token::Field { letter, count, .. } => push_field(*letter, *count, &time, out),
             }
         }
     }

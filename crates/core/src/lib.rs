@@ -45,6 +45,7 @@ mod ack;
 mod calendar;
 mod component;
 mod condition;
+mod date_letters;
 mod decode;
 mod decorate;
 mod destinations;

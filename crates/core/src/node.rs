@@ -130,6 +130,24 @@ impl Table {
         self.entries.get(key).map(|entry| &entry.value)
     }
 
+    /// Of a misspelt key that must be there two things are said, that it is unknown and that it is missing: leaves out
+    /// the second among what was said `since`.
+    pub fn tell_misspelt_once(&self, since: usize, diagnostics: &mut Diagnostics) {
+        let is_key = |span| self.entries.values().any(|entry| Some(entry.key_span) == span);
+        let said = diagnostics[since..].iter();
+        let meant: Vec<String> = said
+            .filter(|said| said.code == "unknown-option" && is_key(said.span))
+            .filter_map(|said| said.label.strip_prefix("did you mean `")?.strip_suffix("`?"))
+            .map(|meant| format!("option `{meant}` is missing"))
+            .collect();
+        let mut number = 0;
+        diagnostics.retain(|said| {
+            number += 1;
+            let missing = said.code == "missing-option" && said.span == Some(self.span);
+            number <= since || !(missing && meant.iter().any(|meant| said.message.starts_with(meant)))
+        });
+    }
+
     /// Says which keys are neither in `known` nor in `more`.
     pub fn refuse_unknown(
         &self,

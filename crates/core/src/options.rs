@@ -114,8 +114,11 @@ macro_rules! options {
                     node.expected("a table of options", diagnostics);
                     return None;
                 };
+                let before = diagnostics.len();
                 table.refuse_unknown("this table", Self::SPECS, &[], diagnostics);
-                Self::read(table, diagnostics)
+                let read = Self::read(table, diagnostics);
+                table.tell_misspelt_once(before, diagnostics);
+                read
             }
 
             fn show(&self) -> String {

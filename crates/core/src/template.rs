@@ -1,10 +1,11 @@
 //! Templates: Logstash's `sprintf`, `vpcflowlogs-%{+YYYY.MM.dd}`, `%{[src_geoip][country_code2]}`.
 
 use crate::access::{Access, Held};
+use crate::date_letters::{self, Letter};
 use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell};
 use crate::java_time::JavaDateFormat;
 use crate::joda::DateFormat;
-use crate::{Diagnostics, ExprError, Node, OptionType};
+use crate::{Diagnostic, Diagnostics, ExprError, Node, OptionType};
 
 /// A text with `%{field}` and `%{+date}` in it, parsed once.
 ///
@@ -45,25 +46,30 @@ pub struct BoundTemplate<'a> {
 impl Template {
     /// Reads a template. An illegal date letter is an error; an unclosed `%{` is plain text.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
-        let mut parts = Vec::new();
-        let mut at = 0;
-        while let Some(open) = text[at..].find("%{").map(|found| at + found) {
-            let Some(close) = text[open..].find('}').map(|found| open + found) else { break };
-            if open > at {
-                parts.push(Part::Literal(text[at..open].to_owned()));
-            }
-            if let Some(format) = java_date(text, open, close)? {
-                parts.push(Part::JavaDate(Path::timestamp(), format));
-                at = close + 2;
-            } else {
-                parts.push(reference(text, open, close)?);
-                at = close + 1;
-            }
-        }
-        if at < text.len() {
-            parts.push(Part::Literal(text[at..].to_owned()));
-        }
+        let parts = places(text)?.into_iter().map(|(_, part)| part).collect();
         Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// Date letters that mean something, but hardly what was meant: `mm` where a month belongs.
+    pub fn warnings(text: &str) -> Vec<ExprError> {
+        let places = places(text).unwrap_or_default();
+        let letters = places.iter().flat_map(|(at, part)| match part {
+            // Behind `%{+` and `%{{`.
+            Part::Date(_, format) => Letter::of_joda(format, at + 3),
+            Part::JavaDate(_, format) => Letter::of_java(format, at + 3),
+            _ => Vec::new(),
+        });
+        date_letters::warnings(&letters.collect::<Vec<_>>())
+    }
+
+    /// Whether it tells one minute from the next, whatever else it reads: what it names is then new every minute.
+    pub fn tells_minutes(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Literal(_) | Part::Field { .. } => false,
+            Part::Date(_, format) => format.window_ms() < 3_600_000,
+            Part::JavaDate(_, format) => format.window_ms() < 3_600_000,
+            Part::EpochSeconds(_) => true,
+        })
     }
 
     /// Appends the text for one event.
@@ -149,6 +155,10 @@ impl OptionType for Template {
 
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let text = String::read(node, diagnostics)?;
+        for warning in Self::warnings(&text) {
+            let span = node.span_within(warning.start, warning.end);
+            diagnostics.push(Diagnostic::warning("date-letters", warning.message, span).label(warning.label));
+        }
         Self::parse(&text).map_err(|error| error.report("template", node, diagnostics)).ok()
     }
 
@@ -181,6 +191,29 @@ impl Part {
             | Self::EpochSeconds(path) => Some(path),
         }
     }
+}
+
+/// The parts of a template, each with its first byte.
+fn places(text: &str) -> Result<Vec<(usize, Part)>, ExprError> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find("%{").map(|found| at + found) {
+        let Some(close) = text[open..].find('}').map(|found| open + found) else { break };
+        if open > at {
+            parts.push((at, Part::Literal(text[at..open].to_owned())));
+        }
+        if let Some(format) = java_date(text, open, close)? {
+            parts.push((open, Part::JavaDate(Path::timestamp(), format)));
+            at = close + 2;
+        } else {
+            parts.push((open, reference(text, open, close)?));
+            at = close + 1;
+        }
+    }
+    if at < text.len() {
+        parts.push((at, Part::Literal(text[at..].to_owned())));
+    }
+    Ok(parts)
 }
 
 /// The pattern of `%{{...}}`, if the text at `open` is one; `close` is the first of its two braces.

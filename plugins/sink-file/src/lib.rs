@@ -52,16 +52,20 @@ struct FileSink {
 
 impl FileSink {
     fn new(options: FileOptions) -> Result<Self, Vec<BuildError>> {
+        let mut errors = Vec::new();
         if options.max_bytes.is_some_and(|limit| limit.0 == 0) {
-            return Err(vec![
+            errors.push(
                 BuildError::option("max_bytes", "a file of no bytes holds nothing")
                     .label("expected more than 0"),
-            ]);
+            );
         }
         if let Some(literal) = options.path.literal()
             && let Err(why) = check_path(literal, true)
         {
-            return Err(vec![BuildError::option("path", why).label("expected the path of a file")]);
+            errors.push(BuildError::option("path", why).label("expected the path of a file"));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let files = Files::new(options.max_bytes.map(|limit| limit.0));
         Ok(Self { options, files: Arc::new(Mutex::new(files)) })

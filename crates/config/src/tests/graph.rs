@@ -133,12 +133,6 @@ type = "store"
 inputs = ["by.rejectd"]
 "#,
         r#"
-error[missing-option]: option `outputs` is missing in transform `by` (split)
- --> x.toml:5:1
-5 | [transforms.by]
-  | ^^^^^^^^^^^^^^^ expected `outputs = ` (list of strings)
-  = help: `flowstone explain split` lists its options
-
 error[unknown-option]: unknown option `output` in transform `by` (split)
  --> x.toml:8:1
 8 | output = ["yes", "no"]
@@ -150,7 +144,7 @@ error[unknown-input]: transform `by` has no output `rejectd`, in the inputs of s
 14 | inputs = ["by.rejectd"]
    |           ^^^^^^^^^^^^ did you mean `by.rejected`?
 
-3 errors
+2 errors
 "#,
     );
 }

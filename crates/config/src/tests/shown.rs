@@ -72,13 +72,13 @@ fn carets_stand_right_under_wide_characters_tabs_and_controls() {
 error[unknown-option]: unknown option `日本` in sink `dead` (store)
   --> x.toml:13:2
 13 |     '日本' = 1
-   |     ^^^^^^ expected one of hosts, index, password, flush_interval, port, tls, type, inputs
+   |     ^^^^^^ expected one of hosts, index, path, user, password, flush_interval, port, tls, type, inputs
    = help: `flowstone explain store` lists its options
 
 error[unknown-option]: unknown option `e\\u001b\u{301}é` in sink `dead` (store)
   --> x.toml:14:1
 14 | 'e\\u001b\u{301}é' = 2 #
-   | ^^^^^^^^^^ expected one of hosts, index, password, flush_interval, port, tls, type, inputs
+   | ^^^^^^^^^^ expected one of hosts, index, path, user, password, flush_interval, port, tls, type, inputs
    = help: `flowstone explain store` lists its options
 
 2 errors
