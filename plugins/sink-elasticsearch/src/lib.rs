@@ -3,11 +3,13 @@
 //!
 //! - [`options`](ElasticsearchOptions): what a user can set.
 //! - `action`: rows become lines of a bulk request, on CPU threads.
-//! - `client`, `hosts`: one request to one of the servers. `server`, `template`, `mapping`: what is said at start.
+//! - `client`, `hosts`: one request to one of the servers. `asking`, `server`, `template`, `mapping`: what is said at
+//!   start.
 //! - `verdict`, `operator`: what a reply means, and what to do about it.
 #![forbid(unsafe_code)]
 
 mod action;
+mod asking;
 mod chunks;
 mod client;
 mod hosts;
@@ -20,7 +22,9 @@ mod sink;
 mod template;
 mod verdict;
 
-pub use options::{BatchOptions, Compression, ElasticsearchOptions, IdMode, TemplateMode, TlsOptions};
+pub use options::{
+    BatchOptions, Compression, ElasticsearchOptions, IdMode, ServerName, TemplateMode, TlsOptions,
+};
 
 use flowstone_core::{BuildCx, register_sink};
 

@@ -136,8 +136,8 @@ impl Operator {
             Self::Privileges => (
                 "privileges",
                 "the user or key lacks a privilege that the server names: it needs `create_doc` (or `write`) and \
-                 `auto_configure` (or `create_index`) on the index, `monitor` on the cluster, and \
-                 `manage_index_templates` unless template = \"none\"",
+                 `auto_configure` (or `create_index`) on the index, `monitor` on the cluster unless `server` names it, \
+                 and `manage_index_templates` unless template = \"none\"",
             ),
             Self::Redirected => (
                 "redirected",
@@ -150,7 +150,8 @@ impl Operator {
             Self::NotUnderstood => (
                 "not_understood",
                 "the server does not understand our request: if it has just been upgraded or replaced this passes at \
-                 the next attempt, otherwise please report it with the text of the reply",
+                 the next attempt; if `server` names another one, or the log says that it does not say which it is, \
+                 name the right one with `server`; otherwise please report it with the text of the reply",
             ),
             Self::RefusedInFront => (
                 "refused_in_front",
@@ -160,7 +161,7 @@ impl Operator {
             Self::NotAServer => (
                 "not_a_server",
                 "something that is neither Elasticsearch nor OpenSearch answers there: check host, port and path \
-                 prefix in `hosts`",
+                 prefix in `hosts`; if it is one all the same, name it with `server`",
             ),
             Self::TooOld => (
                 "too_old",

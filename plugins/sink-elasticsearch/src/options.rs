@@ -15,9 +15,13 @@ options! {
     pub struct ElasticsearchOptions {
         /// The servers, as `http://HOST:PORT` or `https://HOST:PORT/PREFIX`. Requests go to them in turn; one that
         /// cannot be reached is left out for a while. Without a port `http` means 9200 and `https` means 443 (which
-        /// is what hosted services listen on). The version is found out at start: Elasticsearch 6 to 9 and
-        /// OpenSearch are spoken to each in its own dialect.
+        /// is what hosted services listen on).
         pub hosts: Vec<String> = vec!["http://127.0.0.1:9200".to_owned()],
+        /// Which server it is: each is spoken to in its own dialect. `"auto"` asks it with `GET /`. One that does not
+        /// answer that and takes bulk requests (OpenSearch Serverless, a gateway that lets nothing else through, a
+        /// user without `monitor`) is spoken to as Elasticsearch 8 and OpenSearch are; name the server where that is
+        /// wrong, or to have it asked nothing. `"elasticsearch-7"` means 7.8 or later.
+        pub server: ServerName = ServerName::Auto,
         /// The index of each event, from the event alone: `%{+YYYY.MM.dd}` is the day of its `@timestamp` in UTC,
         /// `%{field}` the text of a field. An event whose index cannot be named (a missing field, a capital letter)
         /// goes to the `rejected` port. May also be an alias with a write index or a data stream.
@@ -92,6 +96,28 @@ options! {
         pub max_bytes: ByteSize = ByteSize(4 << 20),
         /// A request has at most this many events.
         pub max_rows: usize = 10_000,
+    }
+}
+
+choices! {
+    /// Which server it is.
+    pub enum ServerName {
+        /// Whatever it says.
+        Auto = "auto",
+        /// Elasticsearch 6.
+        Elasticsearch6 = "elasticsearch-6",
+        /// Elasticsearch 7.8 or later.
+        Elasticsearch7 = "elasticsearch-7",
+        /// Elasticsearch 8.
+        Elasticsearch8 = "elasticsearch-8",
+        /// Elasticsearch 9.
+        Elasticsearch9 = "elasticsearch-9",
+        /// OpenSearch 1.
+        OpenSearch1 = "opensearch-1",
+        /// OpenSearch 2, and Serverless.
+        OpenSearch2 = "opensearch-2",
+        /// OpenSearch 3.
+        OpenSearch3 = "opensearch-3",
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-/// A server's make and version, as `GET /` tells them.
+use crate::options::ServerName;
+
+/// A server's make and version, as `GET /` or the option `server` tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     product: Product,
@@ -25,6 +27,8 @@ pub(crate) enum NotOurs {
 enum Product {
     Elasticsearch,
     OpenSearch,
+    /// One that does not say.
+    Unsaid,
 }
 
 /// How an index template is written.
@@ -60,6 +64,32 @@ impl Server {
         Ok(Self { product, major, minor, number: number.to_owned() })
     }
 
+    /// The server that the option names; `None` when it is to be asked.
+    pub(crate) fn named(name: ServerName) -> Option<Self> {
+        let (product, major) = match name {
+            ServerName::Auto => return None,
+            ServerName::Elasticsearch6 => (Product::Elasticsearch, 6),
+            ServerName::Elasticsearch7 => (Product::Elasticsearch, 7),
+            ServerName::Elasticsearch8 => (Product::Elasticsearch, 8),
+            ServerName::Elasticsearch9 => (Product::Elasticsearch, 9),
+            ServerName::OpenSearch1 => (Product::OpenSearch, 1),
+            ServerName::OpenSearch2 => (Product::OpenSearch, 2),
+            ServerName::OpenSearch3 => (Product::OpenSearch, 3),
+        };
+        // The last version of each has what its earlier ones have.
+        Some(Self { product, major, minor: u32::MAX, number: major.to_string() })
+    }
+
+    /// A server that does not say what it is: what Elasticsearch 7.8 and later and OpenSearch have in common.
+    pub(crate) fn assumed() -> Self {
+        Self { product: Product::Unsaid, major: 0, minor: 0, number: String::new() }
+    }
+
+    /// Whether it is only assumed.
+    pub(crate) fn is_assumed(&self) -> bool {
+        self.product == Product::Unsaid
+    }
+
     /// The mapping type that bulk requests and templates must name, if any, given what the user asked for.
     pub(crate) fn document_type<'a>(&self, wanted: Option<&'a str>) -> Option<&'a str> {
         match (self.product, self.major) {
@@ -89,6 +119,7 @@ impl std::fmt::Display for Server {
         let product = match self.product {
             Product::Elasticsearch => "Elasticsearch",
             Product::OpenSearch => "OpenSearch",
+            Product::Unsaid => return f.write_str("a server that does not say which it is"),
         };
         write!(f, "{product} {}", self.number)
     }
@@ -138,6 +169,28 @@ mod tests {
             assert_eq!(server.document_type(Some("flow")), named, "{server}");
             assert_eq!(server.has_types(), named.is_some(), "{server}");
         }
+    }
+
+    #[test]
+    fn a_server_that_is_named_or_assumed_has_its_dialect() {
+        use TemplateDialect::{Composable, LegacyTyped};
+        for (name, shown, document_type, dialect) in [
+            (ServerName::Elasticsearch6, "Elasticsearch 6", Some("doc"), LegacyTyped),
+            (ServerName::Elasticsearch7, "Elasticsearch 7", None, Composable),
+            (ServerName::Elasticsearch8, "Elasticsearch 8", None, Composable),
+            (ServerName::Elasticsearch9, "Elasticsearch 9", None, Composable),
+            (ServerName::OpenSearch1, "OpenSearch 1", None, Composable),
+            (ServerName::OpenSearch2, "OpenSearch 2", None, Composable),
+            (ServerName::OpenSearch3, "OpenSearch 3", None, Composable),
+        ] {
+            let server = Server::named(name).unwrap();
+            assert_eq!((server.to_string().as_str(), server.document_type(None)), (shown, document_type));
+            assert_eq!((server.template_dialect(), server.is_assumed()), (dialect, false), "{shown}");
+        }
+        assert_eq!(Server::named(ServerName::Auto), None);
+        let assumed = Server::assumed();
+        assert_eq!((assumed.document_type(Some("x")), assumed.template_dialect()), (None, Composable));
+        assert!(assumed.is_assumed() && !assumed.has_types());
     }
 
     #[test]

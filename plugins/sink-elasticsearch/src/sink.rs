@@ -1,6 +1,7 @@
 //! The sink itself: finds the server, puts the template in place, sends bulk requests and has their replies judged.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -13,13 +14,14 @@ use reqwest::{Body, Method};
 use tracing::{info, warn};
 
 use crate::action::Encoder;
+use crate::asking::{self, Asked};
 use crate::chunks;
 use crate::client::{Answer, Call, Connection};
 use crate::operator::Operator;
 use crate::options::{Compression, Coverage, ElasticsearchOptions, TemplateMode};
-use crate::server::{NotOurs, Server};
+use crate::server::Server;
 use crate::template::{self, Outcome};
-use crate::verdict::{classify, judge_admin};
+use crate::verdict::classify;
 
 /// What of a bulk reply is asked for: enough to judge each row, and a tenth of the bytes.
 const FILTER: &str = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,\
@@ -40,6 +42,10 @@ pub(crate) struct Elasticsearch {
     pipeline: Option<String>,
     /// How long the server may wait for a shard.
     server_timeout: String,
+    /// Which server it is by the options; it is asked where they do not say.
+    named: Option<Server>,
+    /// Whether it has been told that the server does not say which it is.
+    told: AtomicBool,
     /// Which server it is, once that is known.
     server: RwLock<Option<Server>>,
 }
@@ -67,20 +73,28 @@ impl Elasticsearch {
             encoder: Encoder::new(options.index, options.id, options.version_field),
             document_type: options.document_type,
             pipeline: options.pipeline,
+            named: Server::named(options.server),
+            told: AtomicBool::new(false),
             server: RwLock::new(None),
         })
     }
 
-    /// Asks one host what it is.
+    /// The server: the one that is named, or what a host says that it is. One that does not say is told once.
     async fn ask(&self) -> Result<Server, Verdict> {
-        let answer = self.connection.call(Method::GET, Call::default()).await?;
-        if answer.status != 200 {
-            return Err(judge_admin(&answer, Operator::NotAServer));
+        if let Some(server) = &self.named {
+            return Ok(server.clone());
         }
-        Server::of_root(&answer.body).map_err(|error| match error {
-            NotOurs::Unknown(what) => Operator::NotAServer.blocked(format!("{}: {what}", answer.host)),
-            NotOurs::TooOld(what) => Operator::TooOld.blocked(format!("{}: {what}", answer.host)),
-        })
+        let Asked { server, unsaid } = asking::ask(&self.connection).await?;
+        if let Some(said) = unsaid.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
+            warn!(
+                said,
+                what_to_do = "if bulk requests are refused for another version's sake, or to be rid of this line: name \
+                              the server with `server`, as in server = \"opensearch-2\"",
+                "the server does not say which it is; it takes bulk requests and is spoken to as Elasticsearch 8 and \
+                 OpenSearch are"
+            );
+        }
+        Ok(server)
     }
 
     /// The server, asked for if it is not known (any more).
@@ -117,7 +131,16 @@ impl Elasticsearch {
     async fn install(&self, server: &Server, coverage: &Coverage) -> Result<(), Verdict> {
         let document_type = server.document_type(self.document_type.as_deref()).unwrap_or("_doc");
         let (name, pattern) = (coverage.name.as_str(), coverage.pattern.as_str());
-        match template::ensure(&self.connection, server, coverage, document_type).await? {
+        let outcome = match template::ensure(&self.connection, server, coverage, document_type).await {
+            // What lets only bulk requests through lets no template through: no reason to deliver nothing.
+            Err(Verdict::Blocked { detail, .. }) if server.is_assumed() => {
+                let what_to_do = "install an index template by hand, and set template = \"none\"";
+                warn!(name, pattern, said = %detail, what_to_do, "index template not installed");
+                return Ok(());
+            }
+            outcome => outcome?,
+        };
+        match outcome {
             Outcome::Installed => info!(name, pattern, "index template installed"),
             Outcome::Present => {}
             Outcome::Covered(by) => info!(
@@ -176,8 +199,17 @@ impl Sink for Elasticsearch {
     }
 
     async fn probe(&self) -> Result<(), String> {
-        match self.ask().await {
-            Ok(_) => Ok(()),
+        // One that is named is asked nothing else; a bulk request without rows changes nothing.
+        let answers = match &self.named {
+            None => self.ask().await.map(|_| true),
+            Some(_) => asking::takes_bulk_requests(&self.connection).await,
+        };
+        let answers = answers.and_then(|answers| match answers {
+            true => Ok(()),
+            false => Err(Operator::NotAServer.blocked("`POST _bulk` is not answered as a server does")),
+        });
+        match answers {
+            Ok(()) => Ok(()),
             Err(Verdict::Blocked { detail, what_to_do, .. }) => Err(format!("{detail}; {what_to_do}")),
             Err(Verdict::Busy { detail, .. }) => {
                 Err(format!("{detail}; is the server up, and the address right?"))

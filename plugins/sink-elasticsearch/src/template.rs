@@ -66,13 +66,13 @@ async fn other_cover(
     dialect: TemplateDialect,
     pattern: &str,
 ) -> Result<Option<String>, Verdict> {
-    let legacy = list(connection, "_template", "*.index_patterns").await?;
+    let legacy = list(connection, "_template", "*.index_patterns", dialect).await?;
     let legacy =
         legacy.as_object().into_iter().flatten().map(|(name, template)| (name.clone(), template.clone()));
     let mut known: Vec<(String, Value)> = legacy.collect();
     if dialect == TemplateDialect::Composable {
         let filter = "index_templates.name,index_templates.index_template.index_patterns";
-        let composable = list(connection, "_index_template", filter).await?;
+        let composable = list(connection, "_index_template", filter, dialect).await?;
         known.extend(
             composable["index_templates"].as_array().into_iter().flatten().filter_map(|entry| {
                 Some((entry["name"].as_str()?.to_owned(), entry["index_template"].clone()))
@@ -86,12 +86,20 @@ async fn other_cover(
     Ok(known.into_iter().find(|(_, template)| covers(template)).map(|(name, _)| name))
 }
 
-async fn list(connection: &Connection, api: &str, filter: &str) -> Result<Value, Verdict> {
+async fn list(
+    connection: &Connection,
+    api: &str,
+    filter: &str,
+    dialect: TemplateDialect,
+) -> Result<Value, Verdict> {
+    // A serverless one has composable templates and no others.
+    let may_be_gone = api == "_template" && dialect == TemplateDialect::Composable;
     let call = Call { path: &[api], query: &[("filter_path", filter)], ..Call::default() };
     let answer = connection.call(Method::GET, call).await?;
     match answer.status {
         200 => Ok(serde_json::from_slice(&answer.body).unwrap_or_default()),
         404 => Ok(Value::Null),
+        400 | 405 | 410 if may_be_gone => Ok(Value::Null),
         _ => Err(judge_admin(&answer, Operator::TemplateRefused)),
     }
 }
