@@ -82,9 +82,9 @@ pub(crate) fn json_wire(case: &Case) -> Outcome {
         (Some(captured), Some("int"), ..) => to_i(captured),
         (Some(captured), Some("float"), ..) => Value::Float(to_f(captured)),
         (_, _, Some(string), _) => Value::from(string),
-        (.., Some(instant)) => match parse_iso_millis(instant) {
+        (.., Some(text)) => match instant(text) {
             Some(millis) => Value::Time(millis),
-            None => return Outcome::Broken(format!("{instant} is no instant")),
+            None => return Outcome::Broken(format!("{text} is no instant")),
         },
         _ => value_of(&input["value"]),
     };
@@ -102,6 +102,23 @@ pub(crate) fn json_wire(case: &Case) -> Outcome {
         true => result(Json::from(alone)),
         false => Outcome::Broken(format!("{alone} alone, {line} in an event")),
     }
+}
+
+/// What a case calls an instant: RFC 3339, a year beyond 9999 with its sign, or seconds since the epoch.
+fn instant(text: &str) -> Option<i64> {
+    if let Some(seconds) = text.strip_suffix(" epoch seconds") {
+        let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+        let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+        return Some(whole.parse::<i64>().ok()? * 1000 + millis);
+    }
+    let Some((year, rest)) = text.strip_prefix('+').and_then(|text| text.split_once('-')) else {
+        return parse_iso_millis(text);
+    };
+    // The calendar is the same again every 400 years.
+    let year: i64 = year.parse().ok()?;
+    let cycles = (year - 2000).div_euclid(400);
+    let known = parse_iso_millis(&format!("{:04}-{rest}", year - cycles * 400))?;
+    Some(known + cycles * 146_097 * 86_400_000)
 }
 
 fn result(value: Json) -> Outcome {

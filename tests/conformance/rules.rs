@@ -1,8 +1,8 @@
 //! The deliberate differences: where flowstone gives another answer than Logstash, why, and what it promises
 //! instead. A rule tells its cases by what they hold, never by their names.
 
-use flowstone_core::event::Path;
-use flowstone_core::{Kind, find};
+use flowstone_core::event::{Batch, Path, RowId, Value, java_f64};
+use flowstone_core::{Kind, Template, find, parse_json};
 use flowstone_testkit::cases::{Case, Failure, Outcome, at};
 use serde_json::Value as Json;
 
@@ -66,6 +66,19 @@ pub(crate) const RULES: &[Rule] = &[
         holds: |_, outcome| matches!(outcome, Outcome::Refused(_)),
     },
     Rule {
+        name: "text-against-expression",
+        file: "conditionals",
+        reason: "Logstash's Java engine refuses a text in front of `=~` at start; its Ruby engine, and flowstone, compare \
+                 it",
+        applies: |case| {
+            let left = case.text("condition").split(['=', '!']).next().unwrap_or_default().trim();
+            case.failure() == Some(Failure::AtStart)
+                && left.starts_with(['"', '\''])
+                && ["=~", "!~"].iter().any(|operator| case.text("condition").contains(operator))
+        },
+        holds: |case, outcome| matches!(outcome, Outcome::Result { value, .. } if *value == case.get("expect")["result"]),
+    },
+    Rule {
         name: "no-such-filter",
         file: "conditionals",
         reason: "the section uses a filter that flowstone does not have, such as `clone` or `drop`: its topologies \
@@ -82,6 +95,54 @@ pub(crate) const RULES: &[Rule] = &[
                  here it is refused at start",
         applies: |case| case.failure() == Some(Failure::AtEvent),
         holds: |_, outcome| matches!(outcome, Outcome::Refused(_)),
+    },
+    Rule {
+        name: "integers-of-64-bits",
+        file: "sprintf",
+        reason: "an integer beyond 64 bits comes into an event by `grok` and `mutate`, which keep all its digits; a JSON \
+                 text that holds one is refused as a whole",
+        applies: |case| long_integer(case).is_some(),
+        holds: |case, _| long_integer(case).is_some_and(keeps_its_digits),
+    },
+    Rule {
+        name: "timestamp-below-the-filters",
+        file: "field_reference",
+        reason: "the original raises where `@timestamp` is set to a text; here the filters tag such an event, and the \
+                 batch below them keeps what it is given",
+        applies: |case| {
+            case.option("op") == "set"
+                && case.option("ref") == "@timestamp"
+                && case.option("value").is_string()
+        },
+        holds: |case, outcome| matches!(outcome, Outcome::Document(document) if document.event["@timestamp"] == *case.option("value")),
+    },
+    Rule {
+        name: "nearest-double",
+        file: "json_wire",
+        reason: "JRuby reads some texts as the double beside the nearest one (1e23 as 9.999999999999999E22); here it is \
+                 the nearest",
+        applies: |case| {
+            let expected = nearest_double(&case.expected()["json_text"]);
+            let given = nearest_double(&case.get("input")["grok_text"]);
+            case.get("input")["coercion"] == "float"
+                && given.is_some_and(|given| case.expected()["json_text"] != java_f64(given))
+                && given == expected
+        },
+        holds: |case, outcome| {
+            let spelled = nearest_double(&case.get("input")["grok_text"]).map(java_f64);
+            matches!(outcome, Outcome::Result { value, .. } if value.as_str() == spelled.as_deref())
+        },
+    },
+    Rule {
+        name: "sign-of-far-years",
+        file: "json_wire",
+        reason: "the original writes years beyond 9999 without a sign, which Elasticsearch refuses; here with one, as \
+                 ISO 8601 has it",
+        applies: |case| case.get("input")["timestamp"].as_str().is_some_and(|text| text.starts_with('+')),
+        holds: |case, outcome| {
+            let signed = format!("\"{}\"", case.get("input")["timestamp"].as_str().unwrap_or_default());
+            matches!(outcome, Outcome::Result { value, .. } if *value == signed.as_str())
+        },
     },
     Rule {
         name: "unknown-type-refused",
@@ -151,6 +212,30 @@ pub(crate) const RULES: &[Rule] = &[
         holds: |_, outcome| is_tagged(outcome),
     },
 ];
+
+/// The double nearest to the decimal number that a text is.
+fn nearest_double(text: &Json) -> Option<f64> {
+    text.as_str()?.parse().ok()
+}
+
+/// The digits of the integer that a template is expected to print and that 64 bits do not hold.
+fn long_integer(case: &Case) -> Option<&str> {
+    let digits = case.expected()["result"].as_str()?;
+    (digits.parse::<u64>().is_err() && digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.len() > 19)
+        .then_some(digits)
+}
+
+/// Whether an integer of that many digits is refused in a JSON text, and printed in full where a filter made it.
+fn keeps_its_digits(digits: &str) -> bool {
+    let mut batch = Batch::new(vec![RowId::of(b"one")]);
+    let mut printed = String::new();
+    batch.set(0, &Path::top("a"), Value::BigInt(digits.into())).is_ok()
+        && Template::parse("%{a}").is_ok_and(|template| {
+            template.render(batch.row(0), &mut printed);
+            printed == digits
+        })
+        && parse_json(&mut digits.as_bytes().to_vec()).is_err()
+}
 
 fn is_counted(outcome: &Outcome) -> bool {
     match outcome {
