@@ -3,11 +3,13 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use flowstone_testkit::http::{Client, FakeServer, Reply};
 use serde_json::Value;
 use support::{Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe};
@@ -315,4 +317,45 @@ fn one_data_folder_belongs_to_one_process() {
     let (code, _, log) = pipe(&["run", "-c", "flowstone.toml"], folder.path(), b"");
     assert_ne!(code, 0);
     assert!(log.contains("state"), "{log}");
+}
+
+#[test]
+fn an_export_is_read_into_a_server_that_does_not_say_which_it_is() {
+    let folder = folder();
+    let lines = flow_lines(2000);
+    // As CreateExportTask writes it: gzip, and the event's time in front of each line.
+    let exported: String = lines.iter().map(|line| format!("2026-03-02T07:11:14.000Z {line}\n")).collect();
+    let mut export = GzEncoder::new(Vec::new(), Compression::fast());
+    export.write_all(exported.as_bytes()).unwrap();
+    fs::write(folder.path().join("000000.gz"), export.finish().unwrap()).unwrap();
+    let server = FakeServer::start(|request| match (request.is_bulk(), request.body == b"\n") {
+        (true, true) => {
+            Reply::json(400, r#"{"error":{"type":"action_request_validation_exception"},"status":400}"#)
+        }
+        (true, false) => Reply::json(200, r#"{"errors":false}"#),
+        (false, _) => Reply::new(404),
+    });
+    let config = format!(
+        "[sources.in]\ntype = 'file'\npaths = ['*.gz']\nfollow = false\n[transforms.flow]\ntype = 'vpcflow'\n\
+         inputs = ['in']\n[sinks.es]\ntype = 'elasticsearch'\ninputs = ['flow']\nhosts = ['{}']\n\
+         index = 'flow-%{{+YYYY.MM.dd}}'\nbatch.max_rows = 100\n",
+        server.url()
+    );
+    let mut flowstone = Flowstone::run(folder.path(), &config);
+    flowstone.finish(SOON);
+    let bulks = server.bulks();
+    let documents: Vec<Value> = bulks
+        .iter()
+        .flat_map(|bulk| bulk.ndjson())
+        .filter(|line| line.get("create").is_none() && !line.is_null())
+        .collect();
+    assert_eq!(documents.len(), lines.len());
+    let mut found: Vec<String> = documents.iter().map(Value::to_string).collect();
+    let mut expect: Vec<String> = lines.iter().map(|line| expected_document(line).to_string()).collect();
+    found.sort();
+    expect.sort();
+    assert_eq!(found, expect);
+    let log = flowstone.log();
+    assert_eq!(log.matches("does not say which it is").count(), 1, "{log}");
+    assert_eq!(log.matches("index template not installed").count(), 1, "{log}");
 }

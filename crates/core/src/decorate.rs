@@ -186,7 +186,7 @@ fn read_removed_names(table: &Table, diagnostics: &mut Diagnostics) -> Option<Ve
     let mut names = Vec::new();
     for node in &nodes {
         // A text that is no template, or no text, has been reported.
-        let template = Template::parse(node.as_str()?).ok()?;
+        let Some(template) = node.as_str().and_then(|text| Template::parse(text).ok()) else { continue };
         let text = template.text().to_owned();
         match Name::of(template) {
             Ok(name) => names.push(name),

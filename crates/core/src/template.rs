@@ -159,7 +159,17 @@ impl OptionType for Template {
             let span = node.span_within(warning.start, warning.end);
             diagnostics.push(Diagnostic::warning("date-letters", warning.message, span).label(warning.label));
         }
-        Self::parse(&text).map_err(|error| error.report("template", node, diagnostics)).ok()
+        let read = Self::parse(&text);
+        // Each `%{...}` that cannot be read is told, not only the first.
+        let (mut wrong, mut from) = (read.as_ref().err().cloned(), 0);
+        while let Some(error) = wrong {
+            let error = error.shifted(from);
+            error.report("template", node, diagnostics);
+            let Some(close) = text[error.start..].find('}') else { break };
+            from = error.start + close + 1;
+            wrong = Self::parse(&text[from..]).err();
+        }
+        read.ok()
     }
 
     fn show(&self) -> String {
@@ -324,7 +334,7 @@ mod tests {
 
     use super::*;
     use crate::event::RowId;
-    use crate::parse_json;
+    use crate::{NodeKind, Span, parse_json};
 
     /// 2019-02-24T09:58:29.007Z.
     const T: i64 = 1_551_002_309_007;
@@ -434,6 +444,25 @@ mod tests {
             let error = Template::parse(template).unwrap_err();
             assert_eq!((error.start, error.end), (start, end), "{template}");
         }
+    }
+
+    #[test]
+    fn every_reference_that_cannot_be_read_is_told_at_its_place() {
+        let text = "a-%{+TT}-%{b}-%{{yyyy.tt}}-%{+YYYY}-%{+}}%{+Q}";
+        let node = Node {
+            span: Span { file: 0, start: 0, end: 60 },
+            text_start: Some(100),
+            from_variable: false,
+            kind: NodeKind::String(text.to_owned()),
+        };
+        let mut diagnostics = Diagnostics::new();
+        assert!(Template::read(&node, &mut diagnostics).is_none());
+        let places: Vec<&str> = diagnostics
+            .iter()
+            .map(|said| said.span.unwrap())
+            .map(|span| &text[span.start - 100..span.end - 100])
+            .collect();
+        assert_eq!(places, ["TT", "tt", "Q"]);
     }
 
     #[test]
