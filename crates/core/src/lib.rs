@@ -54,6 +54,7 @@ mod health;
 mod java_time;
 mod joda;
 mod json;
+mod kept;
 mod lines;
 mod metrics;
 mod options;
@@ -79,6 +80,7 @@ pub use flowstone_event as event;
 pub use health::{ComponentHealth, Health};
 pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
+pub use kept::Origin;
 pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{

@@ -45,6 +45,7 @@ impl DeadLetterFile {
 #[async_trait]
 impl Sink for DeadLetterFile {
     fn encode(&self, batch: &Batch, body: &mut Body) {
+        body.json(EncodeOptions::default());
         for row in batch.live_rows() {
             let component = letter_component(batch, row).unwrap_or_else(|| "unknown".to_owned());
             let key = body.key(&format!("{}.ndjson", component.replace(['/', '\\', '\0'], "_")));
@@ -71,6 +72,10 @@ impl Sink for DeadLetterFile {
         })
     }
 
+    fn rejects(&self) -> bool {
+        false
+    }
+
     fn limits(&self) -> SinkLimits {
         SinkLimits { flush_interval: std::time::Duration::from_millis(200), ..SinkLimits::default() }
     }
@@ -89,10 +94,12 @@ mod tests {
         let sink = DeadLetterFile::new(folder.path().join("rejected"));
         let letter = |component: &str, message: &str| {
             let text = format!(r#"{{"message":"{message}","rejected":{{"component":"{component}"}}}}"#);
-            (RowId::of(message.as_bytes()), flowstone_core::parse_json(&mut text.into_bytes()).unwrap())
+            let Value::Object(event) = flowstone_core::parse_json(&mut text.into_bytes()).unwrap() else {
+                panic!("an object")
+            };
+            (RowId::of(message.as_bytes()), event)
         };
-        let events: Vec<(RowId, Value)> =
-            vec![letter("a", "one"), letter("../b", "two"), letter("a", "three")];
+        let events = vec![letter("a", "one"), letter("../b", "two"), letter("a", "three")];
         let mut body = Body::default();
         sink.encode(&batch_of(events), &mut body);
         let request = Request::of(body.finish(bytes::Bytes::from));
