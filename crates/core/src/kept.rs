@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{ABSENT_FLOAT_BITS, Batch, Column, EncodeOptions, Map, VERSION, Value};
+use crate::event::{ABSENT_FLOAT_BITS, Batch, BitSet, Column, EncodeOptions, Map, RowId, VERSION, Value};
 use crate::{Position, parse_json};
 
 /// Where a batch came from.
@@ -27,9 +27,10 @@ pub(crate) struct Kept {
 // === impl Kept ===
 
 impl Kept {
-    /// What must be kept of a batch whose documents are JSON, written with these options, or (`None`) anything.
-    pub(crate) fn of(batch: &mut Batch, documents: Option<EncodeOptions>) -> Self {
-        match documents.filter(|_| can_be_read_back(batch)) {
+    /// What must be kept of a batch, of which the rows with these ids were encoded in their order, as JSON with these
+    /// options or (`None`) as anything.
+    pub(crate) fn of(batch: &mut Batch, documents: Option<EncodeOptions>, ids: &[RowId]) -> Self {
+        let mut kept = match documents.filter(|_| can_be_read_back(batch)) {
             Some(options) => {
                 let kept = batch.share_columns(|path, column| {
                     path.is_metadata()
@@ -39,19 +40,47 @@ impl Kept {
                 Self { batch: kept, documents: Some(options) }
             }
             None => Self { batch: batch.share(), documents: None },
+        };
+        if kept.batch.live_count() != ids.len() {
+            kept.retain(ids);
         }
+        debug_assert!(
+            kept.rows().map(|row| batch.id(row)).eq(ids.iter().copied()),
+            "rows are encoded in their order"
+        );
+        kept
+    }
+
+    /// Lets go of live rows that have no document.
+    fn retain(&mut self, ids: &[RowId]) {
+        let mut ids = ids.iter().copied().peekable();
+        let mut encoded = BitSet::none(self.batch.len());
+        for row in self.batch.live_rows() {
+            if ids.next_if_eq(&self.batch.id(row)).is_some() {
+                encoded.insert(row);
+            }
+        }
+        self.batch.retain(encoded);
+    }
+
+    /// The same of a batch that holds nothing else, a row for each document.
+    pub(crate) fn of_values(batch: Batch, documents: Option<EncodeOptions>) -> Self {
+        Self { batch, documents }
+    }
+
+    /// How documents are read back.
+    pub(crate) fn documents(&self) -> Option<EncodeOptions> {
+        self.documents
+    }
+
+    /// What is kept of each row, in the order of their documents.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value> + '_ {
+        self.rows().map(|row| self.batch.to_value(row))
     }
 
     /// The rows in the order of their documents.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> + '_ {
+    fn rows(&self) -> impl Iterator<Item = usize> + '_ {
         self.batch.live_rows()
-    }
-
-    /// Takes out a row that has no document.
-    pub(crate) fn remove(&mut self, rows: &[usize]) {
-        let mut live = self.batch.live_set();
-        rows.iter().for_each(|&row| live.remove(row));
-        self.batch.retain(live);
     }
 
     /// Only these documents' rows, by their places among the documents.
@@ -135,8 +164,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Path, Reject, RowId};
-    use crate::{Body, Rows};
+    use crate::event::{Path, Reject};
+    use crate::{Body, Position, Rows, Segment};
 
     fn value() -> impl Strategy<Value = Value> {
         let scalar = prop_oneof![
@@ -208,7 +237,8 @@ mod tests {
                 }
             }
             body.keep(&mut batch);
-            let segment = body.finish(Into::into);
+            let origin = Origin { source: "in".into(), position: Position { partition: "p".into(), value: 7 } };
+            let segment = body.finish(Into::into).with_origin(version_field.then_some(origin));
             // A NaN equals nothing, so the texts are compared.
             let told = |value: Value| format!("{value:?}");
             let sorted = |event: Map| {
@@ -229,6 +259,18 @@ mod tests {
                 prop_assert_eq!(&sorted(copy.event(place)), &expected[row as usize]);
                 prop_assert_eq!(copy.id(place), segment.id(row as usize));
                 prop_assert_eq!(copy.document(place), segment.document(row as usize));
+            }
+            let mut stored = Vec::new();
+            copy.write_to(&mut stored);
+            let again = Segment::read_from(&stored).unwrap();
+            prop_assert_eq!((again.rows(), again.bytes(), again.keys()), (copy.rows(), copy.bytes(), copy.keys()));
+            prop_assert_eq!(again.origin(), segment.origin());
+            for place in 0..copy.rows() {
+                prop_assert_eq!(sorted(again.event(place)), sorted(copy.event(place)));
+                prop_assert_eq!((again.id(place), again.span(place)), (copy.id(place), copy.span(place)));
+            }
+            for end in 0..stored.len() {
+                prop_assert!(Segment::read_from(&stored[..end]).is_none());
             }
         }
     }

@@ -64,6 +64,7 @@ mod ruby_regex;
 mod sink;
 mod source;
 mod state;
+mod stored;
 mod template;
 mod transform;
 mod verdict;

@@ -159,18 +159,9 @@ impl Body {
     }
 
     /// Keeps of the batch that was encoded what its documents do not tell, so that [`Segment::event`] is the event as it
-    /// was. The engine's, before [`Body::take_rejected`].
+    /// was. The engine's.
     pub fn keep(&mut self, batch: &mut Batch) {
-        let mut kept = Kept::of(batch, self.documents);
-        if !self.rejected.is_empty() {
-            let rejected: Vec<usize> = self.rejected.iter().map(|(row, _)| *row).collect();
-            kept.remove(&rejected);
-        }
-        debug_assert!(
-            kept.rows().map(|row| batch.id(row)).eq(self.ids.iter().copied()),
-            "rows are encoded in their order"
-        );
-        self.kept = Some(kept);
+        self.kept = Some(Kept::of(batch, self.documents, &self.ids));
     }
 
     /// The finished body; the engine's.
@@ -198,6 +189,21 @@ pub struct Segment {
 }
 
 impl Segment {
+    pub(crate) fn of_parts(
+        bytes: Bytes,
+        spans: Vec<RowSpan>,
+        ids: Vec<RowId>,
+        keys: Vec<Arc<str>>,
+        kept: Option<Kept>,
+        origin: Option<Origin>,
+    ) -> Self {
+        Self { bytes, spans, ids, keys, kept, origin }
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.spans.len()

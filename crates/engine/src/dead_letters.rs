@@ -86,7 +86,6 @@ mod tests {
     use flowstone_core::event::{RowId, Value};
 
     use super::*;
-    use crate::runner::batch_of;
 
     #[tokio::test]
     async fn each_component_has_its_file() {
@@ -101,7 +100,7 @@ mod tests {
         };
         let events = vec![letter("a", "one"), letter("../b", "two"), letter("a", "three")];
         let mut body = Body::default();
-        sink.encode(&batch_of(events), &mut body);
+        sink.encode(&Batch::of_events(events), &mut body);
         let request = Request::of(body.finish(bytes::Bytes::from));
         assert_eq!(sink.send(&request).await, Verdicts::All(Verdict::Delivered));
         let read = |name: &str| fs::read_to_string(folder.path().join("rejected").join(name)).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use flowstone_core::event::{Act, Batch, BitSet, Cell, Map, Path, Reject, RowId, Value};
+use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
 use flowstone_core::{
     Ack, Body, Clock, ComponentId, ComponentMetrics, Origin, Position, Rejection, Segment, Transform,
     TransformCx,
@@ -299,7 +299,7 @@ impl Runner {
             {
                 map.insert("before".into(), before);
             }
-            set_top(&mut batch, row, &column, why);
+            batch.set_top(row, &column, why);
         }
         batch
     }
@@ -308,23 +308,6 @@ impl Runner {
         if let Some(tap) = &mut self.tap {
             tap(transform, port, batch);
         }
-    }
-}
-
-/// A batch of whole events, each with an id: what a delivery loop makes of rows that came back.
-pub(crate) fn batch_of(events: Vec<(RowId, Map)>) -> Batch {
-    let mut batch = Batch::new(events.iter().map(|(id, _)| *id).collect());
-    for (row, (_, fields)) in events.into_iter().enumerate() {
-        for (name, value) in fields {
-            set_top(&mut batch, row, &Path::top(&name), value);
-        }
-    }
-    batch
-}
-
-fn set_top(batch: &mut Batch, row: usize, field: &Path, value: Value) {
-    if let Err(error) = batch.set(row, field, value) {
-        unreachable!("a field of one name can always be set: {error}");
     }
 }
 

@@ -11,7 +11,7 @@ use flowstone_core::{Ack, Clock, Metrics};
 
 use crate::graph::Graph;
 use crate::pool::BufferPool;
-use crate::runner::{Runner, TapPort, batch_of};
+use crate::runner::{Runner, TapPort};
 
 /// What became of one `[[tests]]` entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn inputs(test: &UnitTest, clock: Clock) -> Batch {
         }
         events.push((RowId::of(&index.to_be_bytes()), event));
     }
-    batch_of(events)
+    Batch::of_events(events)
 }
 
 fn tap_port(port: &Port) -> TapPort {
@@ -132,7 +132,7 @@ fn check_output(expected: &ExpectedOutput, port: &str, events: &[Value], failure
             Value::Object(fields) => Some((RowId::default(), fields.clone())),
             _ => None,
         });
-        let batch = batch_of(fields.collect());
+        let batch = Batch::of_events(fields.collect());
         if !batch.live_rows().any(|row| condition.holds(batch.row(row))) {
             let found: Vec<String> = events.iter().map(|event| format!("\n    {}", json(event))).collect();
             failures.push(format!(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flowstone_core::event::Batch;
 use flowstone_core::{ComponentHealth, Rejection, Request, Verdict, Verdicts};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
@@ -16,7 +17,7 @@ use super::units::{Unit, count, halve, push_row};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
 use crate::run::Failure;
-use crate::runner::{Outgoing, Runner, batch_of};
+use crate::runner::{Outgoing, Runner};
 use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
@@ -149,7 +150,7 @@ impl Shared {
             {
                 let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
                 runner.come_from(encoded.segment.origin().cloned());
-                let letters = runner.letters(&self.entry().id, metrics, batch_of(events), reasons);
+                let letters = runner.letters(&self.entry().id, metrics, Batch::of_events(events), reasons);
                 runner.emit(&self.entry().rejected, letters, encoded.ack());
                 outgoing.extend(runner.take_outgoing());
             }
