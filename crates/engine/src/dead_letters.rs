@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flowstone_core::event::{Batch, EncodeOptions};
 use flowstone_core::{Body, Request, Sink, SinkLimits, Verdict, Verdicts};
 
-use crate::runner::letter_component;
+use crate::letter;
 
 /// Appends each rejected record to the file of the component that rejected it, synced before it counts as delivered.
 pub(crate) struct DeadLetterFile {
@@ -47,7 +47,7 @@ impl Sink for DeadLetterFile {
     fn encode(&self, batch: &Batch, body: &mut Body) {
         body.json(EncodeOptions::default());
         for row in batch.live_rows() {
-            let component = letter_component(batch, row).unwrap_or_else(|| "unknown".to_owned());
+            let component = letter::component_of(batch, row).unwrap_or_else(|| "unknown".to_owned());
             let key = body.key(&format!("{}.ndjson", component.replace(['/', '\\', '\0'], "_")));
             body.row(batch.id(row), key, |buffer| {
                 let start = buffer.len();

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
+use flowstone_core::event::{Act, Batch, BitSet, Reject};
 use flowstone_core::{
     Ack, Body, Clock, ComponentId, ComponentMetrics, Origin, Position, Rejection, Segment, Transform,
     TransformCx,
 };
 
 use crate::graph::{Edge, Graph, Target};
+use crate::letter;
 use crate::pool::BufferPool;
 
 /// Runs batches through a graph. Every worker and every delivery loop has its own, with forks of the transforms.
@@ -275,32 +276,10 @@ impl Runner {
         mut batch: Batch,
         reasons: Vec<Rejection>,
     ) -> Batch {
-        let now = self.clock.now_ms();
-        let column = Path::top("rejected");
-        for (row, rejection) in reasons.into_iter().enumerate() {
-            metrics.rejected(&rejection.reason, 1);
-            let mut why = Value::object();
-            if let Value::Object(map) = &mut why {
-                map.insert("component".into(), Value::from(&*id.name));
-                map.insert("type".into(), Value::from(id.type_name));
-                map.insert("reason".into(), Value::from(&*rejection.reason));
-                map.insert("detail".into(), Value::from(rejection.detail));
-                map.insert("time".into(), Value::Time(now));
-                if let Some(status) = rejection.status {
-                    map.insert("status".into(), Value::Int(status.into()));
-                }
-                if let Some(index) = rejection.index {
-                    map.insert("index".into(), Value::from(index));
-                }
-            }
-            // A letter that is refused again keeps its first story below the second one.
-            if let Some(before) = batch.remove(row, &column)
-                && let Value::Object(map) = &mut why
-            {
-                map.insert("before".into(), before);
-            }
-            batch.set_top(row, &column, why);
+        for why in &reasons {
+            metrics.rejected(&why.reason, 1);
         }
+        letter::mark(&mut batch, id, reasons, self.origin.as_ref(), self.clock.now_ms());
         batch
     }
 
@@ -308,13 +287,5 @@ impl Runner {
         if let Some(tap) = &mut self.tap {
             tap(transform, port, batch);
         }
-    }
-}
-
-/// The name of the component that a dead letter comes from.
-pub(crate) fn letter_component(batch: &Batch, row: usize) -> Option<String> {
-    match batch.row(row).cell("rejected") {
-        Cell::Any(Value::Object(map)) => map.get("component").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
     }
 }
