@@ -55,6 +55,7 @@ mod java_time;
 mod joda;
 mod json;
 mod kept;
+mod line_files;
 mod lines;
 mod metrics;
 mod options;
@@ -67,6 +68,7 @@ mod state;
 mod stored;
 mod template;
 mod transform;
+mod unsynced;
 mod verdict;
 
 pub use ack::{Ack, AckOutcome, AckSlot};
@@ -82,6 +84,7 @@ pub use health::{ComponentHealth, Health};
 pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
 pub use kept::Origin;
+pub use line_files::{LineFileOptions, LineFiles, WriteError};
 pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use options::{
