@@ -91,7 +91,7 @@ pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
     Table, nearest, parse_duration, show_duration,
 };
-pub use private_files::{make_private_dir, open_private, sync_dir};
+pub use private_files::{make_data_dir, make_private_dir, open_private, sync_dir};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};

@@ -28,6 +28,29 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes flowstone's data folder for this user alone. One that is there is closed to others too if nothing else is in it:
+/// `data_dir = "."` locks nobody out of a folder of their own. What lies below is closed in any case.
+pub fn make_data_dir(path: &Path) -> io::Result<()> {
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_private_dir(path),
+        Err(error) => Err(error),
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry?.file_name();
+                let is_ours =
+                    name.to_str().is_some_and(|name| OURS.contains(&name) || name.starts_with("backfill-"));
+                if !is_ours {
+                    return Ok(());
+                }
+            }
+            make_private_dir(path)
+        }
+    }
+}
+
+/// What flowstone makes in its data folder.
+const OURS: [&str; 6] = ["lock", "source", "transform", "sink", "rejected", "waiting"];
+
 /// Opens a file with these options, for this user alone: one that is made, and one that is there and belongs to this
 /// user.
 pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
@@ -61,6 +84,26 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_data_folder_is_closed_unless_others_keep_something_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        make_data_dir(&data).unwrap();
+        assert_eq!(mode(&data), 0o700);
+        for name in ["lock", "source", "backfill-1"] {
+            fs::write(data.join(name), "").unwrap();
+        }
+        for (other, expect) in [(None, 0o700), (Some("letter.txt"), 0o755)] {
+            fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+            if let Some(other) = other {
+                fs::write(data.join(other), "").unwrap();
+            }
+            make_data_dir(&data).unwrap();
+            assert_eq!(mode(&data), expect, "{other:?}");
+        }
+        assert_eq!(make_data_dir(&data.join("lock")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -160,6 +160,21 @@ mod tests {
         assert_eq!(verdicts[1], Verdict::Delivered);
     }
 
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_no_other_task() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ndjson");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // Held open, it takes some 64 KiB and then nothing more until somebody reads.
+        let mut pipe = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let sink = DeadLetterFile::new(folder.path().to_owned());
+        let events = vec![letter("a", &"x".repeat(100_000))];
+        let sent = tokio::time::timeout(Duration::from_millis(300), send(&sink, events)).await;
+        // This one thread went on, or the time would not have come.
+        assert!(sent.is_err(), "the write hangs");
+        std::io::Read::read_exact(&mut pipe, &mut vec![0; 100_000]).unwrap();
+    }
+
     async fn send(sink: &DeadLetterFile, events: Vec<(RowId, Map)>) -> Verdicts {
         let mut body = Body::default();
         sink.encode(&Batch::of_events(events), &mut body);

@@ -259,6 +259,26 @@ async fn files_are_for_their_owner_alone_unless_the_option_says_otherwise() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_other_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // Held open, it takes some 64 KiB and then nothing more until somebody reads.
+    let mut pipe = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let sink = sink(&path, |_| ());
+    let request = request(&sink, &batch(&[&"x".repeat(100_000)]));
+    let patience = Duration::from_millis(300);
+    {
+        let sent = sink.send(&request);
+        tokio::pin!(sent);
+        // This one thread goes on: the timers fire.
+        assert!(tokio::time::timeout(patience, &mut sent).await.is_err(), "the write hangs");
+        assert!(tokio::time::timeout(patience, sink.close()).await.is_err(), "closing waits for it");
+    }
+    std::io::Read::read_exact(&mut pipe, &mut vec![0; 100_000]).unwrap();
+}
+
 /// Runs in a process of its own that the system kills in the middle of a write (SIGXFSZ).
 #[tokio::test]
 async fn writes_until_it_is_killed() {
