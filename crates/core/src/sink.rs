@@ -7,15 +7,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use indexmap::IndexSet;
 
-use crate::event::{Batch, Reject, RowId};
+use crate::event::{Batch, EncodeOptions, Map, Reject, RowId};
+use crate::kept::{self, Kept, Origin};
 use crate::{Verdict, Verdicts};
 
 /// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
 /// concurrency, dead letters and metrics are the engine's.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Writes every live row of the batch into the body ([`Body::row`]); a row it cannot encode is
-    /// [`Body::reject`]ed. Runs on CPU threads, several at once.
+    /// Writes every live row of the batch into the body ([`Body::row`]), in their order; a row it cannot encode is
+    /// [`Body::reject`]ed. Where the documents are the events as JSON it says so ([`Body::json`]). Runs on CPU threads,
+    /// several at once.
     fn encode(&self, batch: &Batch, body: &mut Body);
 
     /// Called until it succeeds, before the first [`Sink::send`]: finds the server's version, installs a template,
@@ -102,6 +104,8 @@ pub struct Body {
     ids: Vec<RowId>,
     keys: IndexSet<Arc<str>>,
     rejected: Vec<(usize, Reject)>,
+    documents: Option<EncodeOptions>,
+    kept: Option<Kept>,
 }
 
 impl Body {
@@ -133,6 +137,12 @@ impl Body {
         self.ids.push(id);
     }
 
+    /// Every document is the event as [`Batch::json_rows`] writes it with these options, and a row that is rejected later
+    /// is read back from it. Without this the engine keeps the events themselves until they are settled.
+    pub fn json(&mut self, options: EncodeOptions) {
+        self.documents = Some(options);
+    }
+
     /// This row of the batch cannot be encoded: it goes to the sink's `rejected` port.
     pub fn reject(&mut self, row: usize, reject: Reject) {
         self.rejected.push((row, reject));
@@ -148,6 +158,12 @@ impl Body {
         std::mem::take(&mut self.rejected)
     }
 
+    /// Keeps of the batch that was encoded what its documents do not tell, so that [`Segment::event`] is the event as it
+    /// was. The engine's.
+    pub fn keep(&mut self, batch: &mut Batch) {
+        self.kept = Some(Kept::of(batch, self.documents, &self.ids));
+    }
+
     /// The finished body; the engine's.
     pub fn finish(self, wrap: impl FnOnce(Vec<u8>) -> Bytes) -> Segment {
         Segment {
@@ -155,6 +171,8 @@ impl Body {
             spans: self.spans,
             ids: self.ids,
             keys: self.keys.into_iter().collect(),
+            kept: self.kept,
+            origin: None,
         }
     }
 }
@@ -166,9 +184,26 @@ pub struct Segment {
     spans: Vec<RowSpan>,
     ids: Vec<RowId>,
     keys: Vec<Arc<str>>,
+    kept: Option<Kept>,
+    origin: Option<Origin>,
 }
 
 impl Segment {
+    pub(crate) fn of_parts(
+        bytes: Bytes,
+        spans: Vec<RowSpan>,
+        ids: Vec<RowId>,
+        keys: Vec<Arc<str>>,
+        kept: Option<Kept>,
+        origin: Option<Origin>,
+    ) -> Self {
+        Self { bytes, spans, ids, keys, kept, origin }
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.spans.len()
@@ -213,6 +248,58 @@ impl Segment {
     pub fn document(&self, row: usize) -> &[u8] {
         let span = self.spans[row];
         &self.bytes[span.document as usize..span.end as usize]
+    }
+
+    /// The event of row `row` as it was when it was encoded, `[@metadata]` and types of values included.
+    pub fn event(&self, row: usize) -> Map {
+        match &self.kept {
+            Some(kept) => kept.event(row, self.document(row)),
+            None => kept::read(self.document(row)),
+        }
+    }
+
+    /// The same rows, which came from there.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Where its rows came from; `None` for rows made out of nothing.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// Bytes held: the encoded rows and what is kept beside them.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.kept.as_ref().map_or(0, Kept::memory_bytes)
+    }
+
+    /// These rows in a segment of their own, which holds nothing of this one.
+    #[must_use]
+    pub fn copy_rows(&self, rows: &Rows) -> Self {
+        let mut bytes = Vec::with_capacity(self.byte_len(rows));
+        let mut keys: IndexSet<Arc<str>> = IndexSet::new();
+        let mut spans = Vec::with_capacity(rows.len());
+        for row in rows.iter() {
+            let span = self.spans[row];
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(&self.bytes[span.start as usize..span.end as usize]);
+            spans.push(RowSpan {
+                start,
+                document: start + (span.document - span.start),
+                end: bytes.len() as u32,
+                key: keys.insert_full(Arc::clone(self.key(row))).0 as u32,
+            });
+        }
+        Self {
+            bytes: bytes.into(),
+            spans,
+            ids: rows.iter().map(|row| self.ids[row]).collect(),
+            keys: keys.into_iter().collect(),
+            kept: self.kept.as_ref().map(|kept| kept.pick(rows.iter())),
+            origin: self.origin.clone(),
+        }
     }
 }
 

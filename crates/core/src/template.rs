@@ -107,6 +107,14 @@ impl Template {
         }
     }
 
+    /// The text in front of the first thing that varies.
+    pub fn beginning(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
     /// The text itself where nothing in it varies.
     pub fn literal(&self) -> Option<&str> {
         self.parts.iter().all(|part| matches!(part, Part::Literal(_))).then_some(&*self.text)

@@ -156,10 +156,17 @@ impl Intake {
                 if self.commit_before_delivery {
                     state.tracker.put_back(vec![read.position.clone()]);
                 }
-                let ack = state.tracker.depart(read.position, Arc::clone(&permit));
+                let ack = state.tracker.depart(read.position.clone(), Arc::clone(&permit));
                 let number = state.number;
                 state.number += 1;
-                state.pending = Some(Job { source: self.index, number, batch: read.batch, ack, permit });
+                state.pending = Some(Job {
+                    source: self.index,
+                    number,
+                    batch: read.batch,
+                    position: read.position,
+                    ack,
+                    permit,
+                });
             }
             Ok(Next::Idle(wait)) => {
                 state.read_backoff.reset();

@@ -13,6 +13,7 @@ mod delivery;
 mod graph;
 mod http;
 mod intake;
+mod letter;
 mod pool;
 mod run;
 mod runner;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
+use flowstone_core::event::{Act, Batch, BitSet, Reject};
 use flowstone_core::{
-    Ack, Body, Clock, ComponentId, ComponentMetrics, Rejection, Segment, Transform, TransformCx,
+    Ack, Body, Clock, ComponentId, ComponentMetrics, Origin, Position, Rejection, Segment, Transform,
+    TransformCx,
 };
 
 use crate::graph::{Edge, Graph, Target};
+use crate::letter;
 use crate::pool::BufferPool;
 
 /// Runs batches through a graph. Every worker and every delivery loop has its own, with forks of the transforms.
@@ -19,6 +21,7 @@ pub(crate) struct Runner {
     pool: Arc<BufferPool>,
     out: Vec<Outgoing>,
     at: At,
+    origin: Option<Origin>,
     tap: Option<Tap>,
 }
 
@@ -58,12 +61,17 @@ impl Runner {
         pool: Arc<BufferPool>,
     ) -> Self {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
-        Self { graph, transforms, clock, pool, out: Vec::new(), at: At::Source(0), tap: None }
+        Self { graph, transforms, clock, pool, out: Vec::new(), at: At::Source(0), origin: None, tap: None }
     }
 
     /// Gives what leaves each transform to `tap` and nothing to the sinks.
     pub(crate) fn tap_into(&mut self, tap: Tap) {
         self.tap = Some(tap);
+    }
+
+    /// What comes next came from there.
+    pub(crate) fn come_from(&mut self, origin: Option<Origin>) {
+        self.origin = origin;
     }
 
     /// Which component the last call was in.
@@ -81,10 +89,11 @@ impl Runner {
     }
 
     /// Runs a batch as a source gave it.
-    pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, ack: Ack) {
+    pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, position: Position, ack: Ack) {
         self.at = At::Source(source);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sources[source];
+        self.origin = Some(Origin { source: Arc::clone(&entry.id.name), position });
         entry.metrics.received.inc_by(batch.len() as u64);
         self.settle_acts(
             &entry.id,
@@ -181,6 +190,9 @@ impl Runner {
         metrics.in_flight.add(rows as i64);
         let mut body = Body::with_buffer(self.pool.take(), rows);
         entry.sink.encode(batch, &mut body);
+        if entry.sink.rejects() {
+            body.keep(batch);
+        }
         let rejected = body.take_rejected();
         assert_eq!(body.rows() + rejected.len(), rows, "a sink encodes or rejects every row");
         metrics.busy(started.elapsed().as_secs_f64());
@@ -195,7 +207,8 @@ impl Runner {
             return ack.resolve();
         }
         let pool = Arc::clone(&self.pool);
-        self.out.push(Outgoing { sink, segment: body.finish(|buffer| pool.share(buffer)), ack });
+        let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone());
+        self.out.push(Outgoing { sink, segment, ack });
     }
 
     /// Does what a component decided about single rows.
@@ -263,34 +276,10 @@ impl Runner {
         mut batch: Batch,
         reasons: Vec<Rejection>,
     ) -> Batch {
-        let now = self.clock.now_ms();
-        let column = Path::top("rejected");
-        for (row, rejection) in reasons.into_iter().enumerate() {
-            metrics.rejected(&rejection.reason, 1);
-            let mut why = Value::object();
-            if let Value::Object(map) = &mut why {
-                map.insert("component".into(), Value::from(&*id.name));
-                map.insert("type".into(), Value::from(id.type_name));
-                map.insert("reason".into(), Value::from(&*rejection.reason));
-                map.insert("detail".into(), Value::from(rejection.detail));
-                map.insert("time".into(), Value::Time(now));
-                if let Some(status) = rejection.status {
-                    map.insert("status".into(), Value::Int(status.into()));
-                }
-                if let Some(index) = rejection.index {
-                    map.insert("index".into(), Value::from(index));
-                }
-            }
-            // A letter that is refused again keeps its first story below the second one.
-            if let Some(before) = batch.remove(row, &column)
-                && let Value::Object(map) = &mut why
-            {
-                map.insert("before".into(), before);
-            }
-            if let Err(error) = batch.set(row, &column, why) {
-                unreachable!("a field of one name can always be set: {error}");
-            }
+        for why in &reasons {
+            metrics.rejected(&why.reason, 1);
         }
+        letter::mark(&mut batch, id, reasons, self.origin.as_ref(), self.clock.now_ms());
         batch
     }
 
@@ -298,35 +287,5 @@ impl Runner {
         if let Some(tap) = &mut self.tap {
             tap(transform, port, batch);
         }
-    }
-}
-
-/// A batch of whole events, each with an id: what a delivery loop makes of documents that came back.
-pub(crate) fn batch_of(events: Vec<(flowstone_core::event::RowId, Value)>) -> Batch {
-    let mut batch = Batch::new(events.iter().map(|(id, _)| *id).collect());
-    for (row, (_, event)) in events.into_iter().enumerate() {
-        let Value::Object(fields) = event else {
-            batch.set(row, &Path::message(), event).ok();
-            continue;
-        };
-        for (name, value) in fields {
-            let path = Path::new([&*name]);
-            let value = match &value {
-                Value::Str(text) if path == Path::timestamp() => {
-                    flowstone_core::event::parse_iso_millis(text).map_or(value, Value::Time)
-                }
-                _ => value,
-            };
-            batch.set(row, &path, value).ok();
-        }
-    }
-    batch
-}
-
-/// The name of the component that a dead letter comes from.
-pub(crate) fn letter_component(batch: &Batch, row: usize) -> Option<String> {
-    match batch.row(row).cell("rejected") {
-        Cell::Any(Value::Object(map)) => map.get("component").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
     }
 }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flowstone_config::{ExpectedOutput, Output, Port, Topology, UnitTest};
 use flowstone_core::event::{
-    Batch, METADATA, Map, RowId, TIMESTAMP, Value, format_iso_millis, write_json_value,
+    Batch, METADATA, Map, RowId, TIMESTAMP, Value, format_iso_millis, parse_iso_millis, write_json_value,
 };
 use flowstone_core::{Ack, Clock, Metrics};
 
 use crate::graph::Graph;
 use crate::pool::BufferPool;
-use crate::runner::{Runner, TapPort, batch_of};
+use crate::runner::{Runner, TapPort};
 
 /// What became of one `[[tests]]` entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,10 +76,13 @@ fn inputs(test: &UnitTest, clock: Clock) -> Batch {
             Value::Object(fields) => fields.clone(),
             line => Map::from_iter([(Arc::from("message"), line.clone())]),
         };
-        event.entry(TIMESTAMP.into()).or_insert(Value::Time(clock.now_ms()));
-        events.push((RowId::of(&index.to_be_bytes()), Value::Object(event)));
+        let time = event.entry(TIMESTAMP.into()).or_insert(Value::Time(clock.now_ms()));
+        if let Some(millis) = time.as_str().and_then(parse_iso_millis) {
+            *time = Value::Time(millis);
+        }
+        events.push((RowId::of(&index.to_be_bytes()), event));
     }
-    batch_of(events)
+    Batch::of_events(events)
 }
 
 fn tap_port(port: &Port) -> TapPort {
@@ -125,7 +128,11 @@ fn check_output(expected: &ExpectedOutput, port: &str, events: &[Value], failure
         }
     }
     for condition in &expected.conditions {
-        let batch = batch_of(events.iter().map(|event| (RowId::default(), event.clone())).collect());
+        let fields = events.iter().filter_map(|event| match event {
+            Value::Object(fields) => Some((RowId::default(), fields.clone())),
+            _ => None,
+        });
+        let batch = Batch::of_events(fields.collect());
         if !batch.live_rows().any(|row| condition.holds(batch.row(row))) {
             let found: Vec<String> = events.iter().map(|event| format!("\n    {}", json(event))).collect();
             failures.push(format!(

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use flowstone_core::Ack;
 use flowstone_core::event::Batch;
+use flowstone_core::{Ack, Position};
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::budget::Permit;
@@ -19,6 +19,8 @@ pub(crate) struct Job {
     /// The how-many-th batch of its source this is.
     pub(crate) number: u64,
     pub(crate) batch: Batch,
+    /// Where the batch came from.
+    pub(crate) position: Position,
     pub(crate) ack: Ack,
     pub(crate) permit: Arc<Permit>,
 }
@@ -54,8 +56,8 @@ fn work(
 ) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(Job { source, number, batch, ack, permit }) = job else { return };
-        let run = catch_unwind(AssertUnwindSafe(|| runner.run_source(source, batch, ack)));
+        let Some(Job { source, number, batch, position, ack, permit }) = job else { return };
+        let run = catch_unwind(AssertUnwindSafe(|| runner.run_source(source, batch, position, ack)));
         if run.is_err() {
             failed.blocking_send(Failure::Bug(runner.component().clone())).ok();
             return;
@@ -66,7 +68,7 @@ fn work(
             if by_sink.is_empty() {
                 by_sink.resize_with(sinks.len(), Vec::new);
             }
-            bytes += outgoing.segment.bytes().len();
+            bytes += outgoing.segment.memory_bytes();
             by_sink[outgoing.sink].push(outgoing);
         }
         // The events themselves are gone; what is held from here on is their encoded form.

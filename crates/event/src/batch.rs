@@ -424,6 +424,10 @@ impl Batch {
     #[must_use]
     pub fn share(&mut self) -> Self {
         self.pages.iter_mut().for_each(Page::freeze);
+        self.copy()
+    }
+
+    fn copy(&self) -> Self {
         Self {
             schema: Arc::clone(&self.schema),
             columns: self.columns.clone(),
@@ -446,11 +450,43 @@ impl Batch {
         shared
     }
 
+    /// A sharing copy with only those columns for which `keep` holds. Pages stay where such a column has text, in a page
+    /// of its own if it is little.
+    #[must_use]
+    pub fn share_columns(&mut self, keep: impl Fn(&Path, &Column) -> bool) -> Self {
+        let fields = self.schema.fields();
+        let kept: Vec<usize> =
+            (0..fields.len()).filter(|&index| keep(&fields[index], &self.columns[index])).collect();
+        let columns: Vec<Arc<Column>> = kept.iter().map(|&index| Arc::clone(&self.columns[index])).collect();
+        let has_text = columns.iter().any(|column| !column.places().is_empty());
+        let schema = Schema::of(kept.into_iter().map(|index| fields[index].clone()).collect());
+        if has_text {
+            self.pages.iter_mut().for_each(Page::freeze);
+        }
+        let pages = if has_text { self.pages.clone() } else { Vec::new() };
+        let mut shared = Self {
+            schema,
+            columns,
+            ids: Arc::clone(&self.ids),
+            rows: self.rows,
+            pages,
+            tag_lists: Arc::clone(&self.tag_lists),
+            live: self.live.clone(),
+            active: None,
+            acts: Vec::new(),
+            unmatched: None,
+        };
+        if has_text {
+            shared.repage();
+        }
+        shared
+    }
+
     /// A batch of only these rows, in this order. Few rows of a large page get a page of their own, so that they do
     /// not hold the large one in memory.
     #[must_use]
-    pub fn pick(&mut self, rows: &[usize]) -> Self {
-        let mut picked = self.share();
+    pub fn pick(&self, rows: &[usize]) -> Self {
+        let mut picked = self.copy();
         picked.live = None;
         picked.rows = rows.len();
         picked.ids = Arc::new(rows.iter().map(|&row| self.ids[row]).collect());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::column::ABSENT_TAGS;
 use crate::value::index_of;
-use crate::{Batch, BitSet, Cell, Column, Path, StrRef, Value};
+use crate::{Batch, BitSet, Cell, Column, Map, Path, RowId, StrRef, Value};
 
 /// A field cannot be set there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,25 @@ impl std::error::Error for SetError {}
 // === impl Batch ===
 
 impl Batch {
+    /// A batch of whole events, each with its id.
+    pub fn of_events(events: Vec<(RowId, Map)>) -> Self {
+        let mut batch = Self::new(events.iter().map(|(id, _)| *id).collect());
+        for (row, (_, fields)) in events.into_iter().enumerate() {
+            for (name, value) in fields {
+                batch.set_top(row, &Path::top(&name), value);
+            }
+        }
+        batch
+    }
+
+    /// Sets a field of one name in `row`: nothing can stand in its way.
+    pub fn set_top(&mut self, row: usize, field: &Path, value: impl Into<Value>) {
+        debug_assert_eq!(field.names().len(), 1, "a field of one name");
+        if let Err(error) = self.set(row, field, value) {
+            unreachable!("a field of one name can always be set: {error}");
+        }
+    }
+
     /// The value of `path` in `row`, assembled from everything below it if it is an object spread over columns.
     pub fn get(&self, row: usize, path: &Path) -> Option<Value> {
         if let Some(index) = self.schema.position(path) {

@@ -1,8 +1,10 @@
 //! The data folder belongs to one process at a time: two would read the same checkpoints and overwrite each other's.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+
+use flowstone_core::{make_data_dir, open_private};
 
 /// A locked data folder; unlocked when dropped, and by the system when the process ends in whatever way.
 #[derive(Debug)]
@@ -17,11 +19,13 @@ impl DataDirLock {
     /// Makes the folder if need be and takes it for this process. The error says who has it and what to do.
     pub(crate) fn take(folder: &Path) -> Result<Self, String> {
         let shown = folder.display();
-        fs::create_dir_all(folder).map_err(|error| {
+        make_data_dir(folder).map_err(|error| {
             format!("cannot make the data folder `{shown}`: {error}; set `data_dir` or `--data-dir` to a folder that can be written")
         })?;
         let path = folder.join("lock");
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut file = open_private(&path, options).map_err(|error| {
             format!("cannot write to the data folder `{shown}`: {error}; set `data_dir` or `--data-dir` to a folder that can be written")
         })?;
         match file.try_lock() {

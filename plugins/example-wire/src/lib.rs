@@ -29,6 +29,7 @@ impl Wire {
 impl Sink for Wire {
     fn encode(&self, batch: &Batch, body: &mut Body) {
         let key = body.key(&self.0.address);
+        body.json(EncodeOptions::default());
         for row in batch.live_rows() {
             body.row(batch.id(row), key, |buffer| {
                 let start = buffer.len();

@@ -34,6 +34,7 @@ impl Encoder {
     pub(crate) fn encode(&self, batch: &Batch, body: &mut Body) {
         let mut indices = Destinations::new(&self.index, batch);
         let mut documents = batch.json_rows(self.document);
+        body.json(self.document);
         for row in batch.live_rows() {
             let target = match indices.of(row, |name| self.target(name, body)) {
                 Some(Ok(target)) => target,

@@ -1,19 +1,25 @@
 //! flowstone sink that writes events to files, one a line, and acknowledges them when they are on the disk.
 //!
 //! It promises at least once: a crash between the write and the checkpoint writes the same lines again at the next
-//! start. A line that a crash left unfinished is cut off when its file is opened again.
+//! start. What a crash of the program left unfinished is known from its state folder, and cut off before the next write;
+//! nothing else is ever cut off. Behind any other end without a newline, its lines begin with one.
+//!
+//! A path that no disk would take (a name that is too long, a folder where a file should be) is the fault of the event
+//! that names it, which goes to the `rejected` port. What an operator can put right (a full disk, a permission) is
+//! waited for, and so that each file keeps its order all of this sink waits.
 #![forbid(unsafe_code)]
 
-mod files;
+mod path;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flowstone_core::Destinations;
 use flowstone_core::event::{EncodeOptions, Reject};
 use flowstone_core::prelude::*;
+use flowstone_core::{Destinations, LineFileOptions, LineFiles, WriteError};
 
-use crate::files::{Files, Trouble};
+pub use crate::path::FilePath;
 
 choices! {
     /// How an event is written.
@@ -29,13 +35,17 @@ options! {
     /// Options of `file`.
     pub struct FileOptions {
         /// Where to: a path in which `%{+YYYY-MM-dd}` is the event's day (`@timestamp`, in UTC) and `%{field}` one of
-        /// its fields. Folders are made as needed.
-        path: Template,
+        /// its fields. Folders are made as needed. A field names a file below the folder that is written out in front of
+        /// it: it cannot make the path absolute, nor climb with `..`.
+        path: FilePath,
         /// How an event is written: `json`, or its `message` alone as `text`.
         encoding: Encoding = Encoding::Json,
         /// A file that would become larger is first renamed to `PATH.1`, `PATH.2` and so on, the higher the newer.
         /// Nothing is ever deleted. Unset: files grow without end; a date in `path` rotates them.
         max_bytes: Option<ByteSize> = None,
+        /// Permissions of files that are made, in octal and whatever the umask: events are nobody else's business unless you
+        /// say so, as with `"0640"`. Folders that are made can be entered by whoever may read. What is there keeps its own.
+        mode: String = "0600".to_owned(),
         /// How long events may wait for others: each write ends with an fsync.
         flush_interval: Duration = Duration::from_millis(500),
         /// Whether documents carry `"@version": "1"`, as Logstash's do.
@@ -45,13 +55,14 @@ options! {
 
 struct FileSink {
     options: FileOptions,
-    files: Arc<Mutex<Files>>,
+    files: Arc<Mutex<LineFiles>>,
 }
 
 // === impl FileSink ===
 
 impl FileSink {
-    fn new(options: FileOptions) -> Result<Self, Vec<BuildError>> {
+    /// `unsynced` is where it notes what it is writing.
+    fn new(options: FileOptions, unsynced: PathBuf) -> Result<Self, Vec<BuildError>> {
         let mut errors = Vec::new();
         if options.max_bytes.is_some_and(|limit| limit.0 == 0) {
             errors.push(
@@ -59,45 +70,55 @@ impl FileSink {
                     .label("expected more than 0"),
             );
         }
-        if let Some(literal) = options.path.literal()
-            && let Err(why) = check_path(literal, true)
-        {
+        if let Err(why) = options.path.check_literal() {
             errors.push(BuildError::option("path", why).label("expected the path of a file"));
         }
+        let mode = u32::from_str_radix(&options.mode, 8).ok().filter(|mode| mode & !0o777 == 0);
+        // Files are looked into before they are appended to.
+        let Some(mode) = mode.filter(|mode| mode & 0o600 == 0o600) else {
+            errors.push(
+                BuildError::option("mode", format!("`{}` lets nobody write a file", options.mode)).label(
+                    "expected permissions in octal that let their owner read and write, such as \"0640\"",
+                ),
+            );
+            return Err(errors);
+        };
         if !errors.is_empty() {
             return Err(errors);
         }
-        let files = Files::new(options.max_bytes.map(|limit| limit.0));
+        let max_bytes = options.max_bytes.map(|limit| limit.0);
+        let files = LineFiles::new(LineFileOptions { mode, private: false, max_bytes, unsynced });
         Ok(Self { options, files: Arc::new(Mutex::new(files)) })
     }
-}
 
-/// Whether a rendered path can be written to; `trusted` when nothing of it comes out of an event.
-fn check_path(path: &str, trusted: bool) -> Result<(), String> {
-    if path.is_empty() || path.ends_with('/') {
-        return Err(format!("`{path}` names no file"));
+    /// Does something with the files on a thread that may wait for a disk; other sinks go on meanwhile.
+    async fn with_files<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut LineFiles) -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        let files = Arc::clone(&self.files);
+        tokio::task::spawn_blocking(move || what(&mut files.lock().unwrap_or_else(PoisonError::into_inner)))
+            .await
     }
-    if path.contains('\0') {
-        return Err("a path cannot hold a NUL byte".to_owned());
+
+    fn verdict(&self, failed: Option<Arc<WriteError>>) -> Verdict {
+        failed.map_or(Verdict::Delivered, |failed| self.options.path.verdict(&failed))
     }
-    if !trusted && path.split('/').any(|part| part == "..") {
-        return Err(format!("`{path}` leads out of its folder"));
-    }
-    if !trusted && path.contains("%{") {
-        return Err(format!("`{path}` names a field that the event does not have"));
-    }
-    Ok(())
 }
 
 #[async_trait]
 impl Sink for FileSink {
     fn encode(&self, batch: &Batch, body: &mut Body) {
-        let trusted = self.options.path.literal().is_some();
-        let mut paths: Destinations<'_, Result<u32, Reject>> = Destinations::new(&self.options.path, batch);
-        let mut documents = batch.json_rows(EncodeOptions { version_field: self.options.version_field });
+        let path = &self.options.path;
+        let mut paths: Destinations<'_, Result<u32, Reject>> = Destinations::new(&path.0, batch);
+        let options = EncodeOptions { version_field: self.options.version_field };
+        let mut documents = batch.json_rows(options);
+        if self.options.encoding == Encoding::Json {
+            body.json(options);
+        }
         for row in batch.live_rows() {
-            let place = paths.of(row, |path| match check_path(path, trusted) {
-                Ok(()) => Ok(body.key(path)),
+            let place = paths.of(row, |rendered| match path.check(rendered) {
+                Ok(()) => Ok(body.key(rendered)),
                 Err(why) => Err(Reject::new("path", why)),
             });
             let key = match place {
@@ -125,20 +146,17 @@ impl Sink for FileSink {
     }
 
     async fn send(&self, request: &Request) -> Verdicts {
-        let (request, files) = (request.clone(), Arc::clone(&self.files));
-        // A disk takes its time, an fsync most of all; other sinks go on meanwhile.
-        let written = tokio::task::spawn_blocking(move || {
-            files.lock().unwrap_or_else(PoisonError::into_inner).write(&request)
-        });
-        match written.await {
-            Ok(troubles) if troubles.iter().all(Option::is_none) => Verdicts::All(Verdict::Delivered),
-            Ok(troubles) => Verdicts::Rows(troubles.into_iter().map(verdict).collect()),
+        let request = request.clone();
+        match self.with_files(move |files| files.write(&request, |path| path.into())).await {
+            Ok(failed) if failed.iter().all(Option::is_none) => Verdicts::All(Verdict::Delivered),
+            Ok(failed) => Verdicts::Rows(failed.into_iter().map(|failed| self.verdict(failed)).collect()),
             Err(error) => Verdicts::All(Verdict::busy("write", error.to_string())),
         }
     }
 
     async fn close(&self) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).close();
+        // The runtime is shutting down, otherwise: the system closes them.
+        self.with_files(LineFiles::close).await.ok();
     }
 
     fn limits(&self) -> SinkLimits {
@@ -146,14 +164,7 @@ impl Sink for FileSink {
     }
 
     fn claims(&self) -> Vec<String> {
-        self.options.path.literal().map(|path| format!("file {path}")).into_iter().collect()
-    }
-}
-
-fn verdict(trouble: Option<Arc<Trouble>>) -> Verdict {
-    match trouble {
-        None => Verdict::Delivered,
-        Some(trouble) => Verdict::blocked(trouble.reason, trouble.detail.clone(), trouble.what_to_do.clone()),
+        self.options.path.0.literal().map(|path| format!("file {path}")).into_iter().collect()
     }
 }
 
@@ -162,7 +173,9 @@ register_sink! {
     summary: "writes events to files, one a line, synced before they are acknowledged",
     options: FileOptions,
     example: "path = \"/var/lib/flowstone/dead-%{+YYYY-MM-dd}.ndjson\"",
-    build: |options: FileOptions, _cx: &BuildCx| Ok(Box::new(FileSink::new(options)?)),
+    build: |options: FileOptions, cx: &BuildCx| {
+        Ok(Box::new(FileSink::new(options, cx.state_dir().path().join("unsynced"))?))
+    },
 }
 
 #[cfg(test)]

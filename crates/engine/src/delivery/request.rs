@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flowstone_core::event::Value;
-use flowstone_core::{ComponentHealth, Rejection, Request, Verdict, Verdicts, parse_json};
+use flowstone_core::event::Batch;
+use flowstone_core::{ComponentHealth, Rejection, Request, Verdict, Verdicts};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
@@ -17,7 +17,7 @@ use super::units::{Unit, count, halve, push_row};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
 use crate::run::Failure;
-use crate::runner::{Outgoing, Runner, batch_of};
+use crate::runner::{Outgoing, Runner};
 use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
@@ -125,7 +125,7 @@ impl Shared {
         self.settle(units);
     }
 
-    /// Sends rows to the sink's `rejected` port: each as the document that it was to become.
+    /// Sends rows to the sink's `rejected` port: each as the event that it was.
     async fn reject(&self, rejected: Vec<(Unit, Rejection)>) {
         let mut outgoing = Vec::new();
         let mut rejected = VecDeque::from(rejected);
@@ -142,21 +142,15 @@ impl Shared {
             let mut reasons = Vec::new();
             for (unit, why) in rows {
                 for row in unit.rows.iter() {
-                    let document = encoded.segment.document(row);
-                    // What an encoder wrote and cannot be read again (a text, say) is kept as a message.
-                    let event = parse_json(&mut document.to_vec())
-                        .ok()
-                        .filter(|event| matches!(event, Value::Object(_)));
-                    let event =
-                        event.unwrap_or_else(|| Value::from(String::from_utf8_lossy(document).trim_end()));
-                    events.push((encoded.segment.id(row), event));
+                    events.push((encoded.segment.id(row), encoded.segment.event(row)));
                     reasons.push(why.clone());
                 }
             }
             let rows = events.len();
             {
                 let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-                let letters = runner.letters(&self.entry().id, metrics, batch_of(events), reasons);
+                runner.come_from(encoded.segment.origin().cloned());
+                let letters = runner.letters(&self.entry().id, metrics, Batch::of_events(events), reasons);
                 runner.emit(&self.entry().rejected, letters, encoded.ack());
                 outgoing.extend(runner.take_outgoing());
             }

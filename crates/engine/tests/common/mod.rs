@@ -114,6 +114,7 @@ impl Scripted {
 #[async_trait]
 impl Sink for Scripted {
     fn encode(&self, batch: &Batch, body: &mut Body) {
+        body.json(EncodeOptions::default());
         for row in batch.live_rows() {
             let odd =
                 batch.row(row).str("message").is_some_and(|text| text.ends_with(['1', '3', '5', '7', '9']));

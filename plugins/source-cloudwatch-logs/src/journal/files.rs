@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use flowstone_core::{make_private_dir, open_private};
+
 /// The files of one checkpoint, the last of which is open.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -20,7 +22,7 @@ pub(super) struct Files {
 impl Files {
     /// Reads all files in `dir`, oldest first, and begins the next one with `header`.
     pub(super) fn open(dir: &Path, header: &[u8]) -> io::Result<(Vec<Vec<u8>>, Self)> {
-        fs::create_dir_all(dir)?;
+        make_private_dir(dir)?;
         let mut found: Vec<(u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -91,7 +93,8 @@ impl Files {
 }
 
 fn begin(dir: &Path, number: u64, header: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create_new(true).open(dir.join(name_of(number)))?;
+    let mut file =
+        open_private(&dir.join(name_of(number)), OpenOptions::new().append(true).create_new(true))?;
     file.write_all(header)?;
     file.sync_all()?;
     // The name itself must survive a power cut.
