@@ -16,6 +16,10 @@ options! {
         data_dir: PathBuf = "./flowstone-data".into(),
         /// The budget for events in flight: nothing is read while so many bytes wait to be delivered.
         memory: ByteSize = ByteSize(12 << 20),
+        /// Events that a destination does not take (a closed index, one whose shards are away) while others go on wait in
+        /// memory, up to a quarter of `memory`, and then in `<data_dir>/waiting/SINK.log`: at most this much for each sink.
+        /// With the file full the sink takes no more events until some of them are taken.
+        waiting_max: BoundedSize<1_048_576, 1_125_899_906_842_624> = BoundedSize(ByteSize(1 << 30)),
         /// CPU threads for transforms and encoding. Unset: as many as the machine has cores.
         workers: Option<Bounded<1, 1024>> = None,
         /// How long a stop may take to deliver what is in flight; what is left then is read again at the next start.
@@ -141,6 +145,7 @@ pub(crate) fn read(
     Some(Settings {
         data_dir: data_dir.unwrap_or(options.data_dir),
         memory: memory.as_usize(),
+        waiting_max: options.waiting_max.0.0,
         workers: options.workers.map_or_else(cores, |workers| workers.0),
         batch_rows: options.batch.max_rows.0,
         batch_bytes: batch.as_usize(),

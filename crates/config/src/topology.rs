@@ -27,6 +27,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The budget in bytes for events in flight.
     pub memory: usize,
+    /// At most this many bytes of waiting rows on disk, for each sink.
+    pub waiting_max: u64,
     /// CPU threads for transforms and encoding.
     pub workers: usize,
     /// A batch has at most this many rows.

@@ -39,6 +39,9 @@ pub struct Metrics {
     retries: IntCounterVec,
     sink_duplicates: IntCounterVec,
     sink_blocked: IntGaugeVec,
+    sink_waiting: IntGaugeVec,
+    sink_waiting_bytes: IntGaugeVec,
+    sink_spilled: IntGaugeVec,
     geoip_lookups: IntCounterVec,
     skipdata: IntCounterVec,
     /// `memory_budget_bytes`.
@@ -108,6 +111,12 @@ pub struct SinkMetrics {
     pub duplicates: IntCounter,
     /// `sink_blocked_events`: rows that wait for somebody to act.
     pub blocked: IntGauge,
+    /// `sink_waiting_events`: rows whose destination does not take them while others go on.
+    pub waiting: IntGauge,
+    /// `sink_waiting_bytes`: the memory that they hold.
+    pub waiting_bytes: IntGauge,
+    /// `sink_spilled_events`: those of them that are on disk.
+    pub spilled: IntGauge,
     retries: IntCounterVec,
 }
 
@@ -218,6 +227,12 @@ impl Metrics {
             retries: counter("sink_retries_total", "requests tried again", &["reason"]),
             sink_duplicates: counter("sink_duplicates_total", "events that the server had already", &[]),
             sink_blocked: gauge("sink_blocked_events", "events that wait for somebody to act"),
+            sink_waiting: gauge(
+                "sink_waiting_events",
+                "events whose destination does not take them while others go on",
+            ),
+            sink_waiting_bytes: gauge("sink_waiting_bytes", "memory held by events that wait"),
+            sink_spilled: gauge("sink_spilled_events", "events that wait on disk"),
             geoip_lookups: counter("geoip_lookups_total", "addresses looked up", &["outcome"]),
             skipdata: counter("vpcflow_skipdata_total", "records that say that AWS skipped some", &[]),
             memory_budget: plain("memory_budget_bytes", "the budget for events in flight"),
@@ -284,6 +299,9 @@ impl Metrics {
             batch_bytes: self.batch_bytes.with_label_values(&at),
             duplicates: self.sink_duplicates.with_label_values(&at),
             blocked: self.sink_blocked.with_label_values(&at),
+            waiting: self.sink_waiting.with_label_values(&at),
+            waiting_bytes: self.sink_waiting_bytes.with_label_values(&at),
+            spilled: self.sink_spilled.with_label_values(&at),
             retries: self.retries.clone(),
             component: component.clone(),
         }

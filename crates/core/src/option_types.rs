@@ -204,7 +204,7 @@ impl OptionType for Duration {
     const TYPE: &'static str = "duration";
 
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        const EXPECTED: &str = "a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"1d\"";
+        const EXPECTED: &str = "a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"1d\", of at most 100 years";
         let Some(text) = node.as_str() else {
             node.expected(EXPECTED, diagnostics);
             return None;
@@ -221,7 +221,10 @@ impl OptionType for Duration {
     }
 }
 
-/// Reads a duration as the configuration spells it: `500ms`, `5s`, `2m`, `1.5h`, `1d`.
+/// A longer duration is a slip of the pen, and no clock could be set to its end: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Reads a duration as the configuration spells it: `500ms`, `5s`, `2m`, `1.5h`, `1d`; at most a hundred years.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let factor = match unit {
@@ -232,7 +235,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400.0,
         _ => return None,
     };
-    Duration::try_from_secs_f64(number * factor).ok()
+    Duration::try_from_secs_f64(number * factor).ok().filter(|duration| *duration <= LONGEST)
 }
 
 /// A duration in the spelling of the configuration: `500ms`, `5s`, `2m`, `1h`, `1d`.

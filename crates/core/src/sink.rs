@@ -11,6 +11,7 @@ use crate::event::{Batch, EncodeOptions, Map, Reject, RowId};
 use crate::kept::{self, Kept, Origin};
 use crate::{Verdict, Verdicts};
 
+
 /// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
 /// concurrency, dead letters and metrics are the engine's.
 #[async_trait]
@@ -66,8 +67,12 @@ pub struct SinkLimits {
     pub max_concurrency: usize,
     /// Give each source's records in its order.
     pub ordered: bool,
-    /// Rows that are blocked for longer go to the `rejected` port; `None` keeps them for ever.
+    /// Rows that wait for longer, blocked or refused while others are taken, go to the `rejected` port; `None` keeps
+    /// them for ever. Without effect where `ordered` is set: there rows wait in place, and later ones behind them.
     pub blocked_for: Option<Duration>,
+    /// So often a row may fail ([`Verdict::Failed`]) while other rows of its destination are taken; then it goes to the
+    /// `rejected` port. Without effect where `ordered` is set.
+    pub max_tries_alone: u32,
 }
 
 impl Default for SinkLimits {
@@ -79,6 +84,7 @@ impl Default for SinkLimits {
             max_concurrency: 1,
             ordered: true,
             blocked_for: None,
+            max_tries_alone: 20,
         }
     }
 }
@@ -96,6 +102,9 @@ pub struct RowSpan {
     pub key: u32,
 }
 
+/// A body has at most this many bytes, for [`RowSpan`] counts them in 32 bits.
+const MAX_BODY: usize = if cfg!(test) { 1 << 10 } else { u32::MAX as usize };
+
 /// A batch being encoded for one sink.
 #[derive(Debug, Default)]
 pub struct Body {
@@ -106,6 +115,7 @@ pub struct Body {
     rejected: Vec<(usize, Reject)>,
     documents: Option<EncodeOptions>,
     kept: Option<Kept>,
+    overflowed: Vec<RowId>,
 }
 
 impl Body {
@@ -127,6 +137,11 @@ impl Body {
     pub fn row(&mut self, id: RowId, key: u32, write: impl FnOnce(&mut Vec<u8>) -> usize) {
         let start = self.buffer.len();
         let document = write(&mut self.buffer);
+        if self.buffer.len() > MAX_BODY {
+            self.buffer.truncate(start);
+            self.overflowed.push(id);
+            return;
+        }
         debug_assert!((start..=self.buffer.len()).contains(&document), "the document begins within the row");
         self.spans.push(RowSpan {
             start: start as u32,
@@ -162,6 +177,15 @@ impl Body {
     /// was. The engine's.
     pub fn keep(&mut self, batch: &mut Batch) {
         self.kept = Some(Kept::of(batch, self.documents, &self.ids));
+    }
+
+    /// Rejects the rows that found no room: a body has at most 4 GiB. The engine's, before [`Body::keep`].
+    pub fn reject_overflowed(&mut self, batch: &Batch) {
+        for id in std::mem::take(&mut self.overflowed) {
+            let detail = "the documents of its batch have more than 4 GiB; set a lower `batch.max_rows`";
+            let row = batch.live_rows().find(|&row| batch.id(row) == id);
+            self.rejected.extend(row.map(|row| (row, Reject::new("too_large", detail))));
+        }
     }
 
     /// The finished body; the engine's.
@@ -398,5 +422,52 @@ impl Request {
             chunks.extend(open.map(|(start, end)| segment.bytes.slice(start..end)));
         }
         chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(rows: u8, bytes: usize) -> Body {
+        let mut body = Body::default();
+        for row in 0..rows {
+            let key = body.key(if row % 2 == 0 { "even" } else { "odd" });
+            body.row(RowId::of(&[row]), key, |buffer| {
+                buffer.extend_from_slice(b"head");
+                let document = buffer.len();
+                buffer.resize(document + bytes, row);
+                document
+            });
+        }
+        body
+    }
+
+    #[test]
+    fn copied_rows_are_the_same_rows_and_weigh_what_they_are() {
+        let whole = body(10, 50).finish(Bytes::from);
+        let copy = whole.copy_rows(&Rows::List(vec![2, 5]));
+        assert_eq!(copy.rows(), 2);
+        for (row, of) in [(0, 2), (1, 5)] {
+            assert_eq!((copy.id(row), copy.key(row)), (whole.id(of), whole.key(of)));
+            assert_eq!(copy.document(row), whole.document(of));
+            assert!(Arc::ptr_eq(copy.key(row), whole.key(of)), "a name is kept once");
+        }
+        assert_eq!(copy.bytes().len(), 2 * 54);
+        assert!(copy.memory_bytes() < whole.memory_bytes() / 4);
+    }
+
+    #[test]
+    fn a_row_beyond_what_a_body_can_count_is_given_back_and_spoils_no_other() {
+        let mut body = body(6, 300);
+        assert_eq!(body.rows(), 3);
+        let batch = Batch::new((0..6).map(|row: u8| RowId::of(&[row])).collect());
+        body.reject_overflowed(&batch);
+        let rejected: Vec<usize> = body.take_rejected().into_iter().map(|(row, _)| row).collect();
+        assert_eq!(rejected, [3, 4, 5]);
+        let key = body.key("even");
+        body.row(RowId::of(b"small"), key, |buffer| buffer.len());
+        let segment = body.finish(Bytes::from);
+        assert_eq!((segment.rows(), segment.document(2)), (4, &[2; 300][..]));
     }
 }

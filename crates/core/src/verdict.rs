@@ -17,6 +17,17 @@ pub enum Verdict {
         reason: Cow<'static, str>,
         /// For the log: what the server said.
         detail: String,
+        /// The server's own wish (`Retry-After`); the engine waits for half a minute at most, whatever it says.
+        after: Option<Duration>,
+    },
+    /// The server failed at it and does not say why (an internal error): perhaps its own fault, perhaps this row's. Tried
+    /// again like `Busy`; what fails as a whole is halved, and a row that fails alone, again and again, while others are
+    /// taken is rejected with this reason ([`SinkLimits::max_tries_alone`](crate::SinkLimits::max_tries_alone)).
+    Failed {
+        /// One word, a metric label: `server_error`.
+        reason: Cow<'static, str>,
+        /// What the server said.
+        detail: String,
         /// The server's own wish (`Retry-After`).
         after: Option<Duration>,
     },
@@ -76,6 +87,11 @@ impl Verdict {
     /// Not now, for a reason.
     pub fn busy(reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::Busy { reason: reason.into(), detail: detail.into(), after: None }
+    }
+
+    /// Not now, and perhaps never, for a reason that the server keeps to itself.
+    pub fn failed(reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::Failed { reason: reason.into(), detail: detail.into(), after: None }
     }
 
     /// Not until somebody acts.

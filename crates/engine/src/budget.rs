@@ -72,6 +72,13 @@ impl Budget {
         Some(Permit { budget: Arc::clone(self), bytes: Mutex::new(bytes) })
     }
 
+    /// `bytes` at once, even beyond the limit: for rows that are here already and change their form.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Permit {
+        let permit = Permit { budget: Arc::clone(self), bytes: Mutex::new(0) };
+        permit.resize(bytes);
+        permit
+    }
+
     /// Waits until a source waits for memory. Cancel-safe.
     pub(crate) async fn becomes_short(&self) {
         loop {
@@ -109,9 +116,22 @@ impl Drop for Waiting<'_> {
 // === impl Permit ===
 
 impl Permit {
+    /// How much it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it holds nothing any more.
     pub(crate) fn is_empty(&self) -> bool {
-        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) == 0
+        self.bytes() == 0
+    }
+
+    /// Gives `bytes` of what it holds to a permit of their own.
+    pub(crate) fn split(&self, bytes: usize) -> Self {
+        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = bytes.min(*held);
+        *held -= given;
+        Self { budget: Arc::clone(&self.budget), bytes: Mutex::new(given) }
     }
 
     /// Holds `bytes` from now on. Growing never waits, or two batches could wait for each other: the budget may be
@@ -158,6 +178,18 @@ mod tests {
         assert_eq!(*budget.used.lock().unwrap(), 0);
         // More than there is waits for all there is, not for ever.
         drop(budget.acquire(1000).await);
+    }
+
+    #[tokio::test]
+    async fn a_part_is_returned_by_itself() {
+        let budget = Budget::new(100, Metrics::new());
+        let whole = budget.acquire(100).await;
+        let part = whole.split(70);
+        drop(whole);
+        assert!(budget.try_acquire(31).is_none());
+        drop(part);
+        drop(budget.charge(500));
+        assert!(budget.try_acquire(100).is_some());
     }
 
     #[tokio::test]

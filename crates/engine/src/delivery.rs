@@ -1,30 +1,37 @@
 //! One loop per sink: gathers encoded rows into requests, sends them, and acts on what the sink says became of them.
 //! Retry, backoff, splitting, waiting for an operator, dead letters and pacing are here and nowhere else.
 
-mod blocked;
+mod limiter;
 mod request;
+mod sorted;
+mod spill;
 mod units;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flowstone_config::Settings;
 use flowstone_core::{SinkLimits, Verdict};
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use self::blocked::Blocked;
 use self::request::Done;
+use self::spill::{Block, Problem, Spill};
 use self::units::{Unit, take_request};
-use crate::backoff::Backoff;
+use self::waiting::{LONGEST_WAIT, News, Waiting};
+use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
 use crate::run::Phase;
 use crate::runner::Outgoing;
 use crate::worker::Message;
 
+pub(crate) use self::spill::warn_of_strangers;
 pub(crate) use self::request::Shared;
 
 /// How a sink's loop ended.
@@ -45,7 +52,33 @@ pub(crate) struct Delivery {
     phase: watch::Receiver<Phase>,
     pending: Pending,
     order: Order,
-    blocked: Blocked,
+    waiting: Waiting,
+    /// So many bytes of rows may wait in memory.
+    share: usize,
+    spill: Spill,
+    /// Rows on their way to the disk, and when to try again what failed.
+    spilling: bool,
+    spill_again_at: Option<Instant>,
+    spilled_at: Option<Instant>,
+    /// [`Shared::taken`] when rows went to the disk last.
+    taken_then: u64,
+    /// Blocks that are being read to try their destinations with, or for those that take rows again.
+    reading: usize,
+    probing: bool,
+    told_blocked: usize,
+    said_spill: bool,
+    beside: FuturesUnordered<BoxFuture<'static, Beside>>,
+}
+
+/// What goes on beside the requests.
+enum Beside {
+    Rejected,
+    #[allow(clippy::type_complexity)]
+    Spilled(Result<Vec<(Arc<str>, Block)>, (Problem, Vec<(Arc<str>, Vec<Unit>)>)>),
+    Read(Arc<str>, Result<Vec<Unit>, String>),
+    /// A block whose rows have waited for too long.
+    ReadExpired(Arc<str>, Result<Vec<Unit>, String>),
+    Returned(Vec<spill::Returned>),
 }
 
 /// Rows that wait for others to share a request.
@@ -80,9 +113,15 @@ impl Delivery {
         messages: mpsc::Receiver<Message>,
         budget: Arc<Budget>,
         phase: watch::Receiver<Phase>,
+        settings: &Settings,
     ) -> Self {
-        let limits = shared.entry().limits;
+        let entry = shared.entry();
+        let limits = entry.limits;
+        let folder = settings.data_dir.join("waiting");
+        let spill = Spill::new(&folder, &entry.id.name, entry.id.type_name, settings.waiting_max);
+        let waiting = Waiting::new(limits.blocked_for, Arc::clone(&budget), shared.clock);
         Self {
+            share: settings.memory / 4 / shared.sinks_that_wait().max(1),
             shared: Arc::new(shared),
             limits,
             messages,
@@ -90,7 +129,17 @@ impl Delivery {
             phase,
             pending: Pending::default(),
             order: Order::default(),
-            blocked: Blocked::new(limits.blocked_for),
+            waiting,
+            spill,
+            spilling: false,
+            spill_again_at: None,
+            spilled_at: None,
+            taken_then: 0,
+            reading: 0,
+            probing: false,
+            told_blocked: 0,
+            said_spill: false,
+            beside: FuturesUnordered::new(),
         }
     }
 
@@ -106,43 +155,229 @@ impl Delivery {
             }
             Opening::Stopped => return SinkEnd::Undelivered,
         }
-        let mut in_flight = FuturesUnordered::new();
+        self.recover().await;
+        let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut closed = false;
         loop {
-            while in_flight.len() < shared.limiter.limit() && self.should_send(closed, in_flight.is_empty()) {
+            let phase = *self.phase.borrow_and_update();
+            if phase == Phase::Stop {
+                return SinkEnd::Undelivered;
+            }
+            // A probe and a request can always be in flight together, or the one would wait for the other: a red index
+            // answers after half a minute.
+            let places = shared.limiter.limit().max(2.min(self.limits.max_concurrency));
+            if let Some(probe) = self.next_probe(in_flight.len() < places) {
+                in_flight.push(probe);
+            }
+            while in_flight.len() < places
+                && in_flight.len() - usize::from(self.probing) < shared.limiter.limit()
+                && self.should_send(closed, in_flight.is_empty())
+            {
                 let units = self.pending.take_request(&self.limits);
-                in_flight.push(request::deliver(Arc::clone(&shared), units, None));
+                in_flight.push(request::deliver(Arc::clone(&shared), units, Vec::new()).boxed());
             }
-            for probe in self.blocked.due_probes(Instant::now(), &self.limits) {
-                in_flight.push(request::deliver(Arc::clone(&shared), probe.units, Some(probe.key)));
-            }
-            let expired = self.blocked.take_expired(Instant::now());
-            if !expired.is_empty() {
-                shared.reject_expired(expired).await;
-                self.tell_blocked();
-            }
-            if closed && self.pending.units.is_empty() && in_flight.is_empty() && self.blocked.is_empty() {
-                break;
+            self.give_back();
+            self.expire();
+            self.spill(closed && phase == Phase::Drain);
+            if closed && self.pending.units.is_empty() && in_flight.is_empty() && self.beside.is_empty() {
+                if self.waiting.is_empty() {
+                    break;
+                }
+                if phase == Phase::Drain && self.waiting.is_on_disk() {
+                    let rows = self.waiting.counts().0;
+                    let file = self.spill.path().display();
+                    info!(component = %shared.entry().id, rows, %file, "rows wait on disk and are sent after the next start");
+                    break;
+                }
             }
             let has_pending = !self.pending.units.is_empty();
-            let may_receive = !closed && self.pending.bytes < self.limits.max_bytes.saturating_mul(2);
+            let may_receive = !closed
+                && self.pending.bytes < self.limits.max_bytes.saturating_mul(2)
+                && self.waiting.weight() <= self.share;
+            let has_place = in_flight.len() < places;
             let flush_at = self.pending.flush_at.unwrap_or_else(Instant::now);
-            let blocked_at = self.blocked.next_event();
+            let wake_at = self.wake_at(has_place);
             tokio::select! {
                 biased;
-                () = stopped(&mut self.phase) => return SinkEnd::Undelivered,
+                changed = self.phase.changed() => if changed.is_err() { return SinkEnd::Undelivered },
                 Some(done) = in_flight.next(), if !in_flight.is_empty() => self.note(done),
+                Some(done) = self.beside.next(), if !self.beside.is_empty() => self.note_beside(done),
+                () = self.spill.arrival() => {
+                    let spill = self.spill.clone();
+                    self.beside.push(async move { Beside::Returned(spill.returned().await) }.boxed());
+                }
                 message = self.messages.recv(), if may_receive => match message {
                     Some(message) => self.accept(message),
                     None => closed = true,
                 },
-                () = sleep_until(flush_at), if has_pending && in_flight.len() < shared.limiter.limit() => {}
+                () = sleep_until(flush_at), if has_pending && has_place => {}
                 () = self.budget.becomes_short(), if has_pending && in_flight.is_empty() => {}
-                () = sleep_until(blocked_at.unwrap_or(flush_at)), if blocked_at.is_some() => {}
+                () = sleep_until(wake_at.unwrap_or(flush_at)), if wake_at.is_some() => {}
             }
         }
         shared.entry().sink.close().await;
         SinkEnd::Delivered
+    }
+
+    /// The rows that an earlier run has left on disk.
+    async fn recover(&mut self) {
+        if self.limits.ordered {
+            return;
+        }
+        let entry = self.shared.entry();
+        match self.spill.recover().await {
+            Ok(blocks) if blocks.is_empty() => {}
+            Ok(blocks) => {
+                let rows: usize = blocks.iter().map(|(_, block)| block.rows as usize).sum();
+                info!(component = %entry.id, rows, "rows of an earlier run wait on disk; their destinations are tried");
+                // After a reload they are in flight already.
+                let new = (rows as i64 - entry.metrics.component.in_flight.get().max(0)).max(0);
+                entry.metrics.component.received.inc_by(new as u64);
+                entry.metrics.component.in_flight.add(new);
+                self.waiting.recovered(blocks);
+            }
+            Err(problem) => self.tell_spill(Some(&problem)),
+        }
+        self.tell_waiting();
+    }
+
+    /// Rows that try destinations which took none, one request at a time.
+    fn next_probe(&mut self, has_place: bool) -> Option<BoxFuture<'static, Done>> {
+        let is_due = self.waiting.next_try().is_some_and(|at| at <= Instant::now());
+        if !has_place || self.probing || self.reading > 0 || !is_due {
+            return None;
+        }
+        let (probe, blocks) = self.waiting.due(&self.limits, self.share / 2);
+        for (key, block) in blocks {
+            self.read(key, block);
+        }
+        self.probing = !probe.keys.is_empty();
+        self.probing.then(|| request::deliver(Arc::clone(&self.shared), probe.units, probe.keys).boxed())
+    }
+
+    fn read(&mut self, key: Arc<str>, block: Block) {
+        self.reading += 1;
+        let (spill, budget) = (self.spill.clone(), Arc::clone(&self.budget));
+        let read = async move {
+            let units = spill.load(&key, block, &budget).await;
+            Beside::Read(key, units)
+        };
+        self.beside.push(read.boxed());
+    }
+
+    /// Gives rows back to destinations that take them again, a block at a time.
+    fn give_back(&mut self) {
+        while self.pending.bytes < self.limits.max_bytes.saturating_mul(2) && self.reading == 0 {
+            match self.waiting.give_back() {
+                None => return,
+                Some(Ok((key, block))) => self.read(key, block),
+                Some(Err(units)) => {
+                    units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
+                    self.tell_waiting();
+                }
+            }
+        }
+    }
+
+    /// Rejects what has waited for too long, beside everything else.
+    fn expire(&mut self) {
+        let (units, blocks) = self.waiting.take_expired();
+        for (key, block) in blocks {
+            let (spill, budget) = (self.spill.clone(), Arc::clone(&self.budget));
+            let read = async move {
+                let units = spill.load(&key, block, &budget).await;
+                Beside::ReadExpired(key, units)
+            };
+            self.beside.push(read.boxed());
+        }
+        self.reject_expired(units);
+    }
+
+    fn reject_expired(&mut self, units: Vec<Unit>) {
+        if units.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let reject = async move {
+            shared.reject_expired(units).await;
+            Beside::Rejected
+        };
+        self.beside.push(reject.boxed());
+        self.tell_waiting();
+    }
+
+    /// Puts on disk what waits beyond its share of memory, or everything when the run is being ended.
+    fn spill(&mut self, everything: bool) {
+        let wanted = if everything { self.waiting.can_shrink() } else { self.waiting.weight() > self.share };
+        let now = Instant::now();
+        if !wanted || self.spilling || self.spill_again_at.is_some_and(|at| at > now) {
+            return;
+        }
+        // While a server that is overloaded takes nothing at all, reading on would only fill the disk: slowly, then, until
+        // there are rows that something takes.
+        let nothing_taken = self.shared.taken() == self.taken_then;
+        let slow_until = self.spilled_at.filter(|_| nothing_taken).map(|at| at + LONGEST_WAIT);
+        let down_to = if everything { 0 } else { self.share / 2 };
+        if !everything && !self.waiting.needs_operator() && slow_until.is_some_and(|at| at > now) {
+            self.spill_again_at = slow_until;
+            return;
+        }
+        let groups = self.waiting.take_oldest(down_to, (self.share / 8).max(1 << 16));
+        if groups.is_empty() {
+            // What is known about rows on disk fills the share by itself.
+            self.tell_spill(Some(&Problem::Full(self.share as u64)));
+            self.spill_again_at = Some(now + LONGEST_WAIT);
+            return;
+        }
+        (self.spilling, self.spilled_at, self.taken_then) = (true, Some(now), self.shared.taken());
+        let spill = self.spill.clone();
+        self.beside.push(async move { Beside::Spilled(spill.put(groups).await) }.boxed());
+    }
+
+    /// When there is something to do for what waits.
+    fn wake_at(&self, has_place: bool) -> Option<Instant> {
+        let can_probe = has_place && !self.probing && self.reading == 0;
+        let next_try = self.waiting.next_try().filter(|_| can_probe);
+        let spill = self.spill_again_at.filter(|_| !self.spilling && self.waiting.weight() > self.share);
+        [next_try, self.waiting.next_expiry(), spill].into_iter().flatten().min()
+    }
+
+    fn note_beside(&mut self, done: Beside) {
+        match done {
+            Beside::Rejected => {}
+            Beside::Spilled(Ok(blocks)) => {
+                (self.spilling, self.spill_again_at) = (false, None);
+                self.waiting.spilled(blocks);
+                self.tell_spill(None);
+            }
+            Beside::Spilled(Err((problem, groups))) => {
+                self.spilling = false;
+                self.spill_again_at = Some(Instant::now() + Duration::from_secs(5));
+                self.waiting.put_back(groups);
+                self.tell_spill(Some(&problem));
+            }
+            Beside::Read(key, units) => {
+                self.reading -= 1;
+                let units = self.waiting.loaded(&key, self.readable(&key, units));
+                units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
+            }
+            Beside::ReadExpired(key, units) => {
+                let units = self.readable(&key, units).unwrap_or_default();
+                self.reject_expired(units);
+            }
+            Beside::Returned(returned) => {
+                returned.into_iter().for_each(|returned| self.waiting.returned(returned.key, returned.block));
+            }
+        }
+        self.tell_waiting();
+    }
+
+    fn readable(&self, key: &str, units: Result<Vec<Unit>, String>) -> Option<Vec<Unit>> {
+        if let Err(why) = &units {
+            let id = &self.shared.entry().id;
+            error!(component = %id, destination = key, error = why, "rows that wait on disk cannot be read; they stay there");
+        }
+        units.ok()
     }
 
     fn should_send(&self, closed: bool, idle: bool) -> bool {
@@ -171,43 +406,85 @@ impl Delivery {
 
     fn push(&mut self, rows: Vec<Outgoing>) {
         for outgoing in rows {
-            let unit = Unit::of(outgoing.segment, outgoing.ack);
-            let free = self.blocked.divert(unit);
+            let Outgoing { segment, ack, held, .. } = outgoing;
+            let held = held.unwrap_or_else(|| self.budget.charge(segment.memory_bytes()));
+            let free = self.waiting.divert(Unit::of(segment, ack, held));
             self.pending.push(free, self.limits.flush_interval);
         }
     }
 
     fn note(&mut self, done: Done) {
-        if let Some(key) = &done.probe
-            && !done.parked.iter().any(|parked| parked.key == *key)
-        {
-            info!(component = %self.shared.entry().id, destination = %key, "destination takes rows again");
-            for unit in self.blocked.release(key) {
-                self.pending.push(Some(unit), Duration::ZERO);
+        let id = &self.shared.entry().id;
+        let is_probe = !done.probed.is_empty();
+        self.probing &= !is_probe;
+        for key in &done.probed {
+            if done.refused.iter().any(|refused| refused.key == *key) {
+                continue;
+            }
+            let (units, was_down) = self.waiting.takes(key);
+            if was_down {
+                info!(component = %id, destination = %key, "destination takes rows again");
+            }
+            units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
+        }
+        let mut refused: Vec<waiting::Refused> = done.refused;
+        // Rows of one destination that were refused at different moments of the request are one refusal.
+        refused.sort_by(|a, b| a.key.cmp(&b.key));
+        refused.dedup_by(|later, first| {
+            let same = later.key == first.key;
+            if same {
+                first.units.append(&mut later.units);
+                first.takes_others |= later.takes_others;
+            }
+            same
+        });
+        for refused in refused {
+            let (key, why) = (Arc::clone(&refused.key), refused.why.clone());
+            let waiting::Why { reason, detail, what_to_do } = &why;
+            match self.waiting.park(refused, is_probe) {
+                News::Known => {}
+                News::Down(retry_in) if what_to_do.is_some() => warn!(
+                    component = %id, destination = %key, %reason, detail, what_to_do, ?retry_in,
+                    "destination is blocked until somebody acts; its rows wait and are tried slowly"
+                ),
+                News::Down(retry_in) => warn!(
+                    component = %id, destination = %key, %reason, detail, ?retry_in,
+                    "destination takes no rows for now; retrying, while others go on"
+                ),
+                News::Alone(retry_in) => warn!(
+                    component = %id, destination = %key, %reason, detail, ?retry_in,
+                    "some rows are refused again and again while others are taken; retrying"
+                ),
             }
         }
-        for parked in done.parked {
-            let id = &self.shared.entry().id;
-            if self.blocked.park(&parked.key, parked.units) {
-                warn!(
-                    component = %id,
-                    destination = %parked.key,
-                    reason = %parked.reason,
-                    detail = parked.detail,
-                    what_to_do = parked.what_to_do,
-                    "destination takes no rows until somebody acts; they are kept and tried slowly"
-                );
-            }
-        }
-        self.tell_blocked();
+        self.tell_waiting();
     }
 
-    fn tell_blocked(&self) {
-        self.shared.entry().metrics.blocked.set(self.blocked.rows() as i64);
-        if self.blocked.is_empty() {
-            self.shared.health.ready("blocked");
-        } else {
-            self.shared.health.not_ready("blocked", self.blocked.describe());
+    fn tell_waiting(&mut self) {
+        let metrics = &self.shared.entry().metrics;
+        let (waiting, blocked, on_disk) = self.waiting.counts();
+        // Requests that wait in their place are in the same gauge.
+        metrics.blocked.add(blocked as i64 - self.told_blocked as i64);
+        metrics.waiting.set(waiting as i64);
+        metrics.spilled.set(on_disk as i64);
+        metrics.waiting_bytes.set(self.waiting.weight() as i64);
+        self.told_blocked = blocked;
+        match self.waiting.problem() {
+            Some(problem) => self.shared.health.not_ready("waiting", problem),
+            None => self.shared.health.ready("waiting"),
+        }
+    }
+
+    fn tell_spill(&mut self, problem: Option<&Problem>) {
+        let Some(problem) = problem else {
+            self.said_spill = false;
+            return self.shared.health.ready("spill");
+        };
+        let text = format!("rows that wait cannot go to the disk, and the sink takes no more: {problem}");
+        self.shared.health.not_ready("spill", text);
+        if !std::mem::replace(&mut self.said_spill, true) {
+            let id = &self.shared.entry().id;
+            error!(component = %id, error = %problem, "rows that wait cannot go to the disk; the sink takes no more until they can");
         }
     }
 
@@ -234,19 +511,23 @@ impl Delivery {
             };
             let (reason, detail, what_to_do, after) = match opened {
                 Ok(()) => break,
-                Err(Verdict::Busy { reason, detail, after }) => (reason, detail, None, after),
+                Err(Verdict::Busy { reason, detail, after } | Verdict::Failed { reason, detail, after }) => {
+                    (reason, detail, None, after)
+                }
                 Err(Verdict::Blocked { reason, detail, what_to_do }) => {
                     (reason, detail, Some(what_to_do), None)
                 }
                 Err(other) => ("open".into(), format!("{other:?}"), None, None),
             };
             entry.metrics.component.error(&reason, 1);
-            shared.health.not_ready("open", format!("{reason}: {detail}"));
+            let help = what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            shared.health.not_ready("open", format!("{reason}: {detail}{help}"));
+            let retry_in = backoff.next_or(after);
             if !said {
-                warn!(component = %entry.id, %reason, detail, what_to_do, "sink cannot be opened; waiting for it");
+                warn!(component = %entry.id, %reason, detail, what_to_do, ?retry_in, "sink cannot be opened; retrying");
                 said = true;
             }
-            let again_at = Instant::now() + after.unwrap_or_else(|| backoff.next());
+            let again_at = Instant::now() + retry_in;
             loop {
                 tokio::select! {
                     biased;
@@ -283,7 +564,7 @@ impl Pending {
         let Some(unit) = unit else { return };
         self.bytes += unit.byte_len();
         self.rows += unit.rows.len();
-        let flush_at = Instant::now() + flush_interval;
+        let flush_at = instant_after(flush_interval);
         self.flush_at = Some(self.flush_at.map_or(flush_at, |earlier| earlier.min(flush_at)));
         self.units.push_back(unit);
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::budget::Budget;
-use crate::delivery::{Delivery, Shared, SinkEnd};
+use crate::delivery::{Delivery, Shared, SinkEnd, warn_of_strangers};
 use crate::graph::{Graph, Target};
 use crate::http::Endpoint;
 use crate::intake::{Intake, SourceEnd};
@@ -205,6 +205,7 @@ impl Running {
 
         let (inputs, outputs): (Vec<_>, Vec<_>) =
             graph.sinks.iter().map(|_| mpsc::channel(workers + 1)).unzip();
+        warn_of_strangers(&settings.data_dir.join("waiting"), graph.sinks.iter().map(|entry| &*entry.id.name));
         let mut ids = Ids::default();
         let mut sinks = JoinSet::new();
         for (index, messages) in outputs.into_iter().enumerate() {
@@ -219,7 +220,7 @@ impl Running {
                 failed_out.clone(),
                 health.of(&graph.sinks[index].id),
             );
-            let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone());
+            let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone(), &settings);
             ids.note(sinks.spawn(delivery.run()).id(), &graph.sinks[index].id);
         }
 

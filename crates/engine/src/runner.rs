@@ -9,6 +9,7 @@ use flowstone_core::{
     TransformCx,
 };
 
+use crate::budget::Permit;
 use crate::graph::{Edge, Graph, Target};
 use crate::letter;
 use crate::pool::BufferPool;
@@ -30,6 +31,8 @@ pub(crate) struct Outgoing {
     pub(crate) sink: usize,
     pub(crate) segment: Segment,
     pub(crate) ack: Ack,
+    /// Its part of the batch's memory; `None` for what was made anew, which the sink's loop charges.
+    pub(crate) held: Option<Permit>,
 }
 
 /// Where the runner is, so that a panic names its component.
@@ -190,6 +193,7 @@ impl Runner {
         metrics.in_flight.add(rows as i64);
         let mut body = Body::with_buffer(self.pool.take(), rows);
         entry.sink.encode(batch, &mut body);
+        body.reject_overflowed(batch);
         if entry.sink.rejects() {
             body.keep(batch);
         }
@@ -208,7 +212,7 @@ impl Runner {
         }
         let pool = Arc::clone(&self.pool);
         let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone());
-        self.out.push(Outgoing { sink, segment, ack });
+        self.out.push(Outgoing { sink, segment, ack, held: None });
     }
 
     /// Does what a component decided about single rows.

@@ -73,6 +73,10 @@ fn work(
         }
         // The events themselves are gone; what is held from here on is their encoded form.
         permit.resize(bytes);
+        for outgoing in by_sink.iter_mut().flatten() {
+            // Each sink returns its part when it is done with it, whatever the others wait for.
+            outgoing.held = Some(permit.split(outgoing.segment.memory_bytes()));
+        }
         drop(permit);
         let ordered = &graph.sources[source].ordered_sinks;
         for &sink in ordered {

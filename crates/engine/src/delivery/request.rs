@@ -1,19 +1,21 @@
 //! One request on its way: sent until every row of it is delivered, rejected or waits for an operator.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::Batch;
-use flowstone_core::{ComponentHealth, Rejection, Request, Verdict, Verdicts};
+use flowstone_core::{ComponentHealth, Rejection, Request, SinkLimits, Verdict, Verdicts};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use super::units::{Unit, count, halve, push_row};
+use super::limiter::Limiter;
+use super::sorted::{Sorted, Whole};
+use super::units::{Clock, Unit, count, halve, millis};
+use super::waiting::{LONGEST_WAIT, Refused, Why};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
 use crate::run::Failure;
@@ -22,6 +24,11 @@ use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
 const NOT_READY_AFTER: u32 = 3;
+/// Nor while it waits for longer than this before it tries again.
+const NOT_READY_WAIT: Duration = Duration::from_secs(3);
+/// A request that failed so often is sent in smaller pieces, to find out whether a row of it is to blame.
+const HALVE_AFTER: u32 = 3;
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// What all requests of one sink share.
 pub(crate) struct Shared {
@@ -32,51 +39,20 @@ pub(crate) struct Shared {
     /// The sinks that dead letters may reach.
     sinks: Vec<Option<Sender<Message>>>,
     failed: Sender<Failure>,
+    /// How often requests as a whole were refused since rows were taken.
     refusals: AtomicU32,
+    taken: AtomicU64,
+    pub(crate) clock: Clock,
     pub(crate) health: ComponentHealth,
     pub(crate) limiter: Limiter,
 }
 
-/// How many requests at once: one more for each round without a refusal, half for a refusal (AIMD).
-pub(crate) struct Limiter {
-    max: f64,
-    state: Mutex<LimiterState>,
-}
-
-struct LimiterState {
-    limit: f64,
-    last_cut: Option<Instant>,
-}
-
-/// How a request ended. Every row of it is settled, or waits in `parked`.
-pub(crate) struct Done {
-    /// The blocked destination it tried.
-    pub(crate) probe: Option<Arc<str>>,
-    pub(crate) parked: Vec<Parked>,
-}
-
-/// Rows whose destination takes none until somebody acts.
-pub(crate) struct Parked {
-    pub(crate) key: Arc<str>,
-    pub(crate) units: Vec<Unit>,
-    pub(crate) reason: Cow<'static, str>,
-    pub(crate) detail: String,
-    pub(crate) what_to_do: String,
-}
-
-/// The rows of a request by what became of them.
+/// How a request ended. Every row of it is settled, or waits in `refused`.
 #[derive(Default)]
-struct Sorted {
-    settled: Vec<Unit>,
-    duplicates: usize,
-    busy: Vec<Unit>,
-    busy_why: Option<(Cow<'static, str>, String)>,
-    after: Option<Duration>,
-    blocked: IndexMap<Arc<str>, Parked>,
-    split: Vec<Unit>,
-    split_why: (Cow<'static, str>, String),
-    rejected: Vec<(Unit, Rejection)>,
-    closed: bool,
+pub(crate) struct Done {
+    /// The destinations that it tried.
+    pub(crate) probed: Vec<Arc<str>>,
+    pub(crate) refused: Vec<Refused>,
 }
 
 // === impl Shared ===
@@ -99,6 +75,8 @@ impl Shared {
             sinks,
             failed,
             refusals: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
+            clock: Clock::new(),
             health,
             limiter,
             graph,
@@ -107,6 +85,11 @@ impl Shared {
 
     pub(crate) fn entry(&self) -> &SinkEntry {
         &self.graph.sinks[self.sink]
+    }
+
+    /// How many sinks of the run may have rows that wait beside the others.
+    pub(crate) fn sinks_that_wait(&self) -> usize {
+        self.graph.sinks.iter().filter(|entry| !entry.limits.ordered).count()
     }
 
     fn settle(&self, units: &[Unit]) {
@@ -169,118 +152,233 @@ impl Shared {
         }
     }
 
-    /// Rows that have waited for an operator for as long as they may.
+    /// Rows that have waited for as long as they may.
     pub(crate) async fn reject_expired(&self, units: Vec<Unit>) {
         let why = Rejection {
             reason: "blocked_for".into(),
-            detail: "the destination took no rows for as long as `blocked_for` says".to_owned(),
+            detail: "the destination did not take it for as long as `blocked_for` says".to_owned(),
             ..Rejection::default()
         };
+        let (id, rows) = (&self.entry().id, count(&units));
+        warn!(component = %id, rows, reason = "blocked_for", "rows that waited for too long are rejected");
         self.reject(units.into_iter().map(|unit| (unit, why.clone())).collect()).await;
     }
 
-    /// The server refused: said at the first refusal, and from the third on the sink is not ready.
-    fn refused(&self, reason: &str, detail: &str) {
+    /// A request as a whole was refused and is sent again: said at the first refusal; from the third on, or when the wait
+    /// is long, the sink is not ready.
+    fn refused(&self, whole: &Whole, retry_in: Duration, overloaded: bool) {
         let entry = self.entry();
+        let Why { reason, detail, what_to_do } = &whole.why;
         entry.metrics.retried(reason);
         entry.metrics.component.error(reason, 1);
         let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        if refusals == 1 {
-            warn!(component = %entry.id, reason, detail, "rows are refused for now; trying again with backoff");
+        if refusals > 1 {
+            debug!(component = %entry.id, %reason, detail, refusals, ?retry_in, "rows are refused; retrying");
+        } else if what_to_do.is_some() {
+            error!(component = %entry.id, %reason, detail, what_to_do, ?retry_in, "sink is blocked until somebody acts; its rows wait");
         } else {
-            debug!(component = %entry.id, reason, detail, refusals, "rows are refused for now");
+            warn!(component = %entry.id, %reason, detail, ?retry_in, "rows are refused for now; retrying");
         }
-        if refusals >= NOT_READY_AFTER {
-            self.health.not_ready("refused", format!("{reason}: {detail}"));
+        if refusals >= NOT_READY_AFTER || what_to_do.is_some() || retry_in > NOT_READY_WAIT {
+            let help = what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            self.health.not_ready("refused", format!("{reason}: {detail}{help}"));
         }
-        self.limiter.cut();
-        entry.metrics.concurrency_limit.set(self.limiter.limit() as i64);
+        if overloaded {
+            self.overloaded();
+        }
     }
 
+    /// Fewer requests at once.
+    fn overloaded(&self) {
+        self.limiter.cut();
+        self.entry().metrics.concurrency_limit.set(self.limiter.limit() as i64);
+    }
+
+    /// Rows were taken.
     fn accepted(&self) {
-        let entry = self.entry();
+        self.taken.fetch_add(1, Ordering::Relaxed);
         if self.refusals.swap(0, Ordering::Relaxed) > 0 {
-            info!(component = %entry.id, "rows are taken again");
+            info!(component = %self.entry().id, "rows are taken again");
             self.health.ready("refused");
         }
-        if self.limiter.grow() {
-            entry.metrics.concurrency_limit.set(self.limiter.limit() as i64);
+    }
+
+    /// How often rows were taken: what grows while something is refused shows that it is not about the server.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Counts how often rows failed while others of their destination were taken, and takes out those that have
+    /// done so too often.
+    fn judge(&self, mut refused: Refused, failed: bool, rejected: &mut Vec<(Unit, Rejection)>) -> Option<Refused> {
+        if failed {
+            // Rows that failed so before are tried by themselves. It counts unless the server refuses everything.
+            let is_well = self.refusals.load(Ordering::Relaxed) == 0;
+            let most = self.entry().limits.max_tries_alone.max(1);
+            let mut kept = Vec::new();
+            for mut unit in std::mem::take(&mut refused.units) {
+                if refused.takes_others || (unit.tries > 0 && is_well) {
+                    unit.tries += 1;
+                }
+                if unit.tries < most {
+                    kept.push(unit);
+                    continue;
+                }
+                let Why { reason, detail, .. } = &refused.why;
+                warn!(
+                    component = %self.entry().id,
+                    destination = %refused.key,
+                    %reason,
+                    detail,
+                    tries = unit.tries,
+                    "a row that fails alone is rejected"
+                );
+                let why = Rejection {
+                    reason: reason.clone(),
+                    detail: format!("{detail}; it failed {} times while other rows were taken", unit.tries),
+                    ..Rejection::default()
+                };
+                rejected.push((unit, why));
+            }
+            refused.units = kept;
         }
+        (!refused.units.is_empty()).then_some(refused)
     }
 }
 
-/// Sends these rows, and again those that are refused for now, until none is left. Keeps its place among the sink's
-/// requests all the while.
-pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probe: Option<Arc<str>>) -> Done {
-    let mut done = Done { probe, parked: Vec::new() };
-    let mut work = VecDeque::from([units]);
-    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-    // An ordered sink's rows wait where they are, or later ones would overtake them.
-    let waits_in_place = shared.entry().limits.ordered;
-    let mut said_blocked = false;
-    while let Some(units) = work.pop_front() {
-        let sorted = send(&shared, units).await;
-        shared.deliver(&sorted.settled, sorted.duplicates);
-        if sorted.closed {
+/// Rows of a request that are sent together, and what became of them so far.
+struct Slice {
+    units: Vec<Unit>,
+    /// How often they were refused as a whole.
+    refusals: u32,
+    /// [`Shared::taken`] at the last of these times.
+    taken: u64,
+}
+
+/// Sends these rows, and again what is refused as a whole, until none is left. Rows that are refused while others are
+/// taken leave their place to others. A probe of destinations that refuse rows leaves at once.
+pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<Arc<str>>) -> Done {
+    let limits = shared.entry().limits;
+    let is_probe = !probed.is_empty();
+    let mut done = Done { probed, refused: Vec::new() };
+    let mut work = VecDeque::from([Slice { units, refusals: 0, taken: 0 }]);
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    // A single row was refused since rows were taken last: smaller pieces would show nothing more.
+    let mut tried_alone = false;
+    // How many slices in a row were refused.
+    let mut barren = 0;
+    while let Some(slice) = work.pop_front() {
+        let Sorted { settled, duplicates, closed, split, split_why, mut rejected, whole, refused, destinations } =
+            send(&shared, slice.units, &limits).await;
+        let taken = !settled.is_empty() || !rejected.is_empty();
+        if taken {
+            shared.accepted();
+            backoff.reset();
+            (tried_alone, barren) = (false, 0);
+        }
+        if whole.is_none() && refused.is_empty() && taken && shared.limiter.grow() {
+            shared.entry().metrics.concurrency_limit.set(shared.limiter.limit() as i64);
+        }
+        shared.deliver(&settled, duplicates);
+        drop(settled);
+        if closed {
             shared.failed.send(Failure::Closed(shared.entry().id.clone())).await.ok();
         }
-        let mut rejected = sorted.rejected;
-        if count(&sorted.split) == 1 {
-            let (reason, detail) = sorted.split_why;
+        if count(&split) == 1 {
+            let (reason, detail) = split_why;
             let why = Rejection { reason, detail, ..Rejection::default() };
-            rejected.extend(sorted.split.into_iter().map(|unit| (unit, why.clone())));
-        } else if !sorted.split.is_empty() {
-            let (first, second) = halve(sorted.split);
-            work.push_front(second);
-            work.push_front(first);
+            rejected.extend(split.into_iter().map(|unit| (unit, why.clone())));
+        } else if !split.is_empty() {
+            let (first, second) = halve(split);
+            for units in [second, first] {
+                work.push_front(Slice { units, refusals: slice.refusals, taken: slice.taken });
+            }
+        }
+        let busy = refused.values().filter(|(refused, _)| refused.why.what_to_do.is_none()).count();
+        if !is_probe && busy * 2 > destinations {
+            shared.overloaded();
+        }
+        for (one, failed) in refused.into_values() {
+            let metrics = &shared.entry().metrics;
+            metrics.retried(&one.why.reason);
+            metrics.component.error(&one.why.reason, 1);
+            done.refused.extend(shared.judge(one, failed, &mut rejected));
+        }
+        let mut wait = None;
+        if let Some(mut whole) = whole {
+            let evidence = slice.refusals > 0 && shared.taken() > slice.taken;
+            let refusals = slice.refusals + 1;
+            let again = |units| Slice { units, refusals, taken: shared.taken() };
+            let rows = count(&whole.units);
+            barren += 1;
+            let halves = whole.failed
+                && !limits.ordered
+                && rows > 1
+                && (evidence || (is_probe && refusals == 1) || (refusals >= HALVE_AFTER && !tried_alone && !is_probe));
+            if halves {
+                let (first, second) = halve(std::mem::take(&mut whole.units));
+                work.push_front(again(first));
+                work.push_back(again(second));
+            } else if whole.failed && rows == 1 && evidence && !limits.ordered {
+                for one in whole.by_destination(true) {
+                    done.refused.extend(shared.judge(one, true, &mut rejected));
+                }
+            } else if is_probe && barren > work.len() {
+                // Nothing of it is taken now.
+                let rest = work.drain(..).flat_map(|slice| slice.units);
+                whole.units.extend(rest);
+                for one in whole.by_destination(false) {
+                    done.refused.extend(shared.judge(one, whole.failed, &mut rejected));
+                }
+            } else if whole.failed && !limits.ordered {
+                tried_alone |= rows == 1;
+                work.push_back(again(std::mem::take(&mut whole.units)));
+            } else {
+                work.push_front(again(std::mem::take(&mut whole.units)));
+            }
+            if is_probe {
+                shared.entry().metrics.retried(&whole.why.reason);
+            } else {
+                let retry_in = backoff.next_or(whole.after);
+                shared.refused(&whole, retry_in, !evidence && whole.why.what_to_do.is_none());
+                wait = Some((retry_in, whole.why.what_to_do.is_some()));
+            }
         }
         if !rejected.is_empty() {
             shared.reject(rejected).await;
         }
-        let mut again = sorted.busy;
-        let mut wait = sorted.after;
-        if waits_in_place && !sorted.blocked.is_empty() {
-            for parked in sorted.blocked.into_values() {
-                shared.health.not_ready("blocked", format!("{}: {}", parked.reason, parked.detail));
-                if !said_blocked {
-                    error!(
-                        component = %shared.entry().id,
-                        destination = %parked.key,
-                        reason = %parked.reason,
-                        detail = parked.detail,
-                        what_to_do = parked.what_to_do,
-                        "sink takes no rows until somebody acts; they are kept and tried slowly"
-                    );
-                    said_blocked = true;
-                }
-                shared.entry().metrics.retried(&parked.reason);
-                again.extend(parked.units);
+        if let Some((retry_in, blocked)) = wait.filter(|_| !work.is_empty()) {
+            let rows = work.iter().map(|slice| count(&slice.units)).sum::<usize>() as i64;
+            let gauge = &shared.entry().metrics.blocked;
+            gauge.add(if blocked { rows } else { 0 });
+            sleep(retry_in).await;
+            gauge.sub(if blocked { rows } else { 0 });
+            if blocked && !limits.ordered {
+                reject_expired(&shared, &mut work, &limits).await;
             }
-            shared.entry().metrics.blocked.set(count(&again) as i64);
-        } else {
-            done.parked.extend(sorted.blocked.into_values());
-            if said_blocked && again.is_empty() {
-                info!(component = %shared.entry().id, "sink takes rows again");
-                shared.entry().metrics.blocked.set(0);
-                shared.health.ready("blocked");
-                said_blocked = false;
-            }
-        }
-        if let Some((reason, detail)) = sorted.busy_why {
-            shared.refused(&reason, &detail);
-        } else if again.is_empty() {
-            shared.accepted();
-            backoff.reset();
-        }
-        if !again.is_empty() {
-            work.push_front(again);
-            sleep(wait.take().unwrap_or_else(|| backoff.next())).await;
         }
     }
     done
 }
 
-async fn send(shared: &Shared, units: Vec<Unit>) -> Sorted {
+/// Rejects the rows that wait in place for an operator and have done so for too long.
+async fn reject_expired(shared: &Shared, work: &mut VecDeque<Slice>, limits: &SinkLimits) {
+    let Some(limit) = limits.blocked_for.map(millis) else { return };
+    let now = shared.clock.now_ms();
+    let over = |unit: &Unit| unit.since.is_some_and(|since| since.saturating_add(limit) <= now);
+    let mut expired = Vec::new();
+    for slice in work.iter_mut() {
+        let (old, rest) = std::mem::take(&mut slice.units).into_iter().partition(over);
+        slice.units = rest;
+        expired.extend::<Vec<Unit>>(old);
+    }
+    work.retain(|slice| !slice.units.is_empty());
+    if !expired.is_empty() {
+        shared.reject_expired(expired).await;
+    }
+}
+
+async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted {
     let entry = shared.entry();
     let parts = units.iter().map(|unit| (Arc::clone(&unit.encoded.segment), unit.rows.clone())).collect();
     let request = Request::new(parts);
@@ -290,33 +388,16 @@ async fn send(shared: &Shared, units: Vec<Unit>) -> Sorted {
     let started = Instant::now();
     let in_flight = InFlight::new(entry);
     let verdicts = entry.sink.send(&request).await;
-    drop(in_flight);
+    drop((in_flight, request));
     entry.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
-    let mut sorted = Sorted::default();
     match verdicts {
-        Verdicts::All(verdict) => {
-            for unit in units {
-                sorted.whole(unit, &verdict);
-            }
-        }
-        Verdicts::Rows(verdicts) if verdicts.len() == rows => {
-            let mut verdicts = verdicts.into_iter();
-            for unit in &units {
-                for row in unit.rows.iter() {
-                    if let Some(verdict) = verdicts.next() {
-                        sorted.row(unit, row, verdict);
-                    }
-                }
-            }
-        }
-        Verdicts::Rows(verdicts) => {
+        Verdicts::Rows(verdicts) if verdicts.len() != rows => {
             let detail = format!("{} verdicts for {rows} rows", verdicts.len());
             error!(component = %entry.id, detail, "a bug in the sink: nothing of this request is settled");
-            sorted.busy = units;
-            sorted.busy_why = Some(("verdict_count".into(), detail));
+            Sorted::of(units, Verdicts::All(Verdict::busy("verdict_count", detail)), limits.ordered, &shared.clock)
         }
+        verdicts => Sorted::of(units, verdicts, limits.ordered, &shared.clock),
     }
-    sorted
 }
 
 struct InFlight<'a>(&'a SinkEntry);
@@ -334,132 +415,3 @@ impl Drop for InFlight<'_> {
     }
 }
 
-// === impl Sorted ===
-
-impl Sorted {
-    /// The same verdict for all rows of a unit.
-    fn whole(&mut self, unit: Unit, verdict: &Verdict) {
-        match verdict {
-            Verdict::Delivered => self.settled.push(unit),
-            Verdict::Duplicate => {
-                self.duplicates += unit.rows.len();
-                self.settled.push(unit);
-            }
-            Verdict::Busy { reason, detail, after } => {
-                self.note_busy(reason.clone(), detail, *after);
-                self.busy.push(unit);
-            }
-            Verdict::Split { reason, detail } => {
-                self.split_why = (reason.clone(), detail.clone());
-                self.split.push(unit);
-            }
-            Verdict::Closed => {
-                self.closed = true;
-                self.settled.push(unit);
-            }
-            Verdict::Blocked { .. } | Verdict::Reject(_) => {
-                for row in unit.rows.iter() {
-                    self.row(&unit, row, verdict.clone());
-                }
-            }
-        }
-    }
-
-    fn row(&mut self, unit: &Unit, row: usize, verdict: Verdict) {
-        match verdict {
-            Verdict::Delivered | Verdict::Closed => {
-                self.closed |= verdict == Verdict::Closed;
-                push_row(&mut self.settled, unit, row);
-            }
-            Verdict::Duplicate => {
-                self.duplicates += 1;
-                push_row(&mut self.settled, unit, row);
-            }
-            Verdict::Busy { reason, detail, after } => {
-                self.note_busy(reason, &detail, after);
-                push_row(&mut self.busy, unit, row);
-            }
-            Verdict::Split { reason, detail } => {
-                self.split_why = (reason, detail);
-                push_row(&mut self.split, unit, row);
-            }
-            Verdict::Blocked { reason, detail, what_to_do } => {
-                let key = unit.encoded.segment.key(row);
-                let parked = self.blocked.entry(Arc::clone(key)).or_insert_with(|| Parked {
-                    key: Arc::clone(key),
-                    units: Vec::new(),
-                    reason,
-                    detail,
-                    what_to_do,
-                });
-                push_row(&mut parked.units, unit, row);
-            }
-            Verdict::Reject(why) => {
-                let mut units = Vec::new();
-                push_row(&mut units, unit, row);
-                self.rejected.extend(units.into_iter().map(|unit| (unit, (*why).clone())));
-            }
-        }
-    }
-
-    fn note_busy(&mut self, reason: Cow<'static, str>, detail: &str, after: Option<Duration>) {
-        if self.busy_why.is_none() {
-            self.busy_why = Some((reason, detail.to_owned()));
-        }
-        self.after = self.after.max(after);
-    }
-}
-
-// === impl Limiter ===
-
-impl Limiter {
-    pub(crate) fn new(max: usize) -> Self {
-        let max = max.max(1) as f64;
-        Self { max, state: Mutex::new(LimiterState { limit: max.min(2.0), last_cut: None }) }
-    }
-
-    /// How many requests may be under way.
-    pub(crate) fn limit(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).limit as usize
-    }
-
-    /// A request went through: a whole round of them makes one more. `true` when the limit rose.
-    fn grow(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.limit;
-        state.limit = (before + 1.0 / before).min(self.max);
-        state.limit as usize > before as usize
-    }
-
-    /// A refusal: half, but once for all requests that were refused together.
-    fn cut(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if state.last_cut.is_none_or(|cut| now.duration_since(cut) > Duration::from_millis(100)) {
-            state.limit = (state.limit / 2.0).max(1.0);
-            state.last_cut = Some(now);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn concurrency_rises_by_one_a_round_and_halves_once_per_refusal() {
-        let limiter = Limiter::new(8);
-        assert_eq!(limiter.limit(), 2);
-        (0..100).for_each(|_| {
-            limiter.grow();
-        });
-        assert_eq!(limiter.limit(), 8);
-        limiter.cut();
-        limiter.cut();
-        assert_eq!(limiter.limit(), 4);
-        tokio::time::advance(Duration::from_millis(200)).await;
-        limiter.cut();
-        assert_eq!(limiter.limit(), 2);
-        assert_eq!(Limiter::new(1).limit(), 1);
-    }
-}

@@ -3,9 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flowstone_core::{Ack, Rows, Segment};
+use flowstone_core::event::RowId;
+use flowstone_core::{Ack, RowSpan, Rows, Segment};
 use tokio::time::Instant;
+
+use crate::budget::{Budget, Permit};
+
+/// What a batch of rows takes beside its bytes: itself, its handle on the source, its place in a queue.
+const OVERHEAD: usize = 320;
+/// What a row takes beside its bytes: its id and where it lies.
+const ROW_OVERHEAD: usize = size_of::<RowId>() + size_of::<RowSpan>();
 
 /// An encoded batch and how many of its rows are not settled yet. Dropped with rows left it leaves its ack
 /// unresolved, and the source reads the batch again.
@@ -14,6 +23,10 @@ pub(crate) struct Encoded {
     pub(crate) segment: Arc<Segment>,
     left: AtomicUsize,
     ack: Mutex<Option<Ack>>,
+    /// The memory of the segment, returned when nobody needs it any more.
+    held: Permit,
+    /// Made for rows that wait: it has nothing else in it.
+    apart: bool,
 }
 
 /// Rows of one encoded batch that travel together.
@@ -21,8 +34,35 @@ pub(crate) struct Encoded {
 pub(crate) struct Unit {
     pub(crate) encoded: Arc<Encoded>,
     pub(crate) rows: Rows,
-    /// Since when they have been waiting for an operator, if they are.
-    pub(crate) since: Option<Instant>,
+    /// Since when they have been waiting, if they are, by [`Clock`].
+    pub(crate) since: Option<i64>,
+    /// How often they failed while others were taken.
+    pub(crate) tries: u32,
+}
+
+/// Milliseconds since 1970 that do not jump: what waits is as old after a restart as it was before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    begun: Instant,
+    begun_ms: i64,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { begun: Instant::now(), begun_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX) }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.begun_ms.saturating_add(millis(self.begun.elapsed()))
+    }
+}
+
+/// A duration in milliseconds, as far as they go.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 // === impl Encoded ===
@@ -48,23 +88,64 @@ impl Encoded {
 // === impl Unit ===
 
 impl Unit {
-    /// All rows of a batch.
-    pub(crate) fn of(segment: Segment, ack: Ack) -> Self {
+    /// All rows of a batch, with the memory that it takes.
+    pub(crate) fn of(segment: Segment, ack: Ack, held: Permit) -> Self {
         let rows = segment.rows();
-        let encoded =
-            Encoded { segment: Arc::new(segment), left: AtomicUsize::new(rows), ack: Mutex::new(Some(ack)) };
-        Self { encoded: Arc::new(encoded), rows: Rows::Range(0, rows as u32), since: None }
+        let encoded = Encoded {
+            segment: Arc::new(segment),
+            left: AtomicUsize::new(rows),
+            ack: Mutex::new(Some(ack)),
+            held,
+            apart: false,
+        };
+        Self { encoded: Arc::new(encoded), rows: Rows::Range(0, rows as u32), since: None, tries: 0 }
+    }
+
+    /// All rows of a batch that has nothing in it but rows that wait; it is charged what it weighs.
+    pub(crate) fn apart_of(segment: Segment, ack: Ack, budget: &Arc<Budget>) -> Self {
+        let held = budget.charge(segment.memory_bytes() + OVERHEAD + segment.rows() * ROW_OVERHEAD);
+        let mut unit = Self::of(segment, ack, held);
+        if let Some(encoded) = Arc::get_mut(&mut unit.encoded) {
+            encoded.apart = true;
+        }
+        unit
+    }
+
+    /// The same rows without the others of their batch, which they would hold in memory while they wait.
+    #[must_use]
+    pub(crate) fn apart(self, budget: &Arc<Budget>) -> Self {
+        let encoded = &self.encoded;
+        if encoded.apart && self.rows.len() == encoded.segment.rows() {
+            return self;
+        }
+        let copy = Self::apart_of(encoded.segment.copy_rows(&self.rows), encoded.ack(), budget);
+        encoded.settle(self.rows.len());
+        Self { since: self.since, tries: self.tries, ..copy }
+    }
+
+    /// What it holds in memory while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        self.encoded.held.bytes()
     }
 
     /// Some rows of the same batch as `self`.
     pub(crate) fn with_rows(&self, rows: Rows) -> Self {
-        Self { encoded: Arc::clone(&self.encoded), rows, since: self.since }
+        Self { encoded: Arc::clone(&self.encoded), rows, since: self.since, tries: self.tries }
     }
 
-    /// The same rows, waiting for an operator since `now` if they were not before.
-    pub(crate) fn blocked_since(mut self, now: Instant) -> Self {
+    /// The same rows, waiting since `now` if they were not before.
+    #[must_use]
+    pub(crate) fn waiting_since(mut self, now: i64) -> Self {
         self.since.get_or_insert(now);
         self
+    }
+
+    /// Takes one row out, the `number`-th of these.
+    pub(crate) fn take_row(&mut self, number: usize) -> Self {
+        let mut rows: Vec<u32> = self.rows.iter().map(|row| row as u32).collect();
+        let row = rows.remove(number.min(rows.len() - 1));
+        self.rows = Rows::List(rows);
+        self.with_rows(Rows::List(vec![row]))
     }
 
     pub(crate) fn byte_len(&self) -> usize {
@@ -72,7 +153,7 @@ impl Unit {
     }
 
     /// Cuts off the first rows: as many as fit, and at least one. `None` when all fit.
-    fn cut(&mut self, max_bytes: usize, max_rows: usize) -> Option<Self> {
+    pub(crate) fn cut(&mut self, max_bytes: usize, max_rows: usize) -> Option<Self> {
         if self.byte_len() <= max_bytes && self.rows.len() <= max_rows {
             return None;
         }
@@ -175,9 +256,12 @@ fn split_rows(rows: &Rows, at: usize) -> (Rows, Rows) {
 #[cfg(test)]
 mod tests {
     use flowstone_core::Body;
-    use flowstone_core::event::RowId;
 
     use super::*;
+
+    fn budget() -> Arc<Budget> {
+        Budget::new(1 << 20, flowstone_core::Metrics::new())
+    }
 
     fn unit(rows: usize, bytes_each: usize) -> Unit {
         let mut body = Body::default();
@@ -189,7 +273,9 @@ mod tests {
                 start
             });
         }
-        Unit::of(body.finish(bytes::Bytes::from), Ack::detached())
+        let segment = body.finish(bytes::Bytes::from);
+        let held = budget().charge(segment.bytes().len());
+        Unit::of(segment, Ack::detached(), held)
     }
 
     fn requests(units: Vec<Unit>, max_bytes: usize, max_rows: usize) -> Vec<usize> {
@@ -239,10 +325,42 @@ mod tests {
         let unit = Unit::of(
             body.finish(bytes::Bytes::from),
             Ack::new(move |outcome| log.lock().unwrap().push(outcome), ()),
+            budget().charge(0),
         );
         unit.encoded.settle(2);
         assert!(seen.lock().unwrap().is_empty());
         unit.encoded.settle(1);
         assert_eq!(*seen.lock().unwrap(), [flowstone_core::AckOutcome::Settled]);
+    }
+
+    #[test]
+    fn rows_that_wait_apart_hold_their_own_memory_and_the_batch_waits_for_them() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let mut body = Body::default();
+        let key = body.key("k");
+        for row in 0..1000u32 {
+            body.row(RowId::of(&row.to_be_bytes()), key, |buffer| {
+                buffer.resize(buffer.len() + 400, b'x');
+                buffer.len() - 400
+            });
+        }
+        let metrics = flowstone_core::Metrics::new();
+        let budget = Budget::new(1 << 20, metrics.clone());
+        let segment = body.finish(bytes::Bytes::from);
+        let held = budget.charge(segment.bytes().len());
+        let ack = Ack::new(move |outcome| log.lock().unwrap().push(outcome), ());
+        let unit = Unit::of(segment, ack, held);
+        let few = unit.with_rows(Rows::List(vec![3, 700])).apart(&budget);
+        unit.encoded.settle(998);
+        drop(unit);
+        assert!((800..2000).contains(&metrics.memory_used.get()), "{}", metrics.memory_used.get());
+        assert_eq!(few.weight() as i64, metrics.memory_used.get());
+        assert!(seen.lock().unwrap().is_empty(), "two rows of the batch wait");
+        let same = few.apart(&budget);
+        same.encoded.settle(2);
+        drop(same);
+        assert_eq!(*seen.lock().unwrap(), [flowstone_core::AckOutcome::Settled]);
+        assert_eq!(metrics.memory_used.get(), 0);
     }
 }

@@ -199,6 +199,7 @@ impl Builder {
         let settings = Settings {
             data_dir: folder.path().to_owned(),
             memory: 1 << 20,
+            waiting_max: 1 << 30,
             workers: 3,
             batch_rows: 4096,
             batch_bytes: 1 << 16,
