@@ -188,7 +188,7 @@ fn the_lists_name_every_plugin_and_explain_has_its_options() {
         "a name may have two kinds: {file}"
     );
     let (_, settings, _) = flowstone(&["explain", "settings"], "");
-    assert!(settings.contains("shutdown_timeout: duration, default \"1m\""), "{settings}");
+    assert!(settings.contains("shutdown_timeout: duration, default \"25s\""), "{settings}");
 }
 
 #[test]

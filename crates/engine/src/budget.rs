@@ -72,6 +72,11 @@ impl Budget {
         Some(Permit { budget: Arc::clone(self), bytes: Mutex::new(bytes) })
     }
 
+    /// A share of nothing, to grow: what is there already must count, whatever the budget says.
+    pub(crate) fn empty(self: &Arc<Self>) -> Permit {
+        Permit { budget: Arc::clone(self), bytes: Mutex::new(0) }
+    }
+
     /// Waits until a source waits for memory. Cancel-safe.
     pub(crate) async fn becomes_short(&self) {
         loop {

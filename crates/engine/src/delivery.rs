@@ -21,7 +21,7 @@ use self::request::Done;
 use self::units::{Unit, take_request};
 use crate::backoff::Backoff;
 use crate::budget::Budget;
-use crate::run::Phase;
+use crate::phase::{Phase, stopped};
 use crate::runner::Outgoing;
 use crate::worker::Message;
 
@@ -94,6 +94,11 @@ impl Delivery {
         }
     }
 
+    /// What its requests share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Runs until its input is closed and everything is delivered, or the run is stopped.
     pub(crate) async fn run(mut self) -> SinkEnd {
         let shared = Arc::clone(&self.shared);
@@ -141,7 +146,14 @@ impl Delivery {
                 () = sleep_until(blocked_at.unwrap_or(flush_at)), if blocked_at.is_some() => {}
             }
         }
-        shared.entry().sink.close().await;
+        // All is delivered, whatever closing comes to: one that hangs must not hold up the end.
+        tokio::select! {
+            biased;
+            () = shared.entry().sink.close() => {}
+            () = stopped(&mut self.phase) => {
+                warn!(component = %shared.entry().id, "sink does not close in time");
+            }
+        }
         SinkEnd::Delivered
     }
 
@@ -241,7 +253,8 @@ impl Delivery {
                 Err(other) => ("open".into(), format!("{other:?}"), None, None),
             };
             entry.metrics.component.error(&reason, 1);
-            shared.health.not_ready("open", format!("{reason}: {detail}"));
+            let advice = what_to_do.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+            shared.health.not_ready("open", format!("{reason}: {detail}{advice}"));
             if !said {
                 warn!(component = %entry.id, %reason, detail, what_to_do, "sink cannot be opened; waiting for it");
                 said = true;
@@ -269,11 +282,6 @@ impl Delivery {
     fn holds_nothing(&self) -> bool {
         self.pending.units.is_empty() && self.order.early.is_empty()
     }
-}
-
-async fn stopped(phase: &mut watch::Receiver<Phase>) {
-    // A sender that is gone means that the run is over.
-    phase.wait_for(|phase| *phase == Phase::Stop).await.ok();
 }
 
 // === impl Pending ===

@@ -1,6 +1,6 @@
 //! One batch, run to completion through transforms and encoding, on one thread and without a hop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
@@ -18,8 +18,14 @@ pub(crate) struct Runner {
     clock: Clock,
     pool: Arc<BufferPool>,
     out: Vec<Outgoing>,
-    at: At,
+    at: Arc<At>,
     tap: Option<Tap>,
+}
+
+/// Where a runner is, so that a panic, or a call that does not return, names its component.
+pub(crate) struct At {
+    graph: Arc<Graph>,
+    place: Mutex<Place>,
 }
 
 /// An encoded batch on its way to a sink.
@@ -29,9 +35,8 @@ pub(crate) struct Outgoing {
     pub(crate) ack: Ack,
 }
 
-/// Where the runner is, so that a panic names its component.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum Place {
     Source(usize),
     Transform(usize),
     Sink(usize),
@@ -58,7 +63,8 @@ impl Runner {
         pool: Arc<BufferPool>,
     ) -> Self {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
-        Self { graph, transforms, clock, pool, out: Vec::new(), at: At::Source(0), tap: None }
+        let at = At { graph: Arc::clone(&graph), place: Mutex::new(Place::Source(0)) };
+        Self { graph, transforms, clock, pool, out: Vec::new(), at: Arc::new(at), tap: None }
     }
 
     /// Gives what leaves each transform to `tap` and nothing to the sinks.
@@ -66,13 +72,9 @@ impl Runner {
         self.tap = Some(tap);
     }
 
-    /// Which component the last call was in.
-    pub(crate) fn component(&self) -> &ComponentId {
-        match self.at {
-            At::Source(index) => &self.graph.sources[index].id,
-            At::Transform(index) => &self.graph.transforms[index].id,
-            At::Sink(index) => &self.graph.sinks[index].id,
-        }
+    /// Which component the last call was in; also while it goes on.
+    pub(crate) fn at(&self) -> &Arc<At> {
+        &self.at
     }
 
     /// What came out for the sinks since the last call.
@@ -82,7 +84,7 @@ impl Runner {
 
     /// Runs a batch as a source gave it.
     pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, ack: Ack) {
-        self.at = At::Source(source);
+        self.at.enter(Place::Source(source));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sources[source];
         entry.metrics.received.inc_by(batch.len() as u64);
@@ -101,7 +103,7 @@ impl Runner {
 
     /// Runs a batch into a transform, as if something had sent it there.
     pub(crate) fn run_transform(&mut self, transform: usize, mut batch: Batch, ack: Ack) {
-        self.at = At::Transform(transform);
+        self.at.enter(Place::Transform(transform));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.transforms[transform];
         let started = Instant::now();
@@ -171,7 +173,7 @@ impl Runner {
     }
 
     fn encode(&mut self, sink: usize, batch: &mut Batch, ack: Ack) {
-        self.at = At::Sink(sink);
+        self.at.enter(Place::Sink(sink));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sinks[sink];
         let metrics = &entry.metrics.component;
@@ -298,6 +300,22 @@ impl Runner {
         if let Some(tap) = &mut self.tap {
             tap(transform, port, batch);
         }
+    }
+}
+
+// === impl At ===
+
+impl At {
+    pub(crate) fn component(&self) -> &ComponentId {
+        match *self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+            Place::Source(index) => &self.graph.sources[index].id,
+            Place::Transform(index) => &self.graph.transforms[index].id,
+            Place::Sink(index) => &self.graph.sinks[index].id,
+        }
+    }
+
+    fn enter(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 }
 

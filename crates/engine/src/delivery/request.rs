@@ -16,8 +16,9 @@ use tracing::{debug, error, info, warn};
 use super::units::{Unit, count, halve, push_row};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
-use crate::run::Failure;
+use crate::phase::Failure;
 use crate::runner::{Outgoing, Runner, batch_of};
+use crate::supervise::Stage;
 use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
@@ -109,6 +110,16 @@ impl Shared {
         &self.graph.sinks[self.sink]
     }
 
+    /// Where a panic of the sink's loop happened: in the sink, or in what its dead letters run through.
+    pub(crate) fn culprit(&self) -> Stage {
+        match self.runner.lock() {
+            Ok(_) => Stage { name: "delivery", component: self.entry().id.clone() },
+            Err(poisoned) => {
+                Stage { name: "dead letters", component: poisoned.get_ref().at().component().clone() }
+            }
+        }
+    }
+
     fn settle(&self, units: &[Unit]) {
         for unit in units {
             unit.encoded.settle(unit.rows.len());
@@ -168,9 +179,11 @@ impl Shared {
             by_sink.entry(row.sink).or_default().push(row);
         }
         for (sink, rows) in by_sink {
-            if let Some(sink) = &self.sinks[sink] {
-                // A closed channel means that the run is being ended; the letters are made again at the next start.
-                sink.send(Message::Rows(rows)).await.ok();
+            if let Some(input) = &self.sinks[sink]
+                && input.send(Message::Rows(rows)).await.is_err()
+            {
+                // The letters are made again at the next start.
+                self.failed.send(Failure::Gone(self.graph.sinks[sink].id.clone())).await.ok();
             }
         }
     }
@@ -247,7 +260,10 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probe: Option
         let mut wait = sorted.after;
         if waits_in_place && !sorted.blocked.is_empty() {
             for parked in sorted.blocked.into_values() {
-                shared.health.not_ready("blocked", format!("{}: {}", parked.reason, parked.detail));
+                shared.health.not_ready(
+                    "blocked",
+                    format!("{}: {}; {}", parked.reason, parked.detail, parked.what_to_do),
+                );
                 if !said_blocked {
                     error!(
                         component = %shared.entry().id,
