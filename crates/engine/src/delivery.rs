@@ -135,7 +135,14 @@ impl Delivery {
             let blocked_at = self.blocked.next_event();
             tokio::select! {
                 biased;
-                () = stopped(&mut self.phase) => return SinkEnd::Undelivered,
+                () = stopped(&mut self.phase) => {
+                    let idle = in_flight.is_empty() && self.blocked.is_empty() && self.holds_nothing();
+                    return if idle && self.messages.is_empty() {
+                        SinkEnd::Delivered
+                    } else {
+                        SinkEnd::Undelivered
+                    };
+                }
                 Some(done) = in_flight.next(), if !in_flight.is_empty() => self.note(done),
                 message = self.messages.recv(), if may_receive => match message {
                     Some(message) => self.accept(message),

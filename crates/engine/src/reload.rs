@@ -93,3 +93,93 @@ fn can_go_on(prepared: &Prepared) -> bool {
     }
     can
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use flowstone_config::SourceNode;
+    use flowstone_core::{Kind, Next, Position, Source, SourceCx, SourceError};
+
+    use super::*;
+
+    struct Damaged(bool);
+
+    #[async_trait]
+    impl Source for Damaged {
+        async fn next(&mut self, _cx: &mut SourceCx) -> Result<Next, SourceError> {
+            Ok(Next::End)
+        }
+
+        async fn commit(&mut self, _positions: &[Position]) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        async fn rewind(&mut self, _position: &Position) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn check_state(&self, state: &StateDir) -> Result<(), String> {
+            assert_eq!(state.path(), PathBuf::from("state/source/in"));
+            if self.0 { Err("the checkpoint is damaged; restore it".to_owned()) } else { Ok(()) }
+        }
+    }
+
+    fn prepared(workers: usize, damaged: bool) -> Prepared {
+        let settings = Settings {
+            data_dir: "state".into(),
+            memory: 1 << 20,
+            workers,
+            batch_rows: 1,
+            batch_bytes: 1,
+            shutdown_timeout: Duration::ZERO,
+            metrics_listen: None,
+        };
+        let id = ComponentId { name: "in".into(), kind: Kind::Source, type_name: "fake" };
+        let sources = vec![SourceNode { id, source: Box::new(Damaged(damaged)) }];
+        Topology { settings, sources, transforms: Vec::new(), sinks: Vec::new() }.into()
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_it_loads_gets_what_is_there_then_and_nobody_what_was_there_before() {
+        let (go, wait) = channel::<()>();
+        let mut loads = 0;
+        let mut reload = Reload::new(Some(Box::new(move || {
+            wait.recv().ok();
+            loads += 1;
+            Some(prepared(loads, false))
+        })));
+        assert!(!reload.is_loading());
+        for _ in 0..3 {
+            reload.ask();
+        }
+        (0..3).for_each(|_| go.send(()).unwrap());
+        let newest = reload.loaded().await.expect("it is usable");
+        assert_eq!(
+            newest.topology.settings.workers, 2,
+            "loaded once more, and once for all who asked meanwhile"
+        );
+        assert!(!reload.is_loading());
+        reload.ask();
+        assert_eq!(reload.loaded().await.unwrap().topology.settings.workers, 3, "it can be asked again");
+    }
+
+    #[tokio::test]
+    async fn what_panics_or_finds_a_damaged_checkpoint_is_refused_and_the_next_one_is_not() {
+        let mut loads = 0;
+        let mut reload = Reload::new(Some(Box::new(move || {
+            loads += 1;
+            assert_ne!(loads, 1, "a bug");
+            Some(prepared(1, loads == 2))
+        })));
+        let mut usable = Vec::new();
+        for _ in 0..3 {
+            reload.ask();
+            usable.push(reload.loaded().await.is_some());
+        }
+        assert_eq!(usable, [false, false, true]);
+    }
+}

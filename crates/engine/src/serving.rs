@@ -91,3 +91,42 @@ impl Serving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    async fn answers(address: SocketAddr) -> bool {
+        tokio::net::TcpStream::connect(address).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_leaves_the_endpoint_where_it_was_and_a_port_of_its_own_is_handed_over()
+    {
+        let told: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
+        let log = Arc::clone(&told);
+        let listening: Listening = Box::new(move |address| log.lock().unwrap().push(address));
+        let mut serving = Serving::new(Metrics::new(), Health::default(), Some(listening));
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let one: SocketAddr = free.local_addr().unwrap();
+        drop(free);
+        serving.listen_on(Some(one)).await.unwrap();
+        assert!(answers(one).await);
+
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let problem = serving.listen_on(Some(taken.local_addr().unwrap())).await.unwrap_err();
+        assert!(problem.contains("choose another `[metrics] listen`"), "{problem}");
+        assert!(answers(one).await, "it goes on where it was");
+
+        // All addresses: the port is ours already.
+        let all: SocketAddr = format!("0.0.0.0:{}", one.port()).parse().unwrap();
+        serving.listen_on(Some(all)).await.unwrap();
+        assert!(answers(one).await);
+        serving.listen_on(Some(all)).await.unwrap();
+        assert_eq!(*told.lock().unwrap(), [one, all], "what stays as it is is not begun anew");
+        serving.listen_on(None).await.unwrap();
+        assert!(serving.endpoint.is_none());
+    }
+}
