@@ -188,7 +188,7 @@ fn the_lists_name_every_plugin_and_explain_has_its_options() {
         "a name may have two kinds: {file}"
     );
     let (_, settings, _) = flowstone(&["explain", "settings"], "");
-    assert!(settings.contains("shutdown_timeout: duration, default \"1m\""), "{settings}");
+    assert!(settings.contains("shutdown_timeout: duration, default \"25s\""), "{settings}");
 }
 
 #[test]
@@ -259,4 +259,38 @@ fn a_new_plugin_is_a_crate_and_a_custom_build_of_two_lines_and_overwrites_nothin
     assert!(code == 78 && log.contains("already"), "{log}");
     let (code, _, log) = pipe(&["new", "plugin", "x", "--flowstone", "."], folder.path(), b"");
     assert!(code == 78 && log.contains("no checkout of flowstone"), "{log}");
+}
+
+/// Runs the program where no file may grow beyond this many blocks of the shell's.
+fn with_file_size_limit(blocks: u32, folder: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let program = format!("ulimit -f {blocks}; exec \"$0\" run -c flowstone.toml");
+    command.args(["-c", &program]).arg(binary()).current_dir(folder);
+    command
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_told_like_a_full_disk_and_ends_nothing_without_a_word() {
+    let config = |sink: &str| {
+        format!(
+            "data_dir = \"state\"\nshutdown_timeout = \"200ms\"\n[sources.in]\ntype = \"file\"\npaths = [\"in.log\"]\n\
+             [sinks.out]\n{sink}\ninputs = [\"in\"]\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |sink: &str| fs::write(folder.path().join("flowstone.toml"), config(sink)).unwrap();
+    fs::write(folder.path().join("in.log"), "a line of some length\n".repeat(1000)).unwrap();
+
+    write("type = \"blackhole\"");
+    let output = with_file_size_limit(0, folder.path()).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    assert!(log.contains("cannot write to the data folder") && log.contains("File too large"), "{log}");
+
+    write("type = \"file\"\npath = \"out.ndjson\"\nflush_interval = \"20ms\"");
+    let mut running = support::Flowstone::start(with_file_size_limit(8, folder.path()));
+    let soon = std::time::Duration::from_secs(30);
+    running.wait_for_log("File too large", soon);
+    running.signal("TERM");
+    assert_eq!(running.wait(soon).code(), Some(1), "{}", running.log());
 }

@@ -359,3 +359,165 @@ fn an_export_is_read_into_a_server_that_does_not_say_which_it_is() {
     assert_eq!(log.matches("does not say which it is").count(), 1, "{log}");
     assert_eq!(log.matches("index template not installed").count(), 1, "{log}");
 }
+
+/// The configuration of [`to_server`] with another folder for its state.
+fn with_state(config: &str, state: &str) -> String {
+    config.replace("data_dir = \"state\"", &format!("data_dir = \"{state}\""))
+}
+
+fn readiness(port: u16) -> (u16, String) {
+    let client = Client::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    client.request("GET", "/readyz", &[], b"").map_or((0, String::new()), |reply| (reply.status, reply.body))
+}
+
+#[test]
+fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_takes_over() {
+    let folder = folder();
+    let server = bulk_server(|| false);
+    let lines = flow_lines(400);
+    let log = folder.path().join("a.log");
+    let write_lines = |count: usize| fs::write(&log, lines[..count].join("\n") + "\n").unwrap();
+    let delivered = |count: usize| wait_for("the documents", || bulk_documents(&server).len() >= count);
+    write_lines(100);
+    let (port, next_port) = (free_port(), free_port());
+    let config = to_server(&server.url(), port);
+    let mut running = Flowstone::run(folder.path(), &config);
+    delivered(100);
+
+    // A port that somebody else has, a checkpoint that is damaged, a folder that another process has.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let damaged = folder.path().join("damaged/source/in");
+    fs::create_dir_all(&damaged).unwrap();
+    for file in fs::read_dir(folder.path().join("state/source/in")).unwrap() {
+        fs::write(damaged.join(file.unwrap().file_name()), "{not a checkpoint").unwrap();
+    }
+    fs::create_dir(folder.path().join("locked")).unwrap();
+    let locked = fs::File::create(folder.path().join("locked/lock")).unwrap();
+    locked.lock().unwrap();
+    let unusable = [
+        (to_server(&server.url(), taken.local_addr().unwrap().port()), "choose another `[metrics] listen`"),
+        (with_state(&config, "damaged"), "is damaged"),
+        (with_state(&config, "locked"), "is in use by another flowstone"),
+    ];
+    for (number, (config, reason)) in unusable.iter().enumerate() {
+        write(folder.path(), config);
+        running.signal("HUP");
+        running.wait_for_log(reason, SOON);
+        wait_for("a refusal", || metric(port, "flowstone_reloads_total") == number as f64 + 1.0);
+        assert_eq!(running.log().matches("the old one goes on").count(), number + 1, "{}", running.log());
+    }
+    write_lines(200);
+    delivered(200);
+
+    // The same folder by another name and the same port for all addresses: the old topology has them.
+    let moved = with_state(&config, "./state")
+        .replace("127.0.0.1", "0.0.0.0")
+        .replace("http://0.0.0.0", "http://127.0.0.1");
+    write(folder.path(), &moved);
+    running.signal("HUP");
+    running.wait_for_log("takes over", SOON);
+    write_lines(300);
+    delivered(300);
+    assert_eq!(readiness(port), (200, "ready\n".to_owned()));
+
+    // Elsewhere with everything: what was held is given back.
+    fs::create_dir_all(folder.path().join("other")).unwrap();
+    let copied =
+        Command::new("cp").args(["-r", "state/source", "other/"]).current_dir(folder.path()).status();
+    assert!(copied.unwrap().success());
+    write(folder.path(), &with_state(&to_server(&server.url(), next_port), "other"));
+    running.signal("HUP");
+    wait_for("the metrics at their new port", || readiness(next_port).0 == 200);
+    wait_for("the second take-over", || running.log().matches("takes over").count() == 2);
+    assert_eq!(readiness(port).0, 0, "nobody listens there any more");
+    write_lines(400);
+    delivered(400);
+    let mut second = Flowstone::run(folder.path(), &config);
+    second.wait_for_log("metrics endpoint listens", SOON);
+    second.signal("TERM");
+    second.finish(SOON);
+    running.signal("TERM");
+    running.finish(SOON);
+    assert_eq!(bulk_documents(&server).len(), 400, "nothing is lost and nothing delivered twice");
+}
+
+#[test]
+fn a_hangup_during_a_reload_is_not_lost_and_the_newest_configuration_takes_over() {
+    let folder = folder();
+    let (busy, skipped, newest) = (bulk_server(|| true), bulk_server(|| false), bulk_server(|| false));
+    fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
+    let port = free_port();
+    let slow = to_server(&busy.url(), port).replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"5s\"");
+    let mut running = Flowstone::run(folder.path(), &slow);
+    wait_for("a refused request", || !busy.bulks().is_empty());
+    write(folder.path(), &to_server(&skipped.url(), port));
+    running.signal("HUP");
+    running.wait_for_log("reloading: what was read is delivered first", SOON);
+    write(folder.path(), "[sources.in]\ntype = \"nothing\"\n");
+    running.signal("HUP");
+    running.wait_for_log("the one before it takes over", SOON);
+    write(folder.path(), &to_server(&newest.url(), port));
+    running.signal("HUP");
+    running.wait_for_log("takes over", SOON);
+    wait_for("the documents at the newest", || bulk_documents(&newest).len() == 100);
+    assert!(skipped.bulks().is_empty(), "what was replaced while it waited is never run");
+    running.signal("TERM");
+    running.finish(SOON);
+}
+
+#[test]
+fn a_source_that_fails_for_good_is_not_ready_and_a_reload_that_mends_it_lives() {
+    let folder = folder();
+    let server = bulk_server(|| false);
+    let lines = flow_lines(200);
+    fs::create_dir(folder.path().join("b")).unwrap();
+    fs::write(folder.path().join("a.log"), lines[..100].join("\n") + "\n").unwrap();
+    fs::write(folder.path().join("b/b.log"), lines[100..].join("\n") + "\n").unwrap();
+    let port = free_port();
+    let config = to_server(&server.url(), port).replace("inputs = [\"in\"]", "inputs = [\"in\", \"more\"]")
+        + "[sources.more]\ntype = \"file\"\npaths = [\"b/*.log\"]\n";
+    // One run to have a checkpoint that can be damaged.
+    let mut running = Flowstone::run(folder.path(), &config);
+    wait_for("200 documents", || bulk_documents(&server).len() == 200);
+    running.signal("TERM");
+    running.finish(SOON);
+    let state = folder.path().join("state/source/more");
+    let checkpoint = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+    let sound = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, "{not a checkpoint").unwrap();
+
+    let mut running = Flowstone::run(folder.path(), &config);
+    wait_for("it is not ready", || readiness(port).1.contains("source `more` (file): failed: checkpoint: "));
+    let (status, problems) = readiness(port);
+    assert_eq!(status, 503);
+    assert!(problems.contains("restore it") && problems.contains("reload (SIGHUP)"), "{problems}");
+    fs::write(folder.path().join("a.log"), flow_lines(110)[..].join("\n") + "\n").unwrap();
+    let before = bulk_documents(&server).len();
+    fs::write(&checkpoint, sound).unwrap();
+    running.signal("HUP");
+    running.wait_for_log("takes over", SOON);
+    wait_for("it is ready", || readiness(port).0 == 200);
+    let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("b/b.log")).unwrap();
+    std::io::Write::write_all(&mut file, (flow_lines(300)[299].clone() + "\n").as_bytes()).unwrap();
+    wait_for("a new document", || bulk_documents(&server).len() > before);
+    running.signal("TERM");
+    running.finish(SOON);
+}
+
+#[test]
+fn the_lag_of_a_source_that_stands_still_grows_and_is_gone_when_all_is_delivered() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = folder();
+    let busy = Arc::new(AtomicBool::new(true));
+    let is_busy = Arc::clone(&busy);
+    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
+    let port = free_port();
+    let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
+    wait_for("some lag", || metric(port, "flowstone_source_lag_seconds") >= 2.0);
+    busy.store(false, Ordering::SeqCst);
+    wait_for("no lag", || metric(port, "flowstone_source_lag_seconds") == 0.0);
+    running.signal("TERM");
+    running.finish(SOON);
+}

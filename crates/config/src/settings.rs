@@ -22,8 +22,9 @@ options! {
         waiting_max: BoundedSize<1_048_576, 1_125_899_906_842_624> = BoundedSize(ByteSize(1 << 30)),
         /// CPU threads for transforms and encoding. Unset: as many as the machine has cores.
         workers: Option<Bounded<1, 1024>> = None,
-        /// How long a stop may take to deliver what is in flight; what is left then is read again at the next start.
-        shutdown_timeout: Duration = Duration::from_secs(60),
+        /// How long a stop or a reload may take to deliver what is in flight; what is left then is read again. Kubernetes
+        /// gives 30 s by default, and a component that does not answer takes two more.
+        shutdown_timeout: Duration = Duration::from_secs(25),
         /// How many events travel together.
         batch: BatchOptions = BatchOptions::defaults(),
         /// Prometheus metrics and health.

@@ -25,6 +25,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     in_flight: IntGaugeVec,
     busy_seconds: prometheus::CounterVec,
+    reloads: IntCounterVec,
     source_lag: GaugeVec,
     source_lateness: HistogramVec,
     source_duplicates: IntCounterVec,
@@ -79,8 +80,10 @@ pub struct ComponentMetrics {
 pub struct SourceMetrics {
     /// The common counters.
     pub component: ComponentMetrics,
-    /// `source_lag_seconds`: how far reading is behind the newest record.
+    /// How far the source itself knows to be behind, where records have a time of their own: CloudWatch's events.
+    /// `source_lag_seconds` is the greater of this and of what the engine sees ([`SourceMetrics::show_lag`]).
     pub lag: Gauge,
+    shown_lag: Gauge,
     /// `source_event_lateness_seconds`: ingestion minus the event's own time.
     pub lateness: Histogram,
     /// `source_duplicates_total`: records recognised as read before.
@@ -194,9 +197,17 @@ impl Metrics {
                 Opts::new("component_busy_seconds_total", "CPU thread time spent"),
                 &COMPONENT
             ),
+            reloads: family!(
+                IntCounterVec,
+                Opts::new("reloads_total", "configurations loaded again, and what became of them"),
+                &["outcome"]
+            ),
             source_lag: family!(
                 GaugeVec,
-                Opts::new("source_lag_seconds", "how far reading is behind"),
+                Opts::new(
+                    "source_lag_seconds",
+                    "how long the oldest record that is not delivered has been due"
+                ),
                 &COMPONENT
             ),
             source_lateness: histogram(
@@ -251,6 +262,11 @@ impl Metrics {
         &self.registry
     }
 
+    /// `reloads_total{outcome}`: `taken_over`, or `refused` while the old configuration goes on.
+    pub fn reloaded(&self, outcome: &str) {
+        self.reloads.with_label_values(&[outcome]).inc();
+    }
+
     /// The counters of one component.
     pub fn component(&self, id: &ComponentId) -> ComponentMetrics {
         let labels = [id.name.to_string(), id.kind.as_str().to_owned(), id.type_name.to_owned()];
@@ -273,11 +289,16 @@ impl Metrics {
     }
 
     /// The metrics of a source.
+    ///
+    /// # Panics
+    /// Never: the name below is valid.
+    #[allow(clippy::expect_used)]
     pub fn source(&self, id: &ComponentId) -> SourceMetrics {
         let component = self.component(id);
         let at = component.labels.each_ref().map(String::as_str);
         SourceMetrics {
-            lag: self.source_lag.with_label_values(&at),
+            lag: Gauge::new("lag", "of no registry").expect("a valid name"),
+            shown_lag: self.source_lag.with_label_values(&at),
             lateness: self.source_lateness.with_label_values(&at),
             duplicates: self.source_duplicates.with_label_values(&at),
             dedupe_margin_mode: self.source_margin_mode.with_label_values(&at),
@@ -348,6 +369,12 @@ impl ComponentMetrics {
 }
 
 impl SourceMetrics {
+    /// Sets `source_lag_seconds`, the engine's: so long the oldest record has been due that was read and is not
+    /// delivered, or cannot be read.
+    pub fn show_lag(&self, seconds: f64) {
+        self.shown_lag.set(seconds.max(self.lag.get()));
+    }
+
     /// `source_missing_events_total{stage}`: `found` by an audit and read again, or `lost` for good.
     pub fn missing(&self, stage: &str, events: u64) {
         self.component.labelled(&self.missing, &[stage]).inc_by(events);

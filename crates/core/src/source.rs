@@ -48,6 +48,12 @@ pub trait Source: Send {
         false
     }
 
+    /// Whether it could go on from what `state` holds. Reads, and changes nothing: on a reload the engine asks a source
+    /// that is not started while the one before it still runs. The error says what is wrong and what to do.
+    fn check_state(&self, _state: &StateDir) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether every event's `@timestamp` comes from the record itself and not from the time of reading. An index
     /// named by the day of an event that nothing dates is warned about: read again after midnight, the event would
     /// be stored a second time.
@@ -154,7 +160,7 @@ pub struct SourceError {
     pub reason: &'static str,
     /// What happened, where, and what to do, in lower case without a full stop.
     pub message: String,
-    /// Trying again is pointless: the run ends with this error.
+    /// Trying again is pointless: the source goes on no more, and the run ends with this error when the others have.
     pub fatal: bool,
 }
 

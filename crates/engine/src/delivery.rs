@@ -27,12 +27,12 @@ use self::units::{Unit, take_request};
 use self::waiting::{LONGEST_WAIT, News, Waiting};
 use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
-use crate::run::Phase;
+use crate::phase::{Phase, stopped};
 use crate::runner::Outgoing;
 use crate::worker::Message;
 
-pub(crate) use self::spill::warn_of_strangers;
 pub(crate) use self::request::Shared;
+pub(crate) use self::spill::warn_of_strangers;
 
 /// How a sink's loop ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -143,6 +143,11 @@ impl Delivery {
         }
     }
 
+    /// What its requests share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Runs until its input is closed and everything is delivered, or the run is stopped.
     pub(crate) async fn run(mut self) -> SinkEnd {
         let shared = Arc::clone(&self.shared);
@@ -161,7 +166,12 @@ impl Delivery {
         loop {
             let phase = *self.phase.borrow_and_update();
             if phase == Phase::Stop {
-                return SinkEnd::Undelivered;
+                let idle = in_flight.is_empty() && self.beside.is_empty() && self.waiting.is_empty();
+                return if idle && self.holds_nothing() && self.messages.is_empty() {
+                    SinkEnd::Delivered
+                } else {
+                    SinkEnd::Undelivered
+                };
             }
             // A probe and a request can always be in flight together, or the one would wait for the other: a red index
             // answers after half a minute.
@@ -215,7 +225,14 @@ impl Delivery {
                 () = sleep_until(wake_at.unwrap_or(flush_at)), if wake_at.is_some() => {}
             }
         }
-        shared.entry().sink.close().await;
+        // All is delivered, whatever closing comes to: one that hangs must not hold up the end.
+        tokio::select! {
+            biased;
+            () = shared.entry().sink.close() => {}
+            () = stopped(&mut self.phase) => {
+                warn!(component = %shared.entry().id, "sink does not close in time");
+            }
+        }
         SinkEnd::Delivered
     }
 
@@ -550,11 +567,6 @@ impl Delivery {
     fn holds_nothing(&self) -> bool {
         self.pending.units.is_empty() && self.order.early.is_empty()
     }
-}
-
-async fn stopped(phase: &mut watch::Receiver<Phase>) {
-    // A sender that is gone means that the run is over.
-    phase.wait_for(|phase| *phase == Phase::Stop).await.ok();
 }
 
 // === impl Pending ===

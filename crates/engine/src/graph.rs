@@ -177,6 +177,23 @@ impl Graph {
         (graph, owned)
     }
 
+    /// The sinks that dead letters of this sink may reach.
+    pub(crate) fn sinks_behind_rejected(&self, sink: usize) -> Vec<usize> {
+        let mut met = Vec::new();
+        let mut open: Vec<Target> = self.sinks[sink].rejected.iter().map(|edge| edge.to).collect();
+        while let Some(target) = open.pop() {
+            match target {
+                Target::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
+                Target::Sink(next) if !met.contains(&next) => {
+                    met.push(next);
+                    open.extend(self.sinks[next].rejected.iter().map(|edge| edge.to));
+                }
+                Target::Sink(_) => {}
+            }
+        }
+        met
+    }
+
     fn note_ordered_sinks(&mut self) {
         for index in 0..self.sources.len() {
             let mut met = BTreeSet::new();

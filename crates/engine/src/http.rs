@@ -40,6 +40,11 @@ impl Endpoint {
         let server = tokio::spawn(serve(listener, metrics, health));
         Ok(Self { asked: address, address: bound, server })
     }
+
+    /// Waits until it serves no more, which only a bug makes happen. Cancel-safe.
+    pub(crate) async fn ended(&mut self) {
+        (&mut self.server).await.ok();
+    }
 }
 
 impl Drop for Endpoint {

@@ -10,8 +10,9 @@ use tracing::{debug, error, warn};
 
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Permit};
-use crate::run::Phase;
+use crate::phase::{Failure, Phase, ending, stopped_for};
 use crate::settle::Tracker;
+use crate::standing::{Lag, Standing};
 use crate::worker::Job;
 
 /// What a byte that was read costs in memory until it is delivered: the text itself, its columns, and the encoded
@@ -20,6 +21,9 @@ const EXPANSION: usize = 4;
 
 /// How long a source may wait inside `next` before the memory reserved for its batch is lent to others.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a commit may take in a run that is stopped: longer than a disk needs.
+pub(crate) const LAST_COMMIT: Duration = Duration::from_secs(1);
 
 /// How a source's task ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,23 +46,37 @@ pub(crate) struct Intake {
     /// Dropped when nothing more will be read, so that the stages behind end one after the other and flush.
     pub(crate) jobs: Option<mpsc::Sender<Job>>,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) failures: mpsc::Sender<Failure>,
+    pub(crate) lag: Lag,
+    /// Whether a source that cannot be started waits for the run's end: then the run goes on, not ready.
+    pub(crate) stays: bool,
     /// See [`RunOptions`](crate::RunOptions).
     pub(crate) commit_before_delivery: bool,
 }
 
 struct State {
+    standing: Standing,
     tracker: Tracker,
     number: u64,
     reading: bool,
     permit: Option<Permit>,
+    /// Since when memory has been waited for.
+    short_since: Option<Instant>,
     pending: Option<Job>,
     read_at: Instant,
-    commit_at: Instant,
     read_backoff: Backoff,
+    /// When the source wants to be told next what is delivered, and when it may be after it has failed to note it.
+    commit_at: Instant,
+    commit_again_at: Instant,
     commit_backoff: Backoff,
+    /// The last stretch that was read again, and since when: until it is delivered the next one waits longer.
+    replayed: Option<(Position, Instant)>,
+    replay_backoff: Backoff,
     failure: Option<String>,
     /// Something must be read again and cannot be in this run.
     lost: bool,
+    /// A call into the source did not return in time; it is not called again.
+    hangs: bool,
 }
 
 // === impl Intake ===
@@ -66,21 +84,15 @@ struct State {
 impl Intake {
     /// Runs the source until its end, a stop or an error that will not pass.
     pub(crate) async fn run(mut self) -> SourceEnd {
-        let mut state = State {
-            tracker: Tracker::new(),
-            number: 0,
-            reading: true,
-            permit: None,
-            pending: None,
-            read_at: Instant::now(),
-            commit_at: Instant::now(),
-            read_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
-            commit_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
-            failure: None,
-            lost: false,
-        };
+        let mut state = State::new(&self.cx);
         if !self.start(&mut state).await {
-            return state.failure.map_or(SourceEnd::Delivered, SourceEnd::Failed);
+            // Nothing was read: whoever waits for the last batch need not wait for this source.
+            self.jobs = None;
+            let Some(failure) = state.failure else { return SourceEnd::Delivered };
+            if self.stays {
+                ending(&mut self.phase).await;
+            }
+            return SourceEnd::Failed(failure);
         }
         let reserve = (self.cx.max_bytes * EXPANSION).max(1);
         loop {
@@ -95,9 +107,12 @@ impl Intake {
                 self.jobs = None;
             }
             let done = self.jobs.is_none() && state.tracker.in_flight() == 0;
-            if state.tracker.has_due() && (done || phase == Phase::Stop || Instant::now() >= state.commit_at)
-            {
+            let commit_at = state.next_commit(done);
+            if commit_at.is_some_and(|at| phase == Phase::Stop || Instant::now() >= at) {
                 self.commit(&mut state).await;
+            }
+            if state.hangs {
+                return SourceEnd::Undelivered;
             }
             if phase == Phase::Stop {
                 return match state.tracker.in_flight() {
@@ -108,35 +123,43 @@ impl Intake {
                 };
             }
             if done && !state.tracker.has_due() {
+                // A source that failed falls behind from now on.
+                self.lag.set(state.failure.as_ref().map(|_| Instant::now()));
                 return match state.failure {
                     Some(failure) => SourceEnd::Failed(failure),
                     None if state.lost => SourceEnd::Undelivered,
                     None => SourceEnd::Delivered,
                 };
             }
-            self.step(&mut state, reserve).await;
+            let commit_at = state.next_commit(done);
+            self.step(&mut state, reserve, commit_at).await;
         }
     }
 
     /// Waits for whatever comes first and takes one step.
-    async fn step(&mut self, state: &mut State, reserve: usize) {
+    async fn step(&mut self, state: &mut State, reserve: usize, commit_at: Option<Instant>) {
         if state.permit.as_ref().is_some_and(Permit::is_empty) {
             state.permit = None;
         }
+        let now = Instant::now();
         let has_pending = state.pending.is_some();
         let free = state.reading && !has_pending;
-        let rests = free && state.read_at > Instant::now();
+        let rests = free && state.read_at > now;
         let wants_permit = free && !rests && state.permit.is_none();
         let may_read = free && !rests && state.permit.is_some();
+        state.short_since = wants_permit.then(|| state.short_since.unwrap_or(now));
+        self.lag.set(state.behind_since());
+        let tell_at = state.standing.tell_at();
         tokio::select! {
             biased;
             _ = self.phase.changed() => {}
             () = state.tracker.arrival() => {}
-            handed_on = hand_on(self.jobs.as_ref(), &mut state.pending), if has_pending => {
-                // A closed channel means that the run is being ended, and the phase will say so.
-                state.reading = state.reading && handed_on;
-            }
-            () = sleep_until(state.commit_at), if state.tracker.has_due() => {}
+            handed_on = hand_on(self.jobs.as_ref(), &mut state.pending), if has_pending => if !handed_on {
+                state.reading = false;
+                self.failures.try_send(Failure::Gone(self.id.clone())).ok();
+            },
+            () = sleep_until(commit_at.unwrap_or(now)), if commit_at.is_some() => {}
+            () = sleep_until(tell_at.unwrap_or(now)), if tell_at.is_some() => state.standing.tell(),
             () = sleep_until(state.read_at), if rests => {}
             permit = self.budget.acquire(reserve), if wants_permit => state.permit = Some(permit),
             next = read(&mut *self.source, &mut self.cx, state.permit.as_ref()), if may_read => {
@@ -148,8 +171,9 @@ impl Intake {
     fn take_in(&mut self, next: Result<Next, SourceError>, state: &mut State) {
         match next {
             Ok(Next::Batch(read)) => {
-                state.read_backoff.reset();
-                let Some(permit) = state.permit.take() else { return };
+                state.note_read();
+                // Whatever it was read with: it counts from now on, and nothing of it is dropped.
+                let permit = state.permit.take().unwrap_or_else(|| self.budget.charge(0));
                 self.cx.metrics.component.received_bytes.inc_by(read.bytes as u64);
                 permit.resize(read.batch.memory_bytes().max(read.bytes) * EXPANSION);
                 let permit = Arc::new(permit);
@@ -169,37 +193,51 @@ impl Intake {
                 });
             }
             Ok(Next::Idle(wait)) => {
-                state.read_backoff.reset();
+                state.note_read();
                 // Memory is for those who have something to read.
                 state.permit = None;
                 state.read_at = Instant::now() + wait;
             }
             Ok(Next::End) => {
                 debug!(component = %self.id, "source is at its end");
+                state.note_read();
                 state.permit = None;
                 state.reading = false;
             }
             Err(problem) => {
                 state.permit = None;
+                state.standing.read_failed(&problem);
                 self.report(&problem, state);
                 state.read_at = Instant::now() + state.read_backoff.next();
             }
         }
     }
 
+    /// Starts the source, as often as it takes. `false` when it cannot be, or the run is to end.
     async fn start(&mut self, state: &mut State) -> bool {
+        self.lag.set(Some(Instant::now()));
         loop {
-            let problem = match self.source.start(&mut self.cx).await {
-                Ok(()) => return true,
+            let started = tokio::select! {
+                biased;
+                started = self.source.start(&mut self.cx) => started,
+                // A start that hangs must not hold up the end; the source is not called again.
+                () = ending(&mut self.phase) => return false,
+            };
+            let problem = match started {
+                Ok(()) => {
+                    state.standing.started();
+                    return true;
+                }
                 Err(problem) => problem,
             };
+            state.standing.start_failed(&problem);
             self.report(&problem, state);
             if state.failure.is_some() {
                 return false;
             }
             tokio::select! {
                 () = tokio::time::sleep(state.read_backoff.next()) => {}
-                _ = self.phase.wait_for(|phase| *phase != Phase::Run) => return false,
+                () = ending(&mut self.phase) => return false,
             }
         }
     }
@@ -208,6 +246,7 @@ impl Intake {
         self.cx.metrics.component.error(problem.reason, 1);
         if problem.fatal {
             error!(component = %self.id, reason = problem.reason, error = problem.message, "source cannot go on");
+            state.standing.failed_for_good(problem);
             state.failure = Some(format!("{}: {}", self.id, problem.message));
             state.reading = false;
         } else {
@@ -217,23 +256,36 @@ impl Intake {
 
     async fn commit(&mut self, state: &mut State) {
         let due = state.tracker.take_due();
-        match self.source.commit(&due).await {
+        let committed = tokio::select! {
+            biased;
+            committed = self.source.commit(&due) => committed,
+            () = stopped_for(&mut self.phase, LAST_COMMIT) => {
+                error!(component = %self.id, "source does not note in time what is delivered; it is read again");
+                state.hangs = true;
+                return;
+            }
+        };
+        let now = Instant::now();
+        match committed {
             Ok(()) => {
+                state.standing.committed();
                 state.commit_backoff.reset();
-                state.commit_at = Instant::now() + self.source.commit_interval();
+                state.commit_at = now + self.source.commit_interval();
+                state.commit_again_at = now;
+                state.note_committed(&due);
             }
             Err(problem) => {
                 // A full disk, say. Nothing is lost: what is not committed is read again.
+                state.standing.commit_failed(&problem);
                 self.report(&problem, state);
                 state.tracker.put_back(due);
-                state.commit_at = Instant::now() + state.commit_backoff.next();
-                if *self.phase.borrow() != Phase::Stop && !state.reading {
-                    sleep_until(state.commit_at).await;
-                }
+                state.commit_again_at = now + state.commit_backoff.next();
             }
         }
     }
 
+    /// Has a stretch read again that was not delivered: after a while, or what goes wrong with it would go wrong in a
+    /// hot loop.
     async fn read_again(&mut self, position: &Position, state: &mut State) {
         warn!(
             component = %self.id,
@@ -241,14 +293,89 @@ impl Intake {
             position = position.value,
             "a stretch was not delivered and is read again"
         );
-        if self.jobs.is_none() {
+        let ends = self.jobs.is_none() || *self.phase.borrow() != Phase::Run;
+        if ends || state.failure.is_some() || state.hangs {
             state.lost = true;
             return;
         }
-        match self.source.rewind(position).await {
-            Ok(()) => state.reading = *self.phase.borrow() == Phase::Run,
+        let rewound = tokio::select! {
+            biased;
+            rewound = self.source.rewind(position) => rewound,
+            () = stopped_for(&mut self.phase, Duration::ZERO) => {
+                error!(component = %self.id, "source does not go back in time; what is undelivered is read again");
+                state.hangs = true;
+                return;
+            }
+        };
+        match rewound {
+            Ok(()) => {
+                let now = Instant::now();
+                state.reading = true;
+                state.read_at = state.read_at.max(now + state.replay_backoff.next());
+                let since = state.replayed.take().map_or(now, |(_, since)| since);
+                state.replayed = Some((position.clone(), since));
+            }
             Err(problem) => self.report(&SourceError { fatal: true, ..problem }, state),
         }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn new(cx: &SourceCx) -> Self {
+        let now = Instant::now();
+        let backoff = || Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        Self {
+            standing: Standing::new(cx.health.clone()),
+            tracker: Tracker::new(),
+            number: 0,
+            reading: true,
+            permit: None,
+            short_since: None,
+            pending: None,
+            read_at: now,
+            read_backoff: backoff(),
+            commit_at: now,
+            commit_again_at: now,
+            commit_backoff: backoff(),
+            replayed: None,
+            replay_backoff: backoff(),
+            failure: None,
+            lost: false,
+            hangs: false,
+        }
+    }
+
+    fn note_read(&mut self) {
+        self.read_backoff.reset();
+        self.standing.has_read();
+    }
+
+    /// Whether what was read again has arrived by now.
+    fn note_committed(&mut self, due: &[Position]) {
+        if let Some((replayed, _)) = &self.replayed
+            && due.iter().any(|one| one.partition == replayed.partition && one.value >= replayed.value)
+        {
+            self.replayed = None;
+            self.replay_backoff.reset();
+        }
+    }
+
+    /// When to commit, if there is something to: at the end as soon as may be, before it in intervals.
+    fn next_commit(&self, done: bool) -> Option<Instant> {
+        let at = if done { self.commit_again_at } else { self.commit_again_at.max(self.commit_at) };
+        self.tracker.has_due().then_some(at)
+    }
+
+    /// Since when the oldest record that is due has been waiting: one that was read and is not delivered, or one that
+    /// cannot be read for want of memory or because reading fails.
+    fn behind_since(&self) -> Option<Instant> {
+        let replayed = self.replayed.as_ref().map(|(_, since)| *since);
+        [self.tracker.oldest(), self.short_since, self.standing.failing_since(), replayed]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -286,3 +413,6 @@ async fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

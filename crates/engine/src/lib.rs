@@ -14,15 +14,23 @@ mod graph;
 mod http;
 mod intake;
 mod letter;
+mod phase;
 mod pool;
+mod reload;
 mod run;
 mod runner;
+mod serving;
 mod settle;
 mod signals;
+mod stages;
+mod standing;
+mod supervise;
 mod testing;
 mod worker;
 
-pub use run::{Outcome, RunOptions, run, supervise};
+pub use reload::Prepared;
+pub use run::{Outcome, RunOptions, run};
 #[doc(hidden)]
 pub use settle::AckRound;
+pub use signals::survive_file_size_limit;
 pub use testing::{TestReport, run_tests};

@@ -1,45 +1,20 @@
-//! A run: starts the stages of a topology, listens to signals, drains, reloads.
+//! A run: carries a topology to its end, listens to signals, drains, reloads.
 
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
-use flowstone_config::{Settings, Topology};
-use flowstone_core::{Clock, ComponentId, Health, Kind, Metrics, SourceCx, StateDir};
+use flowstone_config::Topology;
+use flowstone_core::{ComponentId, Health, Metrics};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, error, info, warn};
 
-use crate::budget::Budget;
-use crate::delivery::{Delivery, Shared, SinkEnd, warn_of_strangers};
-use crate::graph::{Graph, Target};
-use crate::http::Endpoint;
-use crate::intake::{Intake, SourceEnd};
-use crate::pool::BufferPool;
-use crate::runner::Runner;
+use crate::intake::LAST_COMMIT;
+use crate::phase::{Failure, Phase};
+use crate::reload::{Prepared, Reload};
+use crate::serving::Serving;
 use crate::signals::{Signal, Signals};
-use crate::worker::{self, Job};
-
-/// How far a run is towards its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Everything goes on.
-    Run,
-    /// Nothing more is read; what was read is delivered.
-    Drain,
-    /// Nothing more is done; what is undelivered is read again at the next start.
-    Stop,
-}
-
-/// What ends a run before its time.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// A plugin panicked.
-    Bug(ComponentId),
-    /// The reader of a sink's output is gone.
-    Closed(ComponentId),
-}
+use crate::stages::{Around, Stages};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +36,7 @@ pub struct RunOptions {
     /// Makes the topology anew on SIGHUP. `None` means that the configuration is not usable (the callee has said
     /// why); the old topology goes on then.
     #[allow(clippy::type_complexity)]
-    pub reload: Option<Box<dyn FnMut() -> Option<Topology> + Send>>,
+    pub reload: Option<Box<dyn FnMut() -> Option<Prepared> + Send>>,
     /// Told where the metrics endpoint listens, once it does.
     #[allow(clippy::type_complexity)]
     pub listening: Option<Box<dyn Fn(std::net::SocketAddr) + Send>>,
@@ -77,6 +52,16 @@ pub struct RunOptions {
 
 /// Threads of the I/O runtime: sources and deliveries. Parsing and encoding have threads of their own.
 const IO_THREADS: usize = 2;
+
+/// How long the stages of a run that is stopped may take to end, and then those that were given up.
+const STOP: Duration = LAST_COMMIT.saturating_add(Duration::from_millis(500));
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+/// How often `source_lag_seconds` is set.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+
+/// More failures than that end a run no sooner.
+const FAILURES: usize = 64;
 
 // === impl RunOptions ===
 
@@ -95,342 +80,270 @@ impl Default for RunOptions {
 
 /// Runs a topology to its end: until every source is at its end and all is delivered, or a signal ends it.
 ///
-/// SIGTERM and SIGINT drain within `shutdown_timeout`; a second one stops at once. SIGHUP reloads.
-pub fn run(topology: Topology, options: RunOptions) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(IO_THREADS)
-        .thread_name("io")
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(supervise(topology, options));
-            // A source's blocking read must not hold up the exit.
-            runtime.shutdown_background();
-            outcome
+/// SIGTERM and SIGINT drain within `shutdown_timeout`; a second one stops at once. SIGHUP reloads. A call into a
+/// component that never returns holds up neither: the run ends without it.
+pub fn run(topology: impl Into<Prepared>, options: RunOptions) -> Outcome {
+    let io = Builder::new_multi_thread().worker_threads(IO_THREADS).thread_name("io").enable_all().build();
+    // Signals, deadlines and health are seen to on this thread: a component may block every I/O thread there is.
+    let control = Builder::new_current_thread().enable_all().build();
+    let (io, control) = match (io, control) {
+        (Ok(io), Ok(control)) => (io, control),
+        (Err(error), _) | (_, Err(error)) => {
+            return Outcome::Failed(format!("cannot start the I/O threads: {error}"));
         }
-        Err(error) => Outcome::Failed(format!("cannot start the I/O threads: {error}")),
-    }
+    };
+    let outcome = control.block_on(carry(topology.into(), options, io.handle()));
+    // A call that blocks must not hold up the exit.
+    control.shutdown_background();
+    io.shutdown_background();
+    outcome
 }
 
-/// [`run`] inside a runtime that is there already.
-pub async fn supervise(mut topology: Topology, mut options: RunOptions) -> Outcome {
+async fn carry(mut prepared: Prepared, mut options: RunOptions, io: &Handle) -> Outcome {
     let mut signals = match Signals::new(options.signals, options.stop.take()) {
         Ok(signals) => signals,
         Err(error) => return Outcome::Failed(format!("cannot listen to signals: {error}")),
     };
     let health = Health::default();
-    let mut endpoint: Option<Endpoint> = None;
+    let mut serving = Serving::new(options.metrics.clone(), health.clone(), options.listening.take());
+    let mut reload = Reload::new(options.reload.take());
+    if let Err(problem) = serving.listen_on(prepared.topology.settings.metrics_listen).await {
+        return Outcome::Failed(problem);
+    }
+    let mut reloaded = false;
     loop {
-        let listen = topology.settings.metrics_listen;
-        if endpoint.as_ref().map(|endpoint| endpoint.asked) != listen {
-            endpoint = None;
-            if let Some(address) = listen {
-                match Endpoint::start(address, options.metrics.clone(), health.clone()).await {
-                    Ok(started) => {
-                        info!(address = %started.address, "metrics endpoint listens");
-                        if let Some(tell) = &options.listening {
-                            tell(started.address);
-                        }
-                        endpoint = Some(started);
-                    }
-                    Err(error) => {
-                        return Outcome::Failed(format!(
-                            "cannot serve metrics on {address}: {error}; choose another `[metrics] listen`"
-                        ));
-                    }
-                }
-            }
-        }
+        let Prepared { topology, held } = prepared;
         health.clear();
-        let timeout = topology.settings.shutdown_timeout;
-        let mut running = match Running::start(topology, &options, &health) {
+        let mut running = match Running::start(topology, &options, &health, io, reloaded) {
             Ok(running) => running,
             Err(error) => return Outcome::Failed(format!("cannot start: {error}")),
         };
-        match running.until_end(&mut signals, timeout, options.reload.as_mut()).await {
+        prepared = match running.until_end(&mut signals, &mut serving, &mut reload).await {
             End::Ended(outcome) => return outcome,
-            End::Replaced(next) => {
-                topology = *next;
-                info!("the new configuration takes over");
-            }
-        }
+            End::Replaced(next) => *next,
+        };
+        reloaded = true;
+        options.metrics.reloaded("taken_over");
+        info!("the new configuration takes over");
+        drop(held);
     }
 }
 
 enum End {
     Ended(Outcome),
-    Replaced(Box<Topology>),
+    Replaced(Box<Prepared>),
 }
 
 /// A topology at work.
 struct Running {
+    metrics: Metrics,
+    timeout: Duration,
     phase: watch::Sender<Phase>,
+    /// When the phase has lasted for as long as it may.
+    deadline: Option<Instant>,
     failed: mpsc::Receiver<Failure>,
     stages: Stages,
+    /// The stages that wait for something were given up; and it is over, whatever still goes on.
+    given_up: bool,
+    over: bool,
+    /// Somebody wants the run to end, and not to be replaced.
+    ends: bool,
+    next: Option<Box<Prepared>>,
     bug: Option<ComponentId>,
     closed: bool,
 }
 
-/// The tasks and threads of a run, and how those ended that have.
-struct Stages {
-    sources: JoinSet<SourceEnd>,
-    workers: Option<JoinHandle<()>>,
-    sinks: JoinSet<SinkEnd>,
-    ids: Ids,
-    failures: mpsc::Sender<Failure>,
-    undelivered: bool,
-    failure: Option<String>,
-}
-
-/// Which component each task belongs to, for the message when one panics.
-#[derive(Default)]
-struct Ids(Vec<(tokio::task::Id, ComponentId)>);
-
 // === impl Running ===
 
 impl Running {
-    fn start(topology: Topology, options: &RunOptions, health: &Health) -> std::io::Result<Self> {
-        let metrics = &options.metrics;
-        let settings = topology.settings.clone();
-        let Settings { workers, .. } = settings;
-        let workers = workers.max(1);
-        let (graph, owned) = Graph::of(topology, metrics);
-        let graph = Arc::new(graph);
-        let budget = Budget::new(settings.memory, metrics.clone());
-        let pool = BufferPool::new(workers + 6);
+    fn start(
+        topology: Topology,
+        options: &RunOptions,
+        health: &Health,
+        io: &Handle,
+        reloaded: bool,
+    ) -> std::io::Result<Self> {
+        let timeout = topology.settings.shutdown_timeout;
         let (phase, phase_seen) = watch::channel(Phase::Run);
-        let (failed_out, failed) = mpsc::channel(workers + graph.sinks.len() + 1);
-        let runner = || Runner::new(Arc::clone(&graph), &owned.transforms, Clock::System, Arc::clone(&pool));
-
-        let (inputs, outputs): (Vec<_>, Vec<_>) =
-            graph.sinks.iter().map(|_| mpsc::channel(workers + 1)).unzip();
-        warn_of_strangers(&settings.data_dir.join("waiting"), graph.sinks.iter().map(|entry| &*entry.id.name));
-        let mut ids = Ids::default();
-        let mut sinks = JoinSet::new();
-        for (index, messages) in outputs.into_iter().enumerate() {
-            let reaches = graph.sinks_behind_rejected(index);
-            let letters =
-                inputs.iter().enumerate().map(|(sink, input)| reaches.contains(&sink).then(|| input.clone()));
-            let shared = Shared::new(
-                Arc::clone(&graph),
-                index,
-                runner(),
-                letters.collect(),
-                failed_out.clone(),
-                health.of(&graph.sinks[index].id),
-            );
-            let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone(), &settings);
-            ids.note(sinks.spawn(delivery.run()).id(), &graph.sinks[index].id);
-        }
-
-        let (jobs, jobs_taken) = mpsc::channel::<Job>(workers);
-        let jobs_taken = Arc::new(Mutex::new(jobs_taken));
-        let mut threads = Vec::new();
-        for index in 0..workers {
-            let jobs = Arc::clone(&jobs_taken);
-            threads.push(worker::spawn(
-                index,
-                Arc::clone(&graph),
-                runner(),
-                jobs,
-                inputs.clone(),
-                failed_out.clone(),
-            )?);
-        }
-        drop(inputs);
-        let workers = tokio::task::spawn_blocking(move || join_all(threads));
-
-        let mut sources = JoinSet::new();
-        for (index, source) in owned.sources.into_iter().enumerate() {
-            let id = graph.sources[index].id.clone();
-            let state = settings.data_dir.join(Kind::Source.as_str()).join(&*id.name);
-            let cx = SourceCx {
-                id: id.clone(),
-                state: StateDir::new(state),
-                metrics: metrics.source(&id),
-                health: health.of(&id),
-                max_rows: settings.batch_rows,
-                max_bytes: settings.batch_bytes,
-                clock: Clock::System,
-            };
-            let intake = Intake {
-                index,
-                id: id.clone(),
-                source,
-                cx,
-                budget: Arc::clone(&budget),
-                jobs: Some(jobs.clone()),
-                phase: phase_seen.clone(),
-                commit_before_delivery: options.commit_before_delivery,
-            };
-            ids.note(sources.spawn(intake.run()).id(), &id);
-        }
-        let stages = Stages {
-            sources,
-            workers: Some(workers),
-            sinks,
-            ids,
-            failures: failed_out,
-            undelivered: false,
-            failure: None,
+        let (failures, failed) = mpsc::channel(FAILURES);
+        let around = Around {
+            metrics: &options.metrics,
+            health,
+            io,
+            phase: phase_seen,
+            failures,
+            // What the check before the reload could not find out must not end what ran before it.
+            stays: reloaded,
+            commit_before_delivery: options.commit_before_delivery,
         };
-        Ok(Self { phase, failed, stages, bug: None, closed: false })
+        let stages = Stages::start(topology, around)?;
+        Ok(Self {
+            metrics: options.metrics.clone(),
+            timeout,
+            phase,
+            deadline: None,
+            failed,
+            stages,
+            given_up: false,
+            over: false,
+            ends: false,
+            next: None,
+            bug: None,
+            closed: false,
+        })
     }
 
-    async fn until_end(
-        &mut self,
-        signals: &mut Signals,
-        timeout: Duration,
-        mut reload: Option<&mut Box<dyn FnMut() -> Option<Topology> + Send>>,
-    ) -> End {
-        let mut deadline: Option<Instant> = None;
-        let mut next: Option<Box<Topology>> = None;
+    async fn until_end(&mut self, signals: &mut Signals, serving: &mut Serving, reload: &mut Reload) -> End {
+        let mut lag_shown = interval(LAG_EVERY);
+        lag_shown.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let now = Instant::now();
+            // A configuration that is being loaded is newer than the one that waits.
+            let newer_comes = self.next.is_some() && reload.is_loading();
+            if self.over || (self.stages.all_ended() && !newer_comes) {
+                break;
+            }
+            let deadline = self.deadline;
             tokio::select! {
                 biased;
                 Some(failure) = self.failed.recv() => self.fail(failure),
-                () = self.stages.ended() => break,
-                () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
-                    warn!(?timeout, "not everything could be delivered in time; the rest is read again");
-                    self.phase.send_replace(Phase::Stop);
-                    deadline = None;
+                () = self.stages.next_end(), if !self.stages.all_ended() => self.note_end(),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.note_deadline();
                 }
-                signal = signals.next() => match signal {
-                    Signal::Terminate if *self.phase.borrow() == Phase::Run || next.is_some() => {
-                        info!(?timeout, "stopping: what was read is delivered first; a second signal stops at once");
-                        next = None;
-                        self.phase.send_replace(Phase::Drain);
-                        deadline = Some(Instant::now() + timeout);
-                    }
-                    Signal::Terminate => {
-                        warn!("stopping at once");
-                        return End::Ended(Outcome::Undelivered);
-                    }
-                    Signal::Reload if *self.phase.borrow() == Phase::Run => {
-                        let Some(reload) = reload.as_mut() else { continue };
-                        match reload() {
-                            Some(topology) => {
-                                info!("reloading: what was read is delivered first");
-                                next = Some(Box::new(topology));
-                                self.phase.send_replace(Phase::Drain);
-                                deadline = Some(Instant::now() + timeout);
-                            }
-                            None => error!("the configuration is not usable; the old one goes on"),
-                        }
-                    }
-                    Signal::Reload => {}
+                signal = signals.next() => if self.heed(signal, reload) {
+                    return End::Ended(Outcome::Undelivered);
                 },
+                loaded = reload.loaded(), if reload.is_loading() => self.take(loaded, serving).await,
+                id = serving.failed() => self.fail(Failure::Bug(id)),
+                _ = lag_shown.tick() => self.stages.show_lags(),
             }
         }
         // A worker may have failed in the very moment in which everything ended.
         while let Ok(failure) = self.failed.try_recv() {
             self.fail(failure);
         }
-        let outcome = if let Some(id) = self.bug.take() {
-            Outcome::Bug(id)
-        } else if self.closed {
-            Outcome::Finished
-        } else if let Some(failure) = self.stages.failure.take() {
-            Outcome::Failed(failure)
-        } else if self.stages.undelivered {
-            Outcome::Undelivered
+        let hangs = self.stages.tell_hanging();
+        if let Some(id) = self.bug.take() {
+            return End::Ended(Outcome::Bug(id));
+        }
+        match self.next.take() {
+            // Two topologies would be at the same files.
+            Some(_) if hangs => End::Ended(Outcome::Failed(
+                "the new configuration cannot take over while a component of the old one does not end"
+                    .to_owned(),
+            )),
+            // What the old topology left undelivered, or could not read, the new one reads from the checkpoints.
+            Some(next) => End::Replaced(next),
+            None if self.closed => End::Ended(Outcome::Finished),
+            None => End::Ended(match self.stages.failure.take() {
+                Some(failure) => Outcome::Failed(failure),
+                None if self.stages.undelivered || hangs => Outcome::Undelivered,
+                None => Outcome::Finished,
+            }),
+        }
+    }
+
+    /// A stage has ended. When the sources have, all is delivered: what is left is closing, which has a time-out too.
+    fn note_end(&mut self) {
+        if self.stages.sources_ended() && self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + self.timeout);
+        }
+    }
+
+    /// The phase has lasted for as long as it may.
+    fn note_deadline(&mut self) {
+        if *self.phase.borrow() != Phase::Stop {
+            let timeout = self.timeout;
+            warn!(
+                ?timeout,
+                "not everything could be delivered and closed in time; what is left is read again"
+            );
+            self.stop();
+        } else if !self.given_up {
+            self.given_up = true;
+            self.stages.give_up();
+            self.deadline = Some(Instant::now() + GIVE_UP);
         } else {
-            Outcome::Finished
+            self.over = true;
+        }
+    }
+
+    /// Acts on a signal; `true` when the run ends at once.
+    fn heed(&mut self, signal: Signal, reload: &mut Reload) -> bool {
+        match signal {
+            Signal::Terminate if self.ends => {
+                warn!("stopping at once");
+                return true;
+            }
+            Signal::Terminate => {
+                let timeout = self.timeout;
+                info!(?timeout, "stopping: what was read is delivered first; a second signal stops at once");
+                self.ends = true;
+                self.next = None;
+                self.drain();
+            }
+            Signal::Reload if self.ends => debug!("the run ends; the configuration is not loaded anew"),
+            Signal::Reload => reload.ask(),
+        }
+        false
+    }
+
+    /// A configuration was loaded: what can go wrong with it goes wrong now, while the old topology runs.
+    async fn take(&mut self, loaded: Option<Prepared>, serving: &mut Serving) {
+        if self.ends {
+            return;
+        }
+        let refused = match loaded {
+            None => None,
+            Some(next) => match serving.listen_on(next.topology.settings.metrics_listen).await {
+                Ok(()) => {
+                    info!("reloading: what was read is delivered first");
+                    // A second one has the time that the first one began with.
+                    if self.next.replace(Box::new(next)).is_none() {
+                        self.drain();
+                    }
+                    return;
+                }
+                Err(reason) => Some(reason),
+            },
         };
-        match (next, outcome) {
-            // What the old topology left undelivered the new one reads again from the checkpoints.
-            (Some(topology), Outcome::Finished | Outcome::Undelivered) => End::Replaced(topology),
-            (_, outcome) => End::Ended(outcome),
+        self.metrics.reloaded("refused");
+        if self.next.is_some() {
+            error!(reason = refused, "the newest configuration is not usable; the one before it takes over");
+        } else {
+            error!(reason = refused, "the configuration is not usable; the old one goes on");
+        }
+    }
+
+    fn drain(&mut self) {
+        if *self.phase.borrow() != Phase::Stop {
+            self.phase.send_replace(Phase::Drain);
+            self.deadline = Some(Instant::now() + self.timeout);
+        }
+    }
+
+    fn stop(&mut self) {
+        if *self.phase.borrow() != Phase::Stop {
+            self.phase.send_replace(Phase::Stop);
+            self.deadline = Some(Instant::now() + STOP);
         }
     }
 
     fn fail(&mut self, failure: Failure) {
         match failure {
             Failure::Bug(id) => {
-                error!(component = %id, "a component panicked; the run ends, and what is undelivered is read again");
                 self.bug.get_or_insert(id);
-                self.phase.send_replace(Phase::Stop);
+            }
+            Failure::Gone(_) if *self.phase.borrow() == Phase::Stop => {}
+            Failure::Gone(id) => {
+                error!(component = %id, "nobody receives what is sent to a component; the run ends, and what is undelivered is read again");
+                self.bug.get_or_insert(id);
             }
             Failure::Closed(id) => {
                 info!(component = %id, "the reader of the output is gone; the run ends");
                 self.closed = true;
-                self.phase.send_replace(Phase::Stop);
             }
         }
-    }
-}
-
-// === impl Stages ===
-
-impl Stages {
-    /// Waits until every stage has ended: sources first, for they wait for all the others. Cancel-safe.
-    async fn ended(&mut self) {
-        while let Some(ended) = self.sources.join_next_with_id().await {
-            match ended {
-                Ok((_, SourceEnd::Delivered)) => {}
-                Ok((_, SourceEnd::Undelivered)) => self.undelivered = true,
-                Ok((_, SourceEnd::Failed(failure))) => self.failure = Some(failure),
-                Err(error) => self.panicked(error.id()).await,
-            }
-        }
-        if let Some(workers) = &mut self.workers {
-            workers.await.ok();
-            self.workers = None;
-        }
-        while let Some(ended) = self.sinks.join_next_with_id().await {
-            match ended {
-                Ok((_, SinkEnd::Delivered)) => {}
-                Ok((_, SinkEnd::Undelivered)) => self.undelivered = true,
-                Err(error) => self.panicked(error.id()).await,
-            }
-        }
-    }
-
-    async fn panicked(&self, task: tokio::task::Id) {
-        if let Some(id) = self.ids.of(task) {
-            self.failures.send(Failure::Bug(id)).await.ok();
-        }
-    }
-}
-
-fn join_all(threads: Vec<thread::JoinHandle<()>>) {
-    for thread in threads {
-        // A worker catches what its plugins panic and says so itself.
-        thread.join().ok();
-    }
-}
-
-// === impl Ids ===
-
-impl Ids {
-    fn note(&mut self, task: tokio::task::Id, component: &ComponentId) {
-        self.0.push((task, component.clone()));
-    }
-
-    fn of(&self, task: tokio::task::Id) -> Option<ComponentId> {
-        self.0.iter().find(|(known, _)| *known == task).map(|(_, component)| component.clone())
-    }
-}
-
-// === impl Graph ===
-
-impl Graph {
-    /// The sinks that dead letters of this sink may reach.
-    fn sinks_behind_rejected(&self, sink: usize) -> Vec<usize> {
-        let mut met = Vec::new();
-        let mut open: Vec<Target> = self.sinks[sink].rejected.iter().map(|edge| edge.to).collect();
-        while let Some(target) = open.pop() {
-            match target {
-                Target::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
-                Target::Sink(next) if !met.contains(&next) => {
-                    met.push(next);
-                    open.extend(self.sinks[next].rejected.iter().map(|edge| edge.to));
-                }
-                Target::Sink(_) => {}
-            }
-        }
-        met
+        self.stop();
     }
 }

@@ -1,6 +1,6 @@
 //! One batch, run to completion through transforms and encoding, on one thread and without a hop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use flowstone_core::event::{Act, Batch, BitSet, Reject};
@@ -21,9 +21,15 @@ pub(crate) struct Runner {
     clock: Clock,
     pool: Arc<BufferPool>,
     out: Vec<Outgoing>,
-    at: At,
+    at: Arc<At>,
     origin: Option<Origin>,
     tap: Option<Tap>,
+}
+
+/// Where a runner is, so that a panic, or a call that does not return, names its component.
+pub(crate) struct At {
+    graph: Arc<Graph>,
+    place: Mutex<Place>,
 }
 
 /// An encoded batch on its way to a sink.
@@ -35,9 +41,8 @@ pub(crate) struct Outgoing {
     pub(crate) held: Option<Permit>,
 }
 
-/// Where the runner is, so that a panic names its component.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum Place {
     Source(usize),
     Transform(usize),
     Sink(usize),
@@ -64,7 +69,8 @@ impl Runner {
         pool: Arc<BufferPool>,
     ) -> Self {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
-        Self { graph, transforms, clock, pool, out: Vec::new(), at: At::Source(0), origin: None, tap: None }
+        let at = At { graph: Arc::clone(&graph), place: Mutex::new(Place::Source(0)) };
+        Self { graph, transforms, clock, pool, out: Vec::new(), at: Arc::new(at), origin: None, tap: None }
     }
 
     /// Gives what leaves each transform to `tap` and nothing to the sinks.
@@ -77,13 +83,9 @@ impl Runner {
         self.origin = origin;
     }
 
-    /// Which component the last call was in.
-    pub(crate) fn component(&self) -> &ComponentId {
-        match self.at {
-            At::Source(index) => &self.graph.sources[index].id,
-            At::Transform(index) => &self.graph.transforms[index].id,
-            At::Sink(index) => &self.graph.sinks[index].id,
-        }
+    /// Which component the last call was in; also while it goes on.
+    pub(crate) fn at(&self) -> &Arc<At> {
+        &self.at
     }
 
     /// What came out for the sinks since the last call.
@@ -93,7 +95,7 @@ impl Runner {
 
     /// Runs a batch as a source gave it.
     pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, position: Position, ack: Ack) {
-        self.at = At::Source(source);
+        self.at.enter(Place::Source(source));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sources[source];
         self.origin = Some(Origin { source: Arc::clone(&entry.id.name), position });
@@ -113,7 +115,7 @@ impl Runner {
 
     /// Runs a batch into a transform, as if something had sent it there.
     pub(crate) fn run_transform(&mut self, transform: usize, mut batch: Batch, ack: Ack) {
-        self.at = At::Transform(transform);
+        self.at.enter(Place::Transform(transform));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.transforms[transform];
         let started = Instant::now();
@@ -183,7 +185,7 @@ impl Runner {
     }
 
     fn encode(&mut self, sink: usize, batch: &mut Batch, ack: Ack) {
-        self.at = At::Sink(sink);
+        self.at.enter(Place::Sink(sink));
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sinks[sink];
         let metrics = &entry.metrics.component;
@@ -291,5 +293,21 @@ impl Runner {
         if let Some(tap) = &mut self.tap {
             tap(transform, port, batch);
         }
+    }
+}
+
+// === impl At ===
+
+impl At {
+    pub(crate) fn component(&self) -> &ComponentId {
+        match *self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+            Place::Source(index) => &self.graph.sources[index].id,
+            Place::Transform(index) => &self.graph.transforms[index].id,
+            Place::Sink(index) => &self.graph.sinks[index].id,
+        }
+    }
+
+    fn enter(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 }

@@ -1,10 +1,11 @@
 //! What became of a source's batches: positions commit in order within a partition, and only over settled ones.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flowstone_core::{Ack, AckOutcome, Position};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::budget::{Budget, Permit};
 
@@ -20,7 +21,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Tracker {
     inbox: Arc<Inbox>,
     next_token: u64,
-    partition_of: HashMap<u64, Arc<str>>,
+    /// The partition of each batch and when it set out. Tokens ascend: the first is the oldest.
+    departed: BTreeMap<u64, (Arc<str>, Instant)>,
     partitions: HashMap<Arc<str>, VecDeque<InFlight>>,
     due: HashMap<Arc<str>, u64>,
 }
@@ -77,7 +79,7 @@ impl Tracker {
         Self {
             inbox: Arc::default(),
             next_token: 0,
-            partition_of: HashMap::new(),
+            departed: BTreeMap::new(),
             partitions: HashMap::new(),
             due: HashMap::new(),
         }
@@ -87,7 +89,7 @@ impl Tracker {
     pub(crate) fn depart(&mut self, position: Position, permit: Arc<Permit>) -> Ack {
         let token = self.next_token;
         self.next_token += 1;
-        self.partition_of.insert(token, Arc::clone(&position.partition));
+        self.departed.insert(token, (Arc::clone(&position.partition), Instant::now()));
         let flight = InFlight { token, value: position.value, settled: false };
         self.partitions.entry(position.partition).or_default().push_back(flight);
         let inbox = Arc::clone(&self.inbox);
@@ -105,7 +107,7 @@ impl Tracker {
         let mut again = Vec::new();
         for (token, outcome) in self.inbox.take() {
             // Unknown tokens are those of a stretch that is being read again already.
-            let Some(partition) = self.partition_of.get(&token).cloned() else { continue };
+            let Some((partition, _)) = self.departed.get(&token).cloned() else { continue };
             let Some(flights) = self.partitions.get_mut(&partition) else { continue };
             let Some(at) = flights.iter().position(|flight| flight.token == token) else { continue };
             match outcome {
@@ -113,7 +115,7 @@ impl Tracker {
                     flights[at].settled = true;
                     while flights.front().is_some_and(|first| first.settled) {
                         if let Some(first) = flights.pop_front() {
-                            self.partition_of.remove(&first.token);
+                            self.departed.remove(&first.token);
                             self.due.insert(Arc::clone(&partition), first.value);
                         }
                     }
@@ -121,7 +123,7 @@ impl Tracker {
                 AckOutcome::Unresolved => {
                     let value = flights[at].value;
                     for flight in flights.drain(at..) {
-                        self.partition_of.remove(&flight.token);
+                        self.departed.remove(&flight.token);
                     }
                     again.push(Position { partition: Arc::clone(&partition), value });
                 }
@@ -153,9 +155,14 @@ impl Tracker {
         }
     }
 
+    /// When the oldest batch set out that is in flight: it is the first of its partition, and so not settled.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.departed.first_key_value().map(|(_, (_, departed))| *departed)
+    }
+
     /// How many batches are in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.partition_of.len()
+        self.departed.len()
     }
 }
 
@@ -216,6 +223,26 @@ mod tests {
         assert!(tracker.note_arrivals().is_empty());
         assert_eq!(tracker.take_due(), [at("a", 10)]);
         assert_eq!(tracker.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_batch_in_flight_is_the_oldest_over_all_partitions() {
+        let mut tracker = Tracker::new();
+        assert_eq!(tracker.oldest(), None);
+        let began = Instant::now();
+        let mut handles = Vec::new();
+        for position in [at("a", 10), at("b", 5), at("a", 20)] {
+            handles.push(tracker.depart(position, permit().await));
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        let mut settle = |index: usize| {
+            handles.remove(index).resolve();
+            assert!(tracker.note_arrivals().is_empty());
+            tracker.oldest().map(|oldest| (oldest - began).as_secs())
+        };
+        assert_eq!(settle(1), Some(0), "the first of the other partition is in flight still");
+        assert_eq!(settle(0), Some(2));
+        assert_eq!(settle(0), None);
     }
 
     #[tokio::test]

@@ -14,6 +14,20 @@ pub(crate) enum Signal {
     Reload,
 }
 
+/// From now on a write beyond `ulimit -f` fails with an error, which is told like that of a full disk; before, it ends
+/// the process without a word.
+///
+/// # Errors
+/// When no signal can be listened to.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // The same number on Linux, the BSDs and macOS; on MIPS it is SIGCONT, where being told changes nothing.
+    const SIGXFSZ: SignalKind = SignalKind::from_raw(25);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    // What listens may go: the signal is caught for as long as the process lives.
+    signal(SIGXFSZ).map(drop)
+}
+
 /// The streams of signals.
 pub(crate) struct Signals {
     unix: Option<Unix>,

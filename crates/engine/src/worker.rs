@@ -2,16 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use flowstone_core::event::Batch;
 use flowstone_core::{Ack, Position};
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::oneshot;
 
 use crate::budget::Permit;
 use crate::graph::Graph;
-use crate::run::Failure;
-use crate::runner::{Outgoing, Runner};
+use crate::phase::Failure;
+use crate::runner::{At, Outgoing, Runner};
+use crate::supervise::{Stage, caught};
 
 /// A batch from a source.
 pub(crate) struct Job {
@@ -33,35 +35,45 @@ pub(crate) enum Message {
     InOrder { source: usize, number: u64, rows: Vec<Outgoing> },
 }
 
-/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked.
+/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked; the receiver
+/// hears of it, for the sender is gone then. Meanwhile its runner can be asked where it is.
 pub(crate) fn spawn(
     index: usize,
     graph: Arc<Graph>,
-    runner: Runner,
+    mut runner: Runner,
     jobs: Arc<Mutex<Receiver<Job>>>,
     sinks: Vec<Sender<Message>>,
-    failed: Sender<Failure>,
-) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn(move || work(&graph, runner, &jobs, &sinks, &failed))
+    failures: Sender<Failure>,
+) -> std::io::Result<(oneshot::Receiver<()>, Arc<At>)> {
+    let (lives, ended) = oneshot::channel();
+    let at = Arc::clone(runner.at());
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let _lives = lives;
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&graph, &mut runner, &jobs, &sinks, &failures)));
+        caught(&failures, || Stage { name: "worker", component: runner.at().component().clone() }, worked);
+    })?;
+    Ok((ended, at))
 }
 
 fn work(
     graph: &Graph,
-    mut runner: Runner,
+    runner: &mut Runner,
     jobs: &Mutex<Receiver<Job>>,
     sinks: &[Sender<Message>],
-    failed: &Sender<Failure>,
+    failures: &Sender<Failure>,
 ) {
+    // What is dropped when nobody receives it is read again.
+    let send = |sink: usize, message| {
+        let sent = sinks[sink].blocking_send(message).is_ok();
+        if !sent {
+            failures.blocking_send(Failure::Gone(graph.sinks[sink].id.clone())).ok();
+        }
+        sent
+    };
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Job { source, number, batch, position, ack, permit }) = job else { return };
-        let run = catch_unwind(AssertUnwindSafe(|| runner.run_source(source, batch, position, ack)));
-        if run.is_err() {
-            failed.blocking_send(Failure::Bug(runner.component().clone())).ok();
-            return;
-        }
+        runner.run_source(source, batch, position, ack);
         let mut by_sink: Vec<Vec<Outgoing>> = Vec::new();
         let mut bytes = 0;
         for outgoing in runner.take_outgoing() {
@@ -81,12 +93,13 @@ fn work(
         let ordered = &graph.sources[source].ordered_sinks;
         for &sink in ordered {
             let rows = by_sink.get_mut(sink).map(std::mem::take).unwrap_or_default();
-            // A closed channel means that the run is being ended: what is dropped here is read again at the next start.
-            sinks[sink].blocking_send(Message::InOrder { source, number, rows }).ok();
+            if !send(sink, Message::InOrder { source, number, rows }) {
+                return;
+            }
         }
         for (sink, rows) in by_sink.into_iter().enumerate() {
-            if !rows.is_empty() {
-                sinks[sink].blocking_send(Message::Rows(rows)).ok();
+            if !rows.is_empty() && !send(sink, Message::Rows(rows)) {
+                return;
             }
         }
     }

@@ -40,6 +40,10 @@ pub use plugins::STANDARD_PLUGINS;
 /// Runs the command line: all of flowstone, with whatever plugins are linked.
 pub fn main() -> ExitCode {
     install_crypto();
+    if let Err(error) = engine::survive_file_size_limit() {
+        output::complain(&format!("cannot listen to signals: {error}"));
+        return Exit::Failed.report();
+    }
     // The hook that every program has prints the panic's message and place.
     catch_unwind(cli::run).unwrap_or(Exit::Bug).report()
 }

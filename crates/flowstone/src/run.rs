@@ -1,7 +1,9 @@
 //! `flowstone run`: a loaded topology handed to the engine, its data folder locked, and loaded anew on SIGHUP.
 
+use std::sync::{Arc, Weak};
+
 use flowstone_config::{Loaded, Topology};
-use flowstone_engine::{Outcome, RunOptions};
+use flowstone_engine::{Outcome, Prepared, RunOptions};
 use tracing::{error, warn};
 
 use crate::exit::Exit;
@@ -18,17 +20,18 @@ pub(crate) fn run(configuration: Configuration, format: LogFormat) -> Exit {
         return if panicked { Exit::Bug } else { Exit::Configuration };
     };
     let mut folders = DataFolders::default();
-    if let Err(problem) = folders.take_for(&topology) {
-        error!("{problem}");
-        return Exit::Configuration;
-    }
-    // The locks live in here, and so as long as the engine does.
+    let prepared = match folders.prepare(topology) {
+        Ok(prepared) => prepared,
+        Err(problem) => {
+            error!("{problem}");
+            return Exit::Configuration;
+        }
+    };
     let reload = move || {
         let loaded = configuration.load();
         tell(&loaded, format);
-        let topology = loaded.topology?;
-        match folders.take_for(&topology) {
-            Ok(()) => Some(topology),
+        match folders.prepare(loaded.topology?) {
+            Ok(prepared) => Some(prepared),
             Err(problem) => {
                 error!("{problem}");
                 None
@@ -36,25 +39,32 @@ pub(crate) fn run(configuration: Configuration, format: LogFormat) -> Exit {
         }
     };
     exit_of(flowstone_engine::run(
-        topology,
+        prepared,
         RunOptions { reload: Some(Box::new(reload)), ..RunOptions::default() },
     ))
 }
 
-/// The data folders of this process: one, unless a reload names another; then the old topology still commits to its
-/// own while it drains.
+/// The data folders that topologies of this process hold: one, unless a reload names another; then the old topology
+/// commits to its own until it has drained.
 #[derive(Default)]
-struct DataFolders(Vec<DataDirLock>);
+struct DataFolders(Vec<Weak<DataDirLock>>);
 
 impl DataFolders {
-    /// Locks the topology's folder if some component keeps state in it. Without one the folder is not even made.
-    fn take_for(&mut self, topology: &Topology) -> Result<(), String> {
+    /// Locks the topology's folder, for as long as it is run, if some component keeps state in it; what another
+    /// topology of this process has locked they share. Without such a component the folder is not even made.
+    fn prepare(&mut self, topology: Topology) -> Result<Prepared, String> {
         let folder = &topology.settings.data_dir;
-        let keeps_state = topology.sources.iter().any(|node| node.source.keeps_state());
-        if keeps_state && !self.0.iter().any(|lock| lock.folder() == folder) {
-            self.0.push(DataDirLock::take(folder)?);
+        if !topology.sources.iter().any(|node| node.source.keeps_state()) {
+            return Ok(Prepared::from(topology));
         }
-        Ok(())
+        self.0.retain(|lock| lock.strong_count() > 0);
+        let held = self.0.iter().filter_map(Weak::upgrade).find(|lock| lock.is_of(folder));
+        let lock = match held {
+            Some(lock) => lock,
+            None => Arc::new(DataDirLock::take(folder)?),
+        };
+        self.0.push(Arc::downgrade(&lock));
+        Ok(Prepared { topology, held: Box::new(lock) })
     }
 }
 

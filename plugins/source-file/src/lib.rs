@@ -286,6 +286,10 @@ impl Source for FileSource {
         true
     }
 
+    fn check_state(&self, state: &StateDir) -> Result<(), String> {
+        state::load(state).map(drop)
+    }
+
     async fn probe(&mut self) -> Result<(), String> {
         let listed = self.watch.listing().list();
         let errors = listed.errors.into_iter().map(|(path, error)| watch::message(&path, &error));

@@ -69,8 +69,6 @@ pub(crate) struct Tail {
     rotated: Option<Instant>,
     /// Since when it is not found.
     missed: Option<Instant>,
-    /// Since when there is something in it that was not read.
-    behind: Option<Instant>,
     /// The compressed file, as it is, was given out to its end.
     complete: bool,
     /// At the last look it had just been written to.
@@ -165,7 +163,6 @@ impl Tail {
             grown: Instant::now(),
             rotated: record.rotated.then(Instant::now),
             missed: None,
-            behind: None,
             complete: record.complete,
             racy: false,
             broken: false,
@@ -290,7 +287,6 @@ impl Tail {
     pub(crate) fn replace(&mut self) {
         self.place = Place::Replaced;
         self.stream = Stream::Closed;
-        self.behind = None;
     }
 
     /// The content was found, whole, in another file; `reader` stands behind `proven`.
@@ -370,18 +366,13 @@ impl Tail {
         self.ended_at.is_some()
     }
 
-    /// Since when there is something in it that was not read.
-    pub(crate) fn behind(&self) -> Option<Instant> {
-        self.behind
-    }
-
     /// When it was last seen to have grown.
     pub(crate) fn grown(&self) -> Instant {
         self.grown
     }
 
     /// Whether a step may bring something.
-    pub(crate) fn wants_reading(&mut self, manner: &Manner, now: Instant) -> bool {
+    pub(crate) fn wants_reading(&self, manner: &Manner, now: Instant) -> bool {
         let reachable = self.place == Place::Here || self.is_open();
         let ended = match self.ended_at {
             Some(_) if !manner.follow => true,
@@ -389,11 +380,7 @@ impl Tail {
             None => false,
         };
         let last_line = ended && self.is_over(manner, now) && self.has_unfinished_line();
-        let wants = reachable && (!ended || last_line);
-        if wants {
-            self.behind = self.behind.or(Some(now));
-        }
-        wants
+        reachable && (!ended || last_line)
     }
 
     /// Whether the file is taken to be at its end for good, so that a last line needs no newline.
@@ -515,7 +502,6 @@ impl Tail {
             None if !at_end => Step::More,
             None => {
                 self.ended_at = Some(self.stat);
-                self.behind = None;
                 self.complete = is_gzip;
                 self.broken = false;
                 Step::End
@@ -551,7 +537,6 @@ impl Tail {
         if self.gzip {
             self.ended_at = Some(self.stat);
         }
-        self.behind = None;
         self.broken = true;
         Step::Failed(error)
     }

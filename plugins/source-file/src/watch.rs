@@ -144,8 +144,6 @@ impl Watch {
         self.tails.values_mut().for_each(|tail| tail.remembered = false);
         self.tidy(now);
         self.enqueue(now);
-        let behind = self.tails.values().filter_map(Tail::behind).min();
-        cx.metrics.lag.set(behind.map_or(0.0, |since| now.duration_since(since).as_secs_f64()));
     }
 
     /// Finds the known files, and leaves the others in `found`.
@@ -387,12 +385,8 @@ impl Watch {
     /// Queues the files that have something to read, oldest first.
     fn enqueue(&mut self, now: Instant) {
         let manner = self.manner;
-        let mut ready: Vec<&mut Tail> = self
-            .tails
-            .values_mut()
-            .filter(|tail| !tail.queued)
-            .filter_map(|tail| tail.wants_reading(&manner, now).then_some(tail))
-            .collect();
+        let mut ready: Vec<&mut Tail> =
+            self.tails.values_mut().filter(|tail| !tail.queued && tail.wants_reading(&manner, now)).collect();
         ready.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
         for tail in ready {
             tail.queued = true;

@@ -18,8 +18,9 @@ use super::units::{Clock, Unit, count, halve, millis};
 use super::waiting::{LONGEST_WAIT, Refused, Why};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
-use crate::run::Failure;
+use crate::phase::Failure;
 use crate::runner::{Outgoing, Runner};
+use crate::supervise::Stage;
 use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
@@ -92,6 +93,16 @@ impl Shared {
         self.graph.sinks.iter().filter(|entry| !entry.limits.ordered).count()
     }
 
+    /// Where a panic of the sink's loop happened: in the sink, or in what its dead letters run through.
+    pub(crate) fn culprit(&self) -> Stage {
+        match self.runner.lock() {
+            Ok(_) => Stage { name: "delivery", component: self.entry().id.clone() },
+            Err(poisoned) => {
+                Stage { name: "dead letters", component: poisoned.get_ref().at().component().clone() }
+            }
+        }
+    }
+
     fn settle(&self, units: &[Unit]) {
         for unit in units {
             unit.encoded.settle(unit.rows.len());
@@ -145,9 +156,11 @@ impl Shared {
             by_sink.entry(row.sink).or_default().push(row);
         }
         for (sink, rows) in by_sink {
-            if let Some(sink) = &self.sinks[sink] {
-                // A closed channel means that the run is being ended; the letters are made again at the next start.
-                sink.send(Message::Rows(rows)).await.ok();
+            if let Some(input) = &self.sinks[sink]
+                && input.send(Message::Rows(rows)).await.is_err()
+            {
+                // The letters are made again at the next start.
+                self.failed.send(Failure::Gone(self.graph.sinks[sink].id.clone())).await.ok();
             }
         }
     }
@@ -210,7 +223,12 @@ impl Shared {
 
     /// Counts how often rows failed while others of their destination were taken, and takes out those that have
     /// done so too often.
-    fn judge(&self, mut refused: Refused, failed: bool, rejected: &mut Vec<(Unit, Rejection)>) -> Option<Refused> {
+    fn judge(
+        &self,
+        mut refused: Refused,
+        failed: bool,
+        rejected: &mut Vec<(Unit, Rejection)>,
+    ) -> Option<Refused> {
         if failed {
             // Rows that failed so before are tried by themselves. It counts unless the server refuses everything.
             let is_well = self.refusals.load(Ordering::Relaxed) == 0;
@@ -268,8 +286,17 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
     // How many slices in a row were refused.
     let mut barren = 0;
     while let Some(slice) = work.pop_front() {
-        let Sorted { settled, duplicates, closed, split, split_why, mut rejected, whole, refused, destinations } =
-            send(&shared, slice.units, &limits).await;
+        let Sorted {
+            settled,
+            duplicates,
+            closed,
+            split,
+            split_why,
+            mut rejected,
+            whole,
+            refused,
+            destinations,
+        } = send(&shared, slice.units, &limits).await;
         let taken = !settled.is_empty() || !rejected.is_empty();
         if taken {
             shared.accepted();
@@ -314,7 +341,9 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
             let halves = whole.failed
                 && !limits.ordered
                 && rows > 1
-                && (evidence || (is_probe && refusals == 1) || (refusals >= HALVE_AFTER && !tried_alone && !is_probe));
+                && (evidence
+                    || (is_probe && refusals == 1)
+                    || (refusals >= HALVE_AFTER && !tried_alone && !is_probe));
             if halves {
                 let (first, second) = halve(std::mem::take(&mut whole.units));
                 work.push_front(again(first));
@@ -394,7 +423,12 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted 
         Verdicts::Rows(verdicts) if verdicts.len() != rows => {
             let detail = format!("{} verdicts for {rows} rows", verdicts.len());
             error!(component = %entry.id, detail, "a bug in the sink: nothing of this request is settled");
-            Sorted::of(units, Verdicts::All(Verdict::busy("verdict_count", detail)), limits.ordered, &shared.clock)
+            Sorted::of(
+                units,
+                Verdicts::All(Verdict::busy("verdict_count", detail)),
+                limits.ordered,
+                &shared.clock,
+            )
         }
         verdicts => Sorted::of(units, verdicts, limits.ordered, &shared.clock),
     }
@@ -414,4 +448,3 @@ impl Drop for InFlight<'_> {
         self.0.metrics.requests_in_flight.dec();
     }
 }
-

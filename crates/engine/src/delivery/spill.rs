@@ -315,8 +315,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let taken: Vec<Returned> =
-            std::mem::take(&mut *lock(&self.returned)).into_iter().filter(|returned| returned.settled).collect();
+        let taken: Vec<Returned> = std::mem::take(&mut *lock(&self.returned))
+            .into_iter()
+            .filter(|returned| returned.settled)
+            .collect();
         if let Some(log) = &mut *lock(&self.log) {
             // What cannot be marked is sent once more, under the same ids.
             log.mark(&taken, &self.path).ok();
