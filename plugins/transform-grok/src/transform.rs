@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use flowstone_core::event::{Batch, BitSet, Column, Path, Value};
 use flowstone_core::{Transform, TransformCx};
+use flowstone_regex::{Budget, Scratch, TimedOut};
 
 use crate::columns::{Alone, Columns, Layout};
-use crate::pattern::{Capture, Pattern, Scratch};
-use crate::regex::backtrack::{Budget, TimedOut};
+use crate::pattern::{Capture, Pattern};
 use crate::text::text_of;
 
 /// What a `grok` does, shared by its forks.
@@ -196,7 +196,7 @@ impl Grok {
             matched = pattern.search(text, scratch, &mut self.budget).map_err(|TimedOut| Stop::TimedOut)?;
             if matched {
                 for capture in pattern.captures() {
-                    let value = match scratch.group(capture) {
+                    let value = match scratch.group(capture.group) {
                         Some((start, end)) => capture.convert.value(&text[start as usize..end as usize]),
                         None => Value::Null,
                     };

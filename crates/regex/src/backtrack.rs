@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::ast::{Assert, Expression, Look, Node, Repeat};
-use super::charset::{ByteSet, CharSet, is_word};
-use super::first::{Before, First};
+use crate::ast::{Assert, Expression, Look, Node, Repeat};
+use crate::charset::{ByteSet, CharSet, is_word};
+use crate::first::{Before, First};
 
 /// A slot that no group has set.
 pub(crate) const UNSET: u32 = u32::MAX;
@@ -122,7 +122,7 @@ pub(crate) struct Machine {
 
 /// How long matching may take.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     limit: Option<Duration>,
     deadline: Option<Instant>,
     steps: u32,
@@ -130,18 +130,18 @@ pub(crate) struct Budget {
 
 /// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimedOut;
+pub struct TimedOut;
 
 // === impl Budget ===
 
 impl Budget {
     /// So much time for what follows; `None` for as much as it takes.
-    pub(crate) fn new(limit: Option<Duration>) -> Self {
+    pub fn new(limit: Option<Duration>) -> Self {
         Self { limit, deadline: None, steps: 0 }
     }
 
     /// Begins anew.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.deadline = None;
         self.steps = 0;
     }

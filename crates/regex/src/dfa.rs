@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::ast::Node;
-use super::charset::ByteSet;
-use super::first::First;
-use super::nfa::{Condition, Nfa, State};
+use crate::ast::Node;
+use crate::charset::ByteSet;
+use crate::first::First;
+use crate::nfa::{Condition, Nfa, State};
 
 /// A table larger than this no longer stays close to the processor.
 const MAX_ENTRIES: usize = 0x7f00;
@@ -171,7 +171,7 @@ impl Dfa {
 }
 
 /// Whether no match of `nodes` is the beginning of another, so that it matters not whether it is tried again.
-pub(super) fn is_prefix_free(nodes: &[Node]) -> bool {
+pub(crate) fn is_prefix_free(nodes: &[Node]) -> bool {
     let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false));
     raw.is_some_and(|raw| {
         let live = raw.live(&vec![true; raw.width]);

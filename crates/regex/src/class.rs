@@ -2,14 +2,13 @@
 
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
-use flowstone_core::nearest;
-
-use super::charset;
-use super::error::PatternError;
-use super::parse::{Cursor, Flags};
+use crate::charset;
+use crate::error::PatternError;
+use crate::names::nearest;
+use crate::parse::{Cursor, Flags};
 
 /// What an escape stands for.
-pub(super) enum Escape {
+pub(crate) enum Escape {
     /// One character.
     Char(char),
     /// One of several.
@@ -20,7 +19,7 @@ pub(super) enum Escape {
 const MAX_DEPTH: usize = 50;
 
 /// Reads a bracket expression behind its `[`.
-pub(super) fn bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<ClassUnicode, PatternError> {
+pub(crate) fn bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<ClassUnicode, PatternError> {
     nested(cursor, flags, 0)
 }
 
@@ -172,7 +171,7 @@ fn unknown_class(cursor: &Cursor<'_>, start: usize, end: usize, name: &str) -> P
 }
 
 /// Reads an escape behind its `\`. Letters that mean nothing stand for themselves, as in Oniguruma.
-pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
+pub(crate) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
     let start = cursor.at - 1;
     let Some(c) = cursor.next() else {
         return Err(cursor.error(

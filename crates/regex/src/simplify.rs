@@ -1,10 +1,10 @@
 //! Takes out of an expression what provably changes nothing: look-around that the neighbours already guarantee, atomic
 //! groups that could not end elsewhere anyway, runs within loops. What is left is within reach of more engines.
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::charset::{ByteSet, Wide};
-use super::dfa::is_prefix_free;
-use super::first::{Before, First};
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::charset::{ByteSet, Wide};
+use crate::dfa::is_prefix_free;
+use crate::first::{Before, First};
 
 /// The same expression in fewer words.
 pub(crate) fn simplify(root: &Node) -> Node {
@@ -30,7 +30,7 @@ fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
             for (item, before) in nodes.iter().zip(places).rev() {
                 result.push(node(item, after, before, settled));
                 after = First::of(item, after, before);
-                settled = settled && super::first::cannot_fail(item);
+                settled = settled && crate::first::cannot_fail(item);
             }
             result.reverse();
             Node::concat(result)
@@ -192,7 +192,7 @@ fn is_forced(node: &Node, after: First, before: Before) -> bool {
 /// Every byte that a match can hold.
 fn bytes_of(node: &Node) -> ByteSet {
     match node {
-        Node::Char(c) => super::charset::CharSet::one(*c).all_bytes(),
+        Node::Char(c) => crate::charset::CharSet::one(*c).all_bytes(),
         Node::Set(set) => set.all_bytes(),
         Node::BackReference { .. } => ByteSet::ALL,
         Node::Look(_) => ByteSet::NONE,

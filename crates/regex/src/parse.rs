@@ -4,14 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flowstone_core::nearest;
 use regex_syntax::hir::ClassUnicode;
 
-use super::ast::{Assert, Expression, Look, Node, Repeat};
-use super::charset::{self, CharSet};
-use super::error::{PatternError, Source};
-use crate::library::{Definition, Library};
-use crate::names::GroupName;
+use crate::ast::{Assert, Expression, Look, Node, Repeat};
+use crate::charset::{self, CharSet};
+use crate::error::{PatternError, Source};
+use crate::names::{Names, nearest};
 
 /// Oniguruma's own limit for `{n,m}`.
 const MAX_REPEAT: u32 = 100_000;
@@ -21,9 +19,9 @@ const MAX_DEPTH: usize = 200;
 const MAX_REFERENCES: usize = 10_000;
 
 /// Reads `pattern`. Unless `named_only`, a reference without a field (`%{WORD}`) is a field of its own name.
-pub(crate) fn parse(pattern: &str, library: &Library, named_only: bool) -> Result<Expression, PatternError> {
+pub(crate) fn parse(pattern: &str, names: &dyn Names, named_only: bool) -> Result<Expression, PatternError> {
     let mut parser = Parser {
-        library,
+        names,
         inline: HashMap::new(),
         named_only,
         groups: Vec::new(),
@@ -39,8 +37,8 @@ pub(crate) fn parse(pattern: &str, library: &Library, named_only: bool) -> Resul
 
 /// What the options in `(?imx)` say.
 #[derive(Clone, Copy)]
-pub(super) struct Flags {
-    pub(super) ignore_case: bool,
+pub(crate) struct Flags {
+    pub(crate) ignore_case: bool,
     dot_all: bool,
     extended: bool,
 }
@@ -53,16 +51,16 @@ impl Default for Flags {
 }
 
 /// A place in one of the texts being read.
-pub(super) struct Cursor<'t> {
-    pub(super) text: &'t str,
-    pub(super) at: usize,
+pub(crate) struct Cursor<'t> {
+    pub(crate) text: &'t str,
+    pub(crate) at: usize,
     /// Where `text` begins within the text of `source`.
     base: usize,
     source: Source,
 }
 
-struct Parser<'l> {
-    library: &'l Library,
+struct Parser<'n> {
+    names: &'n dyn Names,
     /// Definitions made within the pattern, `%{NAME=regex}`: the expression, its place and its source.
     inline: HashMap<String, (String, usize, Source)>,
     named_only: bool,
@@ -79,21 +77,21 @@ struct Parser<'l> {
 // === impl Cursor ===
 
 impl Cursor<'_> {
-    pub(super) fn rest(&self) -> &str {
+    pub(crate) fn rest(&self) -> &str {
         &self.text[self.at..]
     }
 
-    pub(super) fn peek(&self) -> Option<char> {
+    pub(crate) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    pub(super) fn next(&mut self) -> Option<char> {
+    pub(crate) fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += c.len_utf8();
         Some(c)
     }
 
-    pub(super) fn eat(&mut self, text: &str) -> bool {
+    pub(crate) fn eat(&mut self, text: &str) -> bool {
         let found = self.rest().starts_with(text);
         if found {
             self.at += text.len();
@@ -102,7 +100,7 @@ impl Cursor<'_> {
     }
 
     /// The digits here, as long as they are of `radix` and no more than `limit`.
-    pub(super) fn digits(&mut self, radix: u32, limit: usize) -> &str {
+    pub(crate) fn digits(&mut self, radix: u32, limit: usize) -> &str {
         let start = self.at;
         while self.at - start < limit && self.peek().is_some_and(|c| c.is_digit(radix)) {
             self.at += 1;
@@ -118,7 +116,7 @@ impl Cursor<'_> {
         Some(&self.text[start..start + length])
     }
 
-    pub(super) fn error(
+    pub(crate) fn error(
         &self,
         start: usize,
         end: usize,
@@ -238,7 +236,7 @@ impl Parser<'_> {
         let Some(c) = cursor.next() else { return Ok(Node::Empty) };
         Ok(match c {
             '(' => return self.group(cursor, flags),
-            '[' => set(super::class::bracket(cursor, flags)?),
+            '[' => set(crate::class::bracket(cursor, flags)?),
             '.' if flags.dot_all => set(charset::any()),
             '.' => set(charset::negated(charset::ranges(&[('\n', '\n')]))),
             '^' => Node::Assert(Assert::LineStart),
@@ -307,9 +305,9 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        match super::class::escape(cursor)? {
-            super::class::Escape::Char(c) => Ok(literal(c, flags)),
-            super::class::Escape::Class(class) => Ok(set(class)),
+        match crate::class::escape(cursor)? {
+            crate::class::Escape::Char(c) => Ok(literal(c, flags)),
+            crate::class::Escape::Class(class) => Ok(set(class)),
         }
     }
 
@@ -407,7 +405,7 @@ impl Parser<'_> {
                         format!("expected `{close}`"),
                     ));
                 };
-                check_name(cursor, at, &name)?;
+                self.check_name(cursor, at, &name)?;
                 let number = self.new_group(&name);
                 let node = self.closed(cursor, flags, start)?;
                 Ok(Node::Capture(number, Box::new(node)))
@@ -477,6 +475,12 @@ impl Parser<'_> {
         }
     }
 
+    fn check_name(&self, cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
+        self.names
+            .check(full)
+            .map_err(|why| cursor.error(at + why.start, at + why.end, why.message, why.label))
+    }
+
     fn new_group(&mut self, name: &str) -> usize {
         self.groups.push(name.to_owned());
         self.groups.len() - 1
@@ -510,16 +514,15 @@ impl Parser<'_> {
             let message = format!("pattern `{name}` refers to itself");
             return Err(cursor.error(reference.name.start, reference.name.end, message, path.join(" > ")));
         }
-        let (text, base, source) = match (self.inline.get(name), self.library.get(name)) {
+        let (text, base, source) = match (self.inline.get(name), self.names.get(name)) {
             (Some((text, base, source)), _) => (Arc::from(text.as_str()), *base, source.clone()),
-            (None, Some(Definition { text, origin })) => {
-                let source =
-                    Source::Definition { name: name.into(), text: Arc::clone(text), origin: origin.clone() };
-                (Arc::clone(text), 0, source)
+            (None, Some(text)) => {
+                let source = Source::Definition { name: name.into(), text: Arc::clone(&text) };
+                (text, 0, source)
             }
             (None, None) => {
                 let message = format!("no pattern is called `{name}`");
-                let mut error = match nearest(name, self.library.names()) {
+                let mut error = match nearest(name, self.names.all()) {
                     Some(near) => cursor.error(
                         reference.name.start,
                         reference.name.end,
@@ -540,7 +543,7 @@ impl Parser<'_> {
         let full = &cursor.text[reference.name.start..reference.field.end];
         let number = match () {
             () if !reference.field.is_empty() => {
-                check_name(cursor, reference.name.start, full)?;
+                self.check_name(cursor, reference.name.start, full)?;
                 Some(self.new_group(full))
             }
             () if !self.named_only => Some(self.new_group(full)),
@@ -639,14 +642,7 @@ impl Reference {
     }
 }
 
-fn check_name(cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
-    match GroupName::parse(full) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(cursor.error(at + why.start, at + why.end, why.message, why.label)),
-    }
-}
-
-pub(super) fn set(class: ClassUnicode) -> Node {
+pub(crate) fn set(class: ClassUnicode) -> Node {
     match class.ranges() {
         [one] if one.start() == one.end() => Node::Char(one.start()),
         _ => Node::Set(Arc::new(CharSet::of(&class))),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::charset::CharSet;
+use crate::charset::CharSet;
 
 /// A regular expression.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::ast::{Expression, Look, Node, Repeat};
-use super::charset::{ByteSet, CharSet};
-use super::dfa::Dfa;
-use super::fast_run::{Op, Program, Way};
-use super::first::{Before, First, cannot_fail};
+use crate::ast::{Expression, Look, Node, Repeat};
+use crate::charset::{ByteSet, CharSet};
+use crate::dfa::Dfa;
+use crate::fast_run::{Op, Program, Way};
+use crate::first::{Before, First, cannot_fail};
 
 /// Copies of a part that is repeated a few times.
 const MAX_COPIES: u32 = 8;

@@ -6,8 +6,8 @@ use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Capture, Class, Hir, Look as HirLook, Repetition};
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::backtrack::UNSET;
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::backtrack::UNSET;
 
 /// Repetitions are unfolded; beyond this many the expression is not for this engine.
 const MAX_REPEAT: u32 = 1000;

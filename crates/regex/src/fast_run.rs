@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use super::ast::Assert;
-use super::backtrack::{UNSET, holds};
-use super::charset::{ByteSet, CharSet};
-use super::dfa::{Dfa, Found};
-use super::first::First;
+use crate::ast::Assert;
+use crate::backtrack::{UNSET, holds};
+use crate::charset::{ByteSet, CharSet};
+use crate::dfa::{Dfa, Found};
+use crate::first::First;
 
 /// Membership by byte.
 type Table = Box<[bool; 256]>;
@@ -31,7 +31,7 @@ pub(crate) struct Program {
 
 /// One step.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Byte(u8),
     /// Several bytes.
     Bytes(Box<[u8]>),
@@ -86,7 +86,7 @@ pub(super) enum Op {
 
 /// A run that is more than bytes of a table.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     set: CharSet,
     min: u32,
     max: u32,
@@ -95,7 +95,7 @@ pub(super) struct Run {
 
 /// Where a run ends.
 #[derive(Clone, Debug)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Where the characters do.
     Longest,
     /// At the last place at which the text can go on.
@@ -106,13 +106,13 @@ pub(super) enum Way {
 
 /// What can follow a place.
 #[derive(Clone, Debug)]
-pub(super) struct Follow {
+pub(crate) struct Follow {
     bytes: Table,
     end: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Find {
+pub(crate) struct Find {
     finder: memmem::Finder<'static>,
     finder_last: memmem::FinderRev<'static>,
     one_at_least: bool,
@@ -165,10 +165,10 @@ impl Follow {
 
 impl Op {
     /// In a switch: no branch begins so.
-    pub(super) const NOWHERE: u16 = u16::MAX;
+    pub(crate) const NOWHERE: u16 = u16::MAX;
 
     /// A run.
-    pub(super) fn run(set: &CharSet, min: u32, max: Option<u32>, way: Way) -> Self {
+    pub(crate) fn run(set: &CharSet, min: u32, max: Option<u32>, way: Way) -> Self {
         if matches!(way, Way::Longest) && set.is_bytewise() && max.is_none() && min <= 1 {
             let bytes = set.all_bytes();
             let others: Vec<u8> = bytes.complement().iter().collect();
@@ -182,7 +182,7 @@ impl Op {
     }
 
     /// Everything up to a text.
-    pub(super) fn find(text: String, one_at_least: bool, last: bool) -> Self {
+    pub(crate) fn find(text: String, one_at_least: bool, last: bool) -> Self {
         let finder = memmem::Finder::new(text.as_bytes()).into_owned();
         let finder_last = memmem::FinderRev::new(text.as_bytes()).into_owned();
         Self::Find(Box::new(Find { finder, finder_last, one_at_least, last }))
@@ -192,7 +192,7 @@ impl Op {
 // === impl Program ===
 
 impl Program {
-    pub(super) fn new(ops: Vec<Op>, proven: bool, slots: usize, first: First, least: usize) -> Self {
+    pub(crate) fn new(ops: Vec<Op>, proven: bool, slots: usize, first: First, least: usize) -> Self {
         let ops = joined(ops);
         let leading = ops.iter().find(|op| !matches!(op, Op::Save(_)));
         let lead = match leading {

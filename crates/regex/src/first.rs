@@ -1,8 +1,8 @@
 //! What can stand right behind a place, and right before it: the facts from which the compilers prove that a choice
 //! is no choice. Every set here is an upper bound: a byte that is missing from it surely cannot occur there.
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::charset::{ByteSet, Wide};
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::charset::{ByteSet, Wide};
 
 /// What the text can go on with if the rest of the pattern is to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

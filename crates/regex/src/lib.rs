@@ -1,0 +1,27 @@
+//! Regular expressions in Oniguruma's syntax, Ruby's, with grok's `%{NAME:field:type}` in them where the caller has
+//! names: parsing, analysis, and three engines that give the same answers.
+#![forbid(unsafe_code)]
+
+mod ast;
+mod backtrack;
+mod charset;
+mod class;
+mod dfa;
+mod error;
+mod fast;
+mod fast_run;
+mod first;
+mod linear;
+mod matcher;
+mod names;
+mod nfa;
+mod parse;
+mod simplify;
+
+#[cfg(test)]
+mod tests;
+
+pub use backtrack::{Budget, TimedOut};
+pub use error::{PatternError, Source};
+pub use matcher::{Engine, Matcher, Scratch};
+pub use names::{NameError, Names};
