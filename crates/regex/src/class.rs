@@ -3,9 +3,10 @@
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
 use crate::charset;
+use crate::cursor::Cursor;
 use crate::error::PatternError;
 use crate::names::nearest;
-use crate::parse::{Cursor, Flags};
+use crate::parse::Flags;
 
 /// What an escape stands for.
 pub(crate) enum Escape {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use crate::ast::Assert;
-use crate::backtrack::{UNSET, holds};
 use crate::charset::{ByteSet, CharSet};
 use crate::dfa::{Dfa, Found};
 use crate::first::First;
+use crate::machine::{UNSET, holds};
 
 /// Membership by byte.
 type Table = Box<[bool; 256]>;

@@ -4,24 +4,28 @@
 
 mod ast;
 mod backtrack;
+mod budget;
 mod charset;
 mod class;
+mod cursor;
 mod dfa;
 mod error;
 mod fast;
 mod fast_run;
 mod first;
 mod linear;
+mod machine;
 mod matcher;
 mod names;
 mod nfa;
 mod parse;
+mod reference;
 mod simplify;
 
 #[cfg(test)]
 mod tests;
 
-pub use backtrack::{Budget, TimedOut};
+pub use budget::{Budget, TimedOut};
 pub use error::{PatternError, Source};
 pub use matcher::{Engine, Matcher, Scratch};
 pub use names::{NameError, Names};

@@ -7,7 +7,7 @@ use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Capture, Class, Hir, Look as HirLook, Repetition};
 
 use crate::ast::{Assert, Look, Node, Repeat};
-use crate::backtrack::UNSET;
+use crate::machine::UNSET;
 
 /// Repetitions are unfolded; beyond this many the expression is not for this engine.
 const MAX_REPEAT: u32 = 1000;

@@ -1,11 +1,13 @@
 //! A compiled expression: the one place that decides which engine is asked.
 
 use crate::ast::Expression;
-use crate::backtrack::{self, Budget, Machine, TimedOut, UNSET};
+use crate::backtrack;
+use crate::budget::{Budget, TimedOut};
 use crate::error::PatternError;
 use crate::fast;
 use crate::fast_run::{self, Answer, Tries};
 use crate::linear::{Linear, LinearCache};
+use crate::machine::{Machine, UNSET};
 use crate::names::Names;
 use crate::parse::parse;
 use crate::simplify::simplify;

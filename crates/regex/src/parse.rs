@@ -8,6 +8,7 @@ use regex_syntax::hir::ClassUnicode;
 
 use crate::ast::{Assert, Expression, Look, Node, Repeat};
 use crate::charset::{self, CharSet};
+use crate::cursor::Cursor;
 use crate::error::{PatternError, Source};
 use crate::names::{Names, nearest};
 
@@ -15,8 +16,6 @@ use crate::names::{Names, nearest};
 const MAX_REPEAT: u32 = 100_000;
 /// Groups and references within one another; a guard for the stack.
 const MAX_DEPTH: usize = 200;
-/// Logstash's limit of substitutions.
-const MAX_REFERENCES: usize = 10_000;
 
 /// Reads `pattern`. Unless `named_only`, a reference without a field (`%{WORD}`) is a field of its own name.
 pub(crate) fn parse(pattern: &str, names: &dyn Names, named_only: bool) -> Result<Expression, PatternError> {
@@ -50,94 +49,25 @@ impl Default for Flags {
     }
 }
 
-/// A place in one of the texts being read.
-pub(crate) struct Cursor<'t> {
-    pub(crate) text: &'t str,
-    pub(crate) at: usize,
-    /// Where `text` begins within the text of `source`.
-    base: usize,
-    source: Source,
-}
-
-struct Parser<'n> {
-    names: &'n dyn Names,
+pub(crate) struct Parser<'n> {
+    pub(crate) names: &'n dyn Names,
     /// Definitions made within the pattern, `%{NAME=regex}`: the expression, its place and its source.
-    inline: HashMap<String, (String, usize, Source)>,
-    named_only: bool,
+    pub(crate) inline: HashMap<String, (String, usize, Source)>,
+    pub(crate) named_only: bool,
     /// Names by group number; empty for unnamed groups.
     groups: Vec<String>,
     /// Where a numbered back reference stands, and the largest number.
     numbered: Option<(PatternError, usize)>,
     /// The names being expanded, outermost first.
-    within: Vec<String>,
-    references: usize,
+    pub(crate) within: Vec<String>,
+    pub(crate) references: usize,
     depth: usize,
-}
-
-// === impl Cursor ===
-
-impl Cursor<'_> {
-    pub(crate) fn rest(&self) -> &str {
-        &self.text[self.at..]
-    }
-
-    pub(crate) fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    pub(crate) fn next(&mut self) -> Option<char> {
-        let c = self.peek()?;
-        self.at += c.len_utf8();
-        Some(c)
-    }
-
-    pub(crate) fn eat(&mut self, text: &str) -> bool {
-        let found = self.rest().starts_with(text);
-        if found {
-            self.at += text.len();
-        }
-        found
-    }
-
-    /// The digits here, as long as they are of `radix` and no more than `limit`.
-    pub(crate) fn digits(&mut self, radix: u32, limit: usize) -> &str {
-        let start = self.at;
-        while self.at - start < limit && self.peek().is_some_and(|c| c.is_digit(radix)) {
-            self.at += 1;
-        }
-        &self.text[start..self.at]
-    }
-
-    /// Everything up to `end`, which is eaten as well.
-    fn until(&mut self, end: char) -> Option<&str> {
-        let start = self.at;
-        let length = self.rest().find(end)?;
-        self.at += length + end.len_utf8();
-        Some(&self.text[start..start + length])
-    }
-
-    pub(crate) fn error(
-        &self,
-        start: usize,
-        end: usize,
-        message: impl Into<String>,
-        label: impl Into<String>,
-    ) -> PatternError {
-        PatternError {
-            source: self.source.clone(),
-            start: self.base + start,
-            end: self.base + end,
-            message: message.into(),
-            label: label.into(),
-            help: None,
-        }
-    }
 }
 
 // === impl Parser ===
 
 impl Parser<'_> {
-    fn whole(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
+    pub(crate) fn whole(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let node = self.alternation(cursor, flags)?;
         if cursor.at < cursor.text.len() {
             return Err(cursor.error(
@@ -475,88 +405,15 @@ impl Parser<'_> {
         }
     }
 
-    fn check_name(&self, cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
+    pub(crate) fn check_name(&self, cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
         self.names
             .check(full)
             .map_err(|why| cursor.error(at + why.start, at + why.end, why.message, why.label))
     }
 
-    fn new_group(&mut self, name: &str) -> usize {
+    pub(crate) fn new_group(&mut self, name: &str) -> usize {
         self.groups.push(name.to_owned());
         self.groups.len() - 1
-    }
-
-    /// `%{NAME}`, `%{NAME:field:type}`, `%{NAME=regex}`, `%{NAME:field=regex}`; anything else after the part that was
-    /// understood is passed over up to the `}`, as in Logstash. Not a reference at all: plain text.
-    fn reference(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Option<Node>, PatternError> {
-        let open = cursor.at;
-        let Some(reference) = Reference::read(cursor.text, open) else { return Ok(None) };
-        cursor.at = reference.end;
-        let name = &cursor.text[reference.name.clone()];
-        if let Some(definition) = &reference.definition {
-            let text = cursor.text[definition.clone()].to_owned();
-            self.inline
-                .insert(name.to_owned(), (text, cursor.base + definition.start, cursor.source.clone()));
-        }
-        self.references += 1;
-        if self.references > MAX_REFERENCES {
-            let label = format!("at most {MAX_REFERENCES}");
-            return Err(cursor.error(open, reference.end, "the pattern refers to too many others", label));
-        }
-        if self.within.iter().any(|outer| outer == name) {
-            let path: Vec<&str> = self
-                .within
-                .iter()
-                .map(String::as_str)
-                .skip_while(|outer| *outer != name)
-                .chain([name])
-                .collect();
-            let message = format!("pattern `{name}` refers to itself");
-            return Err(cursor.error(reference.name.start, reference.name.end, message, path.join(" > ")));
-        }
-        let (text, base, source) = match (self.inline.get(name), self.names.get(name)) {
-            (Some((text, base, source)), _) => (Arc::from(text.as_str()), *base, source.clone()),
-            (None, Some(text)) => {
-                let source = Source::Definition { name: name.into(), text: Arc::clone(&text) };
-                (text, 0, source)
-            }
-            (None, None) => {
-                let message = format!("no pattern is called `{name}`");
-                let mut error = match nearest(name, self.names.all()) {
-                    Some(near) => cursor.error(
-                        reference.name.start,
-                        reference.name.end,
-                        message,
-                        format!("did you mean `{near}`?"),
-                    ),
-                    None => {
-                        cursor.error(reference.name.start, reference.name.end, message, "an unknown name")
-                    }
-                };
-                error.help = Some(
-                    "define it in `pattern_definitions` or in a file named in `patterns_dir`".to_owned(),
-                );
-                return Err(error);
-            }
-        };
-        // The group has its number before those within it.
-        let full = &cursor.text[reference.name.start..reference.field.end];
-        let number = match () {
-            () if !reference.field.is_empty() => {
-                self.check_name(cursor, reference.name.start, full)?;
-                Some(self.new_group(full))
-            }
-            () if !self.named_only => Some(self.new_group(full)),
-            () => None,
-        };
-        self.within.push(name.to_owned());
-        let mut inner = Cursor { text: &text, at: 0, base, source };
-        let node = self.whole(&mut inner, flags)?;
-        self.within.pop();
-        Ok(Some(match number {
-            Some(number) => Node::Capture(number, Box::new(node)),
-            None => node,
-        }))
     }
 
     /// Decides which groups keep text: the named ones, or where there are none and numbers refer back, all.
@@ -584,61 +441,6 @@ impl Parser<'_> {
             }
         }
         Ok(Expression { root: renumber(root, &numbers), groups })
-    }
-}
-
-/// The parts of a reference, as ranges of the text that holds it.
-struct Reference {
-    name: std::ops::Range<usize>,
-    /// Empty where there is none; begins with the colon.
-    field: std::ops::Range<usize>,
-    definition: Option<std::ops::Range<usize>>,
-    end: usize,
-}
-
-impl Reference {
-    fn read(text: &str, open: usize) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let run = |from: usize, more: &[u8]| {
-            let ours = |byte: &u8| matches!(byte, b'A'..=b'z' | b'0'..=b'9') || more.contains(byte);
-            from + bytes[from..].iter().take_while(|&byte| ours(byte)).count()
-        };
-        let start = open + 2;
-        let name = start..run(start, b"");
-        if name.is_empty() {
-            return None;
-        }
-        let mut field = name.end..name.end;
-        if bytes.get(name.end) == Some(&b':') {
-            let end = run(name.end + 1, b"@:.-");
-            if end > name.end + 1 {
-                field.end = end;
-            }
-        }
-        let mut at = field.end;
-        let mut definition = None;
-        if bytes.get(at) == Some(&b'=') {
-            let from = at + 1;
-            let mut depth = 0;
-            let mut to = from;
-            while let Some(&byte) = bytes.get(to) {
-                match byte {
-                    b'\\' => to += 1,
-                    b'{' => depth += 1,
-                    b'}' if depth == 0 => break,
-                    b'}' => depth -= 1,
-                    _ => {}
-                }
-                to += 1;
-            }
-            let to = to.min(bytes.len());
-            if to > from {
-                definition = Some(from..to);
-                at = to;
-            }
-        }
-        let end = at + text.get(at..)?.find('}')? + 1;
-        Some(Self { name, field, definition, end })
     }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::ast::Expression;
-use crate::backtrack::{self, Budget, Machine, TimedOut};
+use crate::backtrack;
+use crate::budget::{Budget, TimedOut};
 use crate::fast_run::{Answer, Tries};
 use crate::linear::Linear;
+use crate::machine::Machine;
 use crate::names::{NameError, Names};
 use crate::simplify::simplify;
 use crate::{fast, parse};
