@@ -57,7 +57,6 @@ mod lines;
 mod metrics;
 mod options;
 mod registry;
-mod ruby_regex;
 mod sink;
 mod source;
 mod state;
@@ -83,7 +82,6 @@ pub use options::{
     Table, nearest, parse_duration, show_duration,
 };
 pub use registry::{Build, Built, Plugin, find, plugins};
-pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
     Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,

@@ -10,6 +10,7 @@ pub(crate) struct Program {
     pub(crate) code: Vec<Inst>,
     pub(crate) sets: Vec<CharSet>,
     pub(crate) registers: usize,
+    /// Start and end of each group, and then of the whole match.
     pub(crate) slots: usize,
     /// The bytes that a match can begin with; `None` if it can be empty at the end of the text.
     pub(crate) starts: Option<Box<[bool; 256]>>,
@@ -80,7 +81,9 @@ impl Program {
     /// Compiles an expression. With `proofs`, choices that the analysis shows to be none are not compiled as such;
     /// without, the program is the plain reading of the expression that everything else is compared with.
     pub(crate) fn new(expression: &Expression, proofs: bool) -> Self {
-        let mut compiler = Compiler { code: Vec::new(), sets: Vec::new(), registers: 0, proofs, target: 0 };
+        let whole = expression.groups.len() as u32 * 2;
+        let mut compiler =
+            Compiler { code: Vec::new(), sets: Vec::new(), registers: 0, proofs, target: 0, whole };
         compiler.node(&expression.root, First::ANYTHING, Before::ANYTHING);
         compiler.emit(Inst::Succeed);
         let first = First::of(&expression.root, First::ANYTHING, Before::ANYTHING);
@@ -89,7 +92,7 @@ impl Program {
             code: compiler.code,
             sets: compiler.sets,
             registers: compiler.registers as usize,
-            slots: expression.groups.len() * 2,
+            slots: expression.groups.len() * 2 + 2,
             starts: (!first.end).then(|| first.bytes.table()),
             anchored: proofs && !uses_groups && begins_with_everything(&expression.root),
         }
@@ -118,6 +121,8 @@ struct Compiler {
     proofs: bool,
     /// A jump leads here: a literal that ends here must not grow.
     target: usize,
+    /// The slot for the start of the whole match.
+    whole: u32,
 }
 
 impl Compiler {
@@ -149,6 +154,7 @@ impl Compiler {
     fn node(&mut self, node: &Node, after: First, before: Before) {
         match node {
             Node::Empty => {}
+            Node::Keep => drop(self.emit(Inst::Save(self.whole))),
             Node::Char(c) => self.literal(*c),
             Node::Set(set) => {
                 let set = self.set(set);

@@ -62,10 +62,16 @@ fn nested(cursor: &mut Cursor<'_>, flags: Flags, depth: usize) -> Result<ClassUn
         match item(cursor, flags, depth)? {
             Escape::Class(inner) => class.union(&inner),
             Escape::Char(low) => {
+                let behind = cursor.at;
                 let high = range_end(cursor)?.unwrap_or(low);
                 if high < low {
                     let message = format!("the range `{}` is empty", &cursor.text[at..cursor.at]);
-                    return Err(cursor.error(at, cursor.at, message, "expected the smaller character first"));
+                    return Err(cursor.error(
+                        behind,
+                        cursor.at,
+                        message,
+                        "expected the smaller character first",
+                    ));
                 }
                 class.push(ClassUnicodeRange::new(low, high));
             }
@@ -197,20 +203,27 @@ pub(crate) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
             cursor.at -= 1;
             u32::from_str_radix(cursor.digits(8, 3), 8).unwrap_or(u32::MAX)
         }
-        'x' if cursor.eat("{") => {
+        'x' | 'u' if cursor.eat("{") => {
             let code = u32::from_str_radix(cursor.digits(16, 8), 16).unwrap_or(u32::MAX);
             if !cursor.eat("}") {
                 return Err(cursor.error(
                     start,
                     cursor.at,
-                    "a `\\x{` is not closed",
+                    format!("a `\\{c}{{` is not closed"),
                     "expected hexadecimal digits and `}`",
                 ));
             }
             code
         }
-        // Without a digit it is the character 0.
-        'x' => u32::from_str_radix(cursor.digits(16, 2), 16).unwrap_or(0),
+        // Without a digit it is the character 0. Beyond ASCII a byte is no character of its own.
+        'x' => match u32::from_str_radix(cursor.digits(16, 2), 16).unwrap_or(0) {
+            byte @ 0x80.. => {
+                let label = "expected the character itself, or `\\u` and four digits";
+                let message = format!("`\\x{byte:x}` is a byte, and no character of its own");
+                return Err(cursor.error(start, cursor.at, message, label));
+            }
+            code => code,
+        },
         'u' => {
             let digits = cursor.digits(16, 4);
             if digits.len() == 4 { u32::from_str_radix(digits, 16).unwrap_or(u32::MAX) } else { u32::MAX }

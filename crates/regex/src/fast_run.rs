@@ -10,6 +10,12 @@ use crate::dfa::{Dfa, Found};
 use crate::first::First;
 use crate::machine::{UNSET, holds};
 
+/// Bytes that failed attempts may have read, beside some for each byte of the text. A program that reads a long text
+/// again and again from each place is of no use on it.
+const MAX_READ: usize = 64 << 10;
+/// Times that each byte of the text may be read in failed attempts.
+const MAX_READINGS: usize = 32;
+
 /// Membership by byte.
 type Table = Box<[bool; 256]>;
 
@@ -133,6 +139,8 @@ pub(crate) enum Answer {
 /// The memory of a match, used again for the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tries {
+    /// Bytes that failed attempts have read.
+    read: usize,
     frames: Vec<Frame>,
     saved: Vec<u32>,
     held: Vec<u32>,
@@ -220,6 +228,8 @@ impl Program {
         slots.clear();
         slots.resize(self.slots, UNSET);
         let Some(last) = bytes.len().checked_sub(self.least) else { return Answer::NoMatch };
+        let most = MAX_READ + MAX_READINGS * bytes.len();
+        tries.read = 0;
         let mut at = 0;
         let mut touched = false;
         while at <= last {
@@ -245,6 +255,7 @@ impl Program {
                 slots.fill(UNSET);
             }
             match self.attempt(text, at, slots, tries) {
+                Answer::NoMatch if tries.read > most => return Answer::Unsure,
                 Answer::NoMatch => touched = true,
                 answer => return answer,
             }
@@ -267,6 +278,8 @@ impl Program {
         tries.frames.clear();
         tries.saved.clear();
         tries.held.clear();
+        // How far what failed has read, where that is not `at`.
+        let mut read_to = start;
         loop {
             let went_on = match &self.ops[op] {
                 Op::Byte(byte) => {
@@ -310,7 +323,10 @@ impl Program {
                         at = end;
                         true
                     }
-                    Found::Nowhere => false,
+                    Found::Nowhere(place) => {
+                        read_to = place;
+                        false
+                    }
                     Found::Unsure => return Answer::Unsure,
                 },
                 Op::UpTo(byte, one_at_least) => {
@@ -350,7 +366,10 @@ impl Program {
                         unproven += 1;
                         true
                     }
-                    None => false,
+                    None => {
+                        read_to = bytes.len();
+                        false
+                    }
                 },
                 Op::Assert(assert) => holds(*assert, text, at),
                 Op::Behind { set, negated } => {
@@ -399,6 +418,8 @@ impl Program {
                 op += 1;
                 continue;
             }
+            let from = tries.frames.last().map_or(start, |frame| frame.at);
+            tries.read += at.max(read_to).saturating_sub(from);
             let Some(frame) = tries.frames.pop() else {
                 return if unproven == 0 { Answer::NoMatch } else { Answer::Unsure };
             };

@@ -20,12 +20,15 @@ mod names;
 mod nfa;
 mod parse;
 mod reference;
+mod regex;
 mod simplify;
+mod strides;
 
 #[cfg(test)]
 mod tests;
 
-pub use budget::{Budget, TimedOut};
+pub use budget::{Budget, GaveUp};
 pub use error::{PatternError, Source};
 pub use matcher::{Engine, Matcher, Scratch};
 pub use names::{NameError, Names};
+pub use regex::Regex;

@@ -2,13 +2,16 @@
 
 use crate::ast::Assert;
 use crate::backtrack::{Inst, Program, RunKind};
-use crate::budget::{Budget, TimedOut};
+use crate::budget::{Budget, GaveUp};
 use crate::charset::{CharSet, is_word};
 
 /// A slot that no group has set.
 pub(crate) const UNSET: u32 = u32::MAX;
-/// Ways back that are kept at most (16 bytes each); a pattern that needs more has run away.
-const MAX_FRAMES: usize = 4 << 20;
+/// Ways back that are kept at most, of 16 bytes each: 8 MiB, which are given back after the match. A pattern that needs
+/// more has run away.
+const MAX_FRAMES: usize = 512 << 10;
+/// Ways back for which memory is kept from match to match.
+const KEPT_FRAMES: usize = 16 << 10;
 
 /// The memory of a match, used again for the next.
 #[derive(Clone, Debug, Default)]
@@ -49,29 +52,55 @@ enum Frame {
 // === impl Program ===
 
 impl Program {
-    /// The leftmost match; `slots` gets start and end of each group. Whether there is one.
+    /// The leftmost match that begins at `from` or behind it; `slots` gets start and end of each group, then those of
+    /// the whole. Whether there is one.
     pub(crate) fn search(
         &self,
         text: &str,
+        from: usize,
         slots: &mut Vec<u32>,
         machine: &mut Machine,
         budget: &mut Budget,
-    ) -> Result<bool, TimedOut> {
+    ) -> Result<bool, GaveUp> {
+        let found = self.find(text, from, slots, machine, budget);
+        if machine.stack.capacity() > KEPT_FRAMES {
+            machine.stack = Vec::new();
+        }
+        found
+    }
+
+    fn find(
+        &self,
+        text: &str,
+        from: usize,
+        slots: &mut Vec<u32>,
+        machine: &mut Machine,
+        budget: &mut Budget,
+    ) -> Result<bool, GaveUp> {
         let bytes = text.as_bytes();
         slots.clear();
         slots.resize(self.slots, UNSET);
         machine.stack.clear();
         machine.registers.clear();
         machine.registers.resize(self.registers, 0);
+        let whole = self.slots - 2;
         let mut run = Run { program: self, text, bytes, slots, machine, budget };
-        let mut at = 0;
+        let mut at = from;
         loop {
             let can_start = match (&self.starts, bytes.get(at)) {
                 (Some(starts), Some(&byte)) => starts[usize::from(byte)],
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            if can_start && text.is_char_boundary(at) && run.attempt(0, at as u32, 0)?.is_some() {
+            if can_start
+                && text.is_char_boundary(at)
+                && let Some(end) = run.attempt(0, at as u32, 0)?
+            {
+                // `\K` has said where it begins.
+                if run.slots[whole] == UNSET {
+                    run.slots[whole] = at as u32;
+                }
+                run.slots[whole + 1] = end;
                 return Ok(true);
             }
             at += 1;
@@ -95,7 +124,7 @@ struct Run<'r> {
 impl Run<'_> {
     /// Runs the instructions at `pc` from place `at` to `Succeed`; the place reached. The stack below `base` belongs
     /// to the caller; on failure everything above is undone, on success it stays for the caller to judge.
-    fn attempt(&mut self, pc: u32, at: u32, base: usize) -> Result<Option<u32>, TimedOut> {
+    fn attempt(&mut self, pc: u32, at: u32, base: usize) -> Result<Option<u32>, GaveUp> {
         let (mut pc, mut at) = (pc as usize, at);
         let program = self.program;
         loop {
@@ -162,6 +191,7 @@ impl Run<'_> {
                     let mark = self.machine.stack.len();
                     let mut found = false;
                     for &(chars, branch) in branches {
+                        self.budget.spend(chars as usize / 8)?;
                         let Some(start) = self.back(at, chars) else { continue };
                         if self.attempt(branch, start, mark)? == Some(at) {
                             found = true;
@@ -176,7 +206,7 @@ impl Run<'_> {
                     false
                 }
                 Inst::BackReference { groups, ignore_case } => {
-                    match self.back_reference(groups, *ignore_case, at) {
+                    match self.back_reference(groups, *ignore_case, at)? {
                         Some(next) => {
                             at = next;
                             true
@@ -233,15 +263,15 @@ impl Run<'_> {
     }
 
     #[inline]
-    fn push(&mut self, frame: Frame) -> Result<(), TimedOut> {
+    fn push(&mut self, frame: Frame) -> Result<(), GaveUp> {
         if self.machine.stack.len() >= MAX_FRAMES {
-            return Err(TimedOut);
+            return Err(GaveUp);
         }
         self.machine.stack.push(frame);
         Ok(())
     }
 
-    fn write(&mut self, register: u32, value: u32) -> Result<(), TimedOut> {
+    fn write(&mut self, register: u32, value: u32) -> Result<(), GaveUp> {
         let was = std::mem::replace(&mut self.machine.registers[register as usize], value);
         self.push(Frame::Register { register, was })
     }
@@ -337,7 +367,7 @@ impl Run<'_> {
         (min, max): (u32, u32),
         kind: RunKind,
         at: u32,
-    ) -> Result<Option<u32>, TimedOut> {
+    ) -> Result<Option<u32>, GaveUp> {
         let set = &self.program.sets[set as usize];
         let mut place = at;
         let mut count = 0;
@@ -352,6 +382,7 @@ impl Run<'_> {
             }
         }
         if count < min {
+            self.budget.spend((place - at) as usize / 16)?;
             return Ok(None);
         }
         match kind {
@@ -361,32 +392,33 @@ impl Run<'_> {
             RunKind::Greedy | RunKind::Lazy => {}
         }
         // Long runs are work too.
-        self.budget.steps += (place - at) / 16;
+        self.budget.spend((place - at) as usize / 16)?;
         Ok(Some(place))
     }
 
     /// As in Oniguruma: of several groups of one name, the last that took part counts first.
-    fn back_reference(&self, groups: &[u32], ignore_case: bool, at: u32) -> Option<u32> {
+    fn back_reference(&mut self, groups: &[u32], ignore_case: bool, at: u32) -> Result<Option<u32>, GaveUp> {
         for &group in groups.iter().rev() {
             let (start, end) = (self.slots[group as usize * 2], self.slots[group as usize * 2 + 1]);
             if start == UNSET || end == UNSET || start > end {
                 continue;
             }
+            self.budget.spend((end - start) as usize / if ignore_case { 1 } else { 64 })?;
             let wanted = &self.text[start as usize..end as usize];
             let rest = &self.text[at as usize..];
             if !ignore_case {
                 if rest.starts_with(wanted) {
-                    return Some(at + wanted.len() as u32);
+                    return Ok(Some(at + wanted.len() as u32));
                 }
                 continue;
             }
             let mut left = rest.chars();
             let same = |a: char, b: char| a == b || a.to_lowercase().eq(b.to_lowercase());
             if wanted.chars().all(|c| left.next().is_some_and(|other| same(c, other))) {
-                return Some(at + (rest.len() - left.as_str().len()) as u32);
+                return Ok(Some(at + (rest.len() - left.as_str().len()) as u32));
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -395,7 +427,8 @@ impl Run<'_> {
 pub(crate) fn holds(assert: Assert, text: &str, at: usize) -> bool {
     let bytes = text.as_bytes();
     match assert {
-        Assert::LineStart => at == 0 || bytes[at - 1] == b'\n',
+        // Behind a newline that ends the text no line begins.
+        Assert::LineStart => at == 0 || (bytes[at - 1] == b'\n' && at < bytes.len()),
         Assert::LineEnd => bytes.get(at).is_none_or(|&byte| byte == b'\n'),
         Assert::TextStart => at == 0,
         Assert::TextEnd => at == bytes.len(),

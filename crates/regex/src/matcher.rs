@@ -1,24 +1,38 @@
 //! A compiled expression: the one place that decides which engine is asked.
 
-use crate::ast::Expression;
+use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
-use crate::budget::{Budget, TimedOut};
+use crate::budget::{Budget, GaveUp};
+use crate::dfa::Effort;
 use crate::error::PatternError;
 use crate::fast;
 use crate::fast_run::{self, Answer, Tries};
 use crate::linear::{Linear, LinearCache};
 use crate::machine::{Machine, UNSET};
 use crate::names::Names;
-use crate::parse::parse;
+use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
+use crate::strides::Sighting;
 
-/// A compiled expression.
+/// So many lines must show that the quick engine is of no use, and more than half of all, before it is no longer asked.
+const ENOUGH: u32 = 32;
+/// For texts from here on the clock of a budget runs from the start.
+const LONG: usize = 16 << 10;
+
+/// A grok pattern, compiled.
 #[derive(Clone, Debug)]
 pub struct Matcher {
     groups: Vec<String>,
     fast: Option<fast_run::Program>,
-    linear: Option<Linear>,
+    thorough: Thorough,
+}
+
+/// The engines that always know the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Thorough {
+    pub(crate) linear: Option<Linear>,
     backtracking: backtrack::Program,
+    has_line_start: bool,
 }
 
 /// Which engine an expression got.
@@ -39,16 +53,20 @@ pub enum Engine {
 /// What matching needs in memory, used again from match to match.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    slots: Vec<u32>,
-    machine: Machine,
+    working: Working,
     tries: Tries,
-    linear: Option<LinearCache>,
     asked: u32,
     unsure: u32,
 }
 
-/// So many lines must show that the quick engine is of no use, and more than half of all, before it is no longer asked.
-const ENOUGH: u32 = 32;
+/// What the thorough engines need in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Working {
+    /// Start and end of each group, and then of the whole match.
+    pub(crate) slots: Vec<u32>,
+    machine: Machine,
+    linear: Option<LinearCache>,
+}
 
 // === impl Matcher ===
 
@@ -56,19 +74,20 @@ impl Matcher {
     /// Compiles a grok pattern. Unless `named_only`, a reference without a field (`%{WORD}`) is a group of its own
     /// name.
     pub fn grok(text: &str, names: &dyn Names, named_only: bool) -> Result<Self, PatternError> {
-        let expression = parse(text, names, named_only)?;
-        let root = simplify(&expression.root);
+        let expression = parse(text, Syntax::Grok { names, named_only }, &Bounds::CONFIGURED)?;
+        let effort = Effort::new();
+        let root = simplify(&expression.root, &effort);
+        let groups = expression.groups.clone();
         Ok(Self {
-            fast: fast::compile(&root, &expression),
-            linear: Linear::new(&root, expression.groups.len()),
-            groups: expression.groups.clone(),
-            backtracking: backtrack::Program::new(&Expression { root, groups: expression.groups }, true),
+            fast: fast::compile(&root, &expression, &effort),
+            thorough: Thorough::new(Expression { root, ..expression }, false, &Bounds::CONFIGURED),
+            groups,
         })
     }
 
     /// Which engine it got.
     pub fn engine(&self) -> Engine {
-        match (&self.fast, &self.linear) {
+        match (&self.fast, &self.thorough.linear) {
             (Some(fast), _) if fast.is_proven() => Engine::Fast,
             (Some(_), Some(_)) => Engine::FastThenLinear,
             (Some(_), None) => Engine::FastThenBacktracking,
@@ -84,33 +103,94 @@ impl Matcher {
 
     /// Looks for the leftmost match; the groups are then to be had by [`Scratch::group`].
     #[inline]
-    pub fn search(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, TimedOut> {
+    pub fn search(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, GaveUp> {
         if let Some(fast) = &self.fast
+            && self.thorough.has_ruby_lines(text)
             && (scratch.unsure < ENOUGH || scratch.unsure * 2 <= scratch.asked)
         {
+            if text.len() >= LONG {
+                budget.start();
+            }
             scratch.asked += 1;
-            match fast.search(text, &mut scratch.slots, &mut scratch.tries) {
+            match fast.search(text, &mut scratch.working.slots, &mut scratch.tries) {
                 Answer::Match => return Ok(true),
                 Answer::NoMatch => return Ok(false),
                 Answer::Unsure => scratch.unsure += 1,
             }
         }
-        self.search_slowly(text, scratch, budget)
+        self.thorough.search(text, 0, &mut scratch.working, budget)
+    }
+}
+
+// === impl Thorough ===
+
+impl Thorough {
+    /// Compiles an expression that went through `simplify`. With `exact`, where the match as a whole begins and ends
+    /// matters too.
+    pub(crate) fn new(expression: Expression, exact: bool, bounds: &Bounds) -> Self {
+        let root = &expression.root;
+        Self {
+            linear: Linear::new(root, expression.groups.len(), exact, bounds.weight),
+            has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
+            backtracking: backtrack::Program::new(&expression, true),
+        }
     }
 
-    fn search_slowly(
+    /// Looks for the leftmost match that begins at `from` or behind it.
+    pub(crate) fn search(
         &self,
         text: &str,
-        scratch: &mut Scratch,
+        from: usize,
+        working: &mut Working,
         budget: &mut Budget,
-    ) -> Result<bool, TimedOut> {
-        match &self.linear {
-            Some(linear) => {
-                let cache = scratch.linear.get_or_insert_with(|| linear.cache());
-                Ok(linear.search(text, &mut scratch.slots, cache))
-            }
-            None => self.backtracking.search(text, &mut scratch.slots, &mut scratch.machine, budget),
+    ) -> Result<bool, GaveUp> {
+        if text.len() >= LONG {
+            budget.start();
         }
+        let mut from = from;
+        if let Some(linear) = self.linear_for(text) {
+            if linear.is_quick(text.len() - from) {
+                let cache = working.linear.get_or_insert_with(|| linear.cache());
+                return Ok(linear.search(text, from, &mut working.slots, cache));
+            }
+            match linear.strides().map(|strides| strides.find(text, from, budget)).transpose()? {
+                Some(Sighting::Nowhere) => {
+                    working.slots.clear();
+                    return Ok(false);
+                }
+                // The groups of a match that is known to be there.
+                Some(Sighting::At(found)) => from = found.start,
+                Some(Sighting::Unknown) | None => {}
+            }
+        }
+        self.backtracking.search(text, from, &mut working.slots, &mut working.machine, budget)
+    }
+
+    /// Whether there is a match.
+    pub(crate) fn is_match(
+        &self,
+        text: &str,
+        working: &mut Working,
+        budget: &mut Budget,
+    ) -> Result<bool, GaveUp> {
+        match self.linear_for(text) {
+            Some(linear) if linear.is_quick(text.len()) => {
+                let cache = working.linear.get_or_insert_with(|| linear.cache());
+                Ok(linear.is_match(text, 0, cache))
+            }
+            _ => self.search(text, 0, working, budget),
+        }
+    }
+
+    fn linear_for(&self, text: &str) -> Option<&Linear> {
+        self.linear.as_ref().filter(|_| self.has_ruby_lines(text))
+    }
+
+    /// Whether automata read `^` as Oniguruma does in this text: to them a line begins behind a newline that ends the
+    /// text, to Oniguruma none does.
+    #[inline]
+    fn has_ruby_lines(&self, text: &str) -> bool {
+        !self.has_line_start || !text.ends_with('\n')
     }
 }
 
@@ -125,6 +205,15 @@ impl Scratch {
     /// Start and end of what the group matched, if it took part.
     #[inline]
     pub fn group(&self, group: usize) -> Option<(u32, u32)> {
+        self.working.group(group)
+    }
+}
+
+// === impl Working ===
+
+impl Working {
+    #[inline]
+    pub(crate) fn group(&self, group: usize) -> Option<(u32, u32)> {
         let (start, end) = (self.slots[group * 2], self.slots[group * 2 + 1]);
         (start != UNSET && end != UNSET).then_some((start, end))
     }

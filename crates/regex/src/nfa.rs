@@ -87,7 +87,7 @@ impl Nfa {
             }
             Node::Repeat(repeat) => self.repeat(repeat, then),
             Node::Look(look) => self.look(look, then),
-            Node::Capture(..) | Node::Atomic(_) | Node::BackReference { .. } => None,
+            Node::Capture(..) | Node::Atomic(_) | Node::BackReference { .. } | Node::Keep => None,
         }
     }
 

@@ -10,27 +10,64 @@ use crate::ast::{Assert, Expression, Look, Node, Repeat};
 use crate::charset::{self, CharSet};
 use crate::cursor::Cursor;
 use crate::error::{PatternError, Source};
-use crate::names::{Names, nearest};
+use crate::names::{NameError, Names, nearest};
 
 /// Oniguruma's own limit for `{n,m}`.
 const MAX_REPEAT: u32 = 100_000;
-/// Groups and references within one another; a guard for the stack.
+/// Groups, references and repetitions within one another; a guard for the stack.
 const MAX_DEPTH: usize = 200;
+/// Characters, classes and places of an expression, references replaced.
+const MAX_NODES: usize = 200_000;
+/// An expression that unfolds to more than this cannot match any text that there is.
+const MAX_UNFOLDED: usize = 1_000_000_000;
 
-/// Reads `pattern`. Unless `named_only`, a reference without a field (`%{WORD}`) is a field of its own name.
-pub(crate) fn parse(pattern: &str, names: &dyn Names, named_only: bool) -> Result<Expression, PatternError> {
+/// Whose syntax a pattern is in.
+#[derive(Clone, Copy)]
+pub(crate) enum Syntax<'n> {
+    /// Ruby's.
+    Ruby,
+    /// Grok's: the dot matches newlines and `%{NAME}` stands for another expression.
+    Grok {
+        /// What the names stand for.
+        names: &'n dyn Names,
+        /// A reference without a field (`%{WORD}`) is no group; otherwise it is one of its own name.
+        named_only: bool,
+    },
+}
+
+/// How large a pattern may be.
+pub(crate) struct Bounds {
+    /// Bytes of its text.
+    bytes: usize,
+    /// Weight of what the linear engine takes.
+    pub(crate) weight: usize,
+}
+
+/// Reads `pattern`.
+pub(crate) fn parse(pattern: &str, syntax: Syntax<'_>, bounds: &Bounds) -> Result<Expression, PatternError> {
     let mut parser = Parser {
-        names,
+        syntax,
         inline: HashMap::new(),
-        named_only,
         groups: Vec::new(),
         numbered: None,
         within: Vec::new(),
         references: 0,
         depth: 0,
+        nodes: 0,
     };
     let mut cursor = Cursor { text: pattern, at: 0, base: 0, source: Source::Pattern };
-    let root = parser.whole(&mut cursor, Flags::default())?;
+    let end = pattern.len().min(bounds.bytes);
+    if pattern.len() > bounds.bytes {
+        let label = format!("at most {} bytes, not {}", bounds.bytes, pattern.len());
+        return Err(cursor.error(0, pattern.floor_char_boundary(end), "the expression is too long", label));
+    }
+    let dot_all = matches!(syntax, Syntax::Grok { .. });
+    let flags = Flags { ignore_case: false, dot_all, extended: false };
+    let root = parser.whole(&mut cursor, flags)?;
+    if root.unfolded() > MAX_UNFOLDED {
+        let label = "no text is that long".to_owned();
+        return Err(cursor.error(0, pattern.len(), "the expression repeats too much", label));
+    }
     parser.finish(root)
 }
 
@@ -42,18 +79,10 @@ pub(crate) struct Flags {
     extended: bool,
 }
 
-impl Default for Flags {
-    /// Grok compiles with MULTILINE, which is Ruby's word for a dot that matches newlines.
-    fn default() -> Self {
-        Self { ignore_case: false, dot_all: true, extended: false }
-    }
-}
-
 pub(crate) struct Parser<'n> {
-    pub(crate) names: &'n dyn Names,
+    pub(crate) syntax: Syntax<'n>,
     /// Definitions made within the pattern, `%{NAME=regex}`: the expression, its place and its source.
     pub(crate) inline: HashMap<String, (String, usize, Source)>,
-    pub(crate) named_only: bool,
     /// Names by group number; empty for unnamed groups.
     groups: Vec<String>,
     /// Where a numbered back reference stands, and the largest number.
@@ -62,6 +91,16 @@ pub(crate) struct Parser<'n> {
     pub(crate) within: Vec<String>,
     pub(crate) references: usize,
     depth: usize,
+    nodes: usize,
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    /// For what stands in the configuration.
+    pub(crate) const CONFIGURED: Self = Self { bytes: 64 << 10, weight: 1 << 18 };
+    /// For what an event brings: compiled in a fraction of a millisecond.
+    pub(crate) const FROM_EVENT: Self = Self { bytes: 512, weight: 1 << 12 };
 }
 
 // === impl Parser ===
@@ -83,14 +122,7 @@ impl Parser<'_> {
     /// Branches up to a `)` or the end, neither of which is eaten.
     fn alternation(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(cursor.error(
-                cursor.at,
-                cursor.at + 1,
-                "groups are nested too deeply",
-                format!("at most {MAX_DEPTH}"),
-            ));
-        }
+        self.check_depth(cursor, self.depth)?;
         let mut branches = Vec::new();
         let mut sequence = Vec::new();
         loop {
@@ -110,6 +142,14 @@ impl Parser<'_> {
         branches.push(Node::concat(sequence));
         self.depth -= 1;
         Ok(Node::alternate(branches))
+    }
+
+    fn check_depth(&self, cursor: &Cursor<'_>, depth: usize) -> Result<(), PatternError> {
+        if depth <= MAX_DEPTH {
+            return Ok(());
+        }
+        let (at, label) = (cursor.at, format!("at most {MAX_DEPTH}"));
+        Err(cursor.error(at, at + 1, "groups are nested too deeply", label))
     }
 
     /// An atom and the quantifiers behind it; nothing for a comment.
@@ -144,8 +184,17 @@ impl Parser<'_> {
                 return Ok(None);
             }
         }
+        let start = cursor.at;
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let label = format!("at most {MAX_NODES} characters and classes");
+            return Err(cursor.error(start, start + 1, "the expression is too large", label));
+        }
         let mut node = self.atom(cursor, flags)?;
+        let mut depth = self.depth;
         while let Some((min, max, kind)) = quantifier(cursor)? {
+            depth += 1;
+            self.check_depth(cursor, depth)?;
             let repeat = |greedy, node| Node::Repeat(Box::new(Repeat { node, min, max, greedy }));
             node = match kind {
                 Kind::Greedy => repeat(true, node),
@@ -158,8 +207,9 @@ impl Parser<'_> {
 
     fn atom(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let start = cursor.at;
-        if cursor.rest().starts_with("%{")
-            && let Some(node) = self.reference(cursor, flags)?
+        if let Syntax::Grok { names, named_only } = self.syntax
+            && cursor.rest().starts_with("%{")
+            && let Some(node) = self.reference(cursor, flags, names, named_only)?
         {
             return Ok(node);
         }
@@ -193,7 +243,9 @@ impl Parser<'_> {
         let assert = match c {
             'b' => Some(Assert::WordBoundary),
             'B' => Some(Assert::NotWordBoundary),
-            'A' | 'G' => Some(Assert::TextStart),
+            'A' => Some(Assert::TextStart),
+            // Where the search begins. Grok's begin with the text; a substitution's begin anew behind each match.
+            'G' if matches!(self.syntax, Syntax::Grok { .. }) => Some(Assert::TextStart),
             'Z' => Some(Assert::TextEndNewline),
             'z' => Some(Assert::TextEnd),
             _ => None,
@@ -203,10 +255,11 @@ impl Parser<'_> {
             return Ok(Node::Assert(assert));
         }
         match c {
-            // The start of the match is not used for anything, so moving it changes nothing.
             'K' => {
                 cursor.at += 1;
-                return Ok(Node::Empty);
+                // Grok does not use the start of the match for anything, so that moving it changes nothing.
+                let is_grok = matches!(self.syntax, Syntax::Grok { .. });
+                return Ok(if is_grok { Node::Empty } else { Node::Keep });
             }
             'R' => {
                 cursor.at += 1;
@@ -218,8 +271,12 @@ impl Parser<'_> {
                 cursor.at += 1;
                 return self.named_back_reference(cursor, start, flags);
             }
-            'X' | 'g' => {
-                let what = if c == 'X' { "a grapheme cluster" } else { "a call of a group" };
+            'X' | 'g' | 'G' => {
+                let what = match c {
+                    'X' => "a grapheme cluster",
+                    'g' => "a call of a group",
+                    _ => "the start of the search",
+                };
                 let message = format!("`\\{c}` ({what}) is not supported");
                 return Err(cursor.error(start, cursor.at + 1, message, "expected another way to say it"));
             }
@@ -406,9 +463,17 @@ impl Parser<'_> {
     }
 
     pub(crate) fn check_name(&self, cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
-        self.names
-            .check(full)
-            .map_err(|why| cursor.error(at + why.start, at + why.end, why.message, why.label))
+        let checked = match self.syntax {
+            Syntax::Grok { names, .. } => names.check(full),
+            Syntax::Ruby if full.is_empty() => Err(NameError {
+                start: 0,
+                end: 1,
+                message: "a group's name is empty".to_owned(),
+                label: "expected a name".to_owned(),
+            }),
+            Syntax::Ruby => Ok(()),
+        };
+        checked.map_err(|why| cursor.error(at + why.start, at + why.end, why.message, why.label))
     }
 
     pub(crate) fn new_group(&mut self, name: &str) -> usize {
@@ -430,6 +495,10 @@ impl Parser<'_> {
                 error.label = format!("the pattern has {}", self.groups.len());
                 return Err(error);
             }
+            return Ok(Expression { root, groups: self.groups });
+        }
+        // A substitution may ask for groups by their number.
+        if !named && matches!(self.syntax, Syntax::Ruby) {
             return Ok(Expression { root, groups: self.groups });
         }
         let mut numbers = Vec::with_capacity(self.groups.len());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ast::Node;
 use crate::cursor::Cursor;
 use crate::error::{PatternError, Source};
-use crate::names::nearest;
+use crate::names::{Names, nearest};
 use crate::parse::{Flags, Parser};
 
 /// Logstash's limit of substitutions.
@@ -29,6 +29,8 @@ impl Parser<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         flags: Flags,
+        names: &dyn Names,
+        named_only: bool,
     ) -> Result<Option<Node>, PatternError> {
         let open = cursor.at;
         let Some(reference) = Reference::read(cursor.text, open) else { return Ok(None) };
@@ -55,7 +57,7 @@ impl Parser<'_> {
             let message = format!("pattern `{name}` refers to itself");
             return Err(cursor.error(reference.name.start, reference.name.end, message, path.join(" > ")));
         }
-        let (text, base, source) = match (self.inline.get(name), self.names.get(name)) {
+        let (text, base, source) = match (self.inline.get(name), names.get(name)) {
             (Some((text, base, source)), _) => (Arc::from(text.as_str()), *base, source.clone()),
             (None, Some(text)) => {
                 let source = Source::Definition { name: name.into(), text: Arc::clone(&text) };
@@ -63,7 +65,7 @@ impl Parser<'_> {
             }
             (None, None) => {
                 let message = format!("no pattern is called `{name}`");
-                let mut error = match nearest(name, self.names.all()) {
+                let mut error = match nearest(name, names.all()) {
                     Some(near) => cursor.error(
                         reference.name.start,
                         reference.name.end,
@@ -87,7 +89,7 @@ impl Parser<'_> {
                 self.check_name(cursor, reference.name.start, full)?;
                 Some(self.new_group(full))
             }
-            () if !self.named_only => Some(self.new_group(full)),
+            () if !named_only => Some(self.new_group(full)),
             () => None,
         };
         self.within.push(name.to_owned());

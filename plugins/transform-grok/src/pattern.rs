@@ -1,7 +1,7 @@
 //! One pattern, compiled, and what becomes of each of its groups.
 
 use flowstone_core::event::Path;
-use flowstone_regex::{Budget, Engine, Matcher, PatternError, Scratch, TimedOut};
+use flowstone_regex::{Budget, Engine, GaveUp, Matcher, PatternError, Scratch};
 
 use crate::library::Library;
 use crate::names::{Convert, GroupName};
@@ -70,7 +70,7 @@ impl Pattern {
         text: &str,
         scratch: &mut Scratch,
         budget: &mut Budget,
-    ) -> Result<bool, TimedOut> {
+    ) -> Result<bool, GaveUp> {
         self.matcher.search(text, scratch, budget)
     }
 }
