@@ -1,5 +1,7 @@
 //! Why a condition, a template or a date pattern cannot be read.
 
+use flowstone_regex::PatternError;
+
 use crate::{Diagnostic, Diagnostics, Node};
 
 /// Why a condition, a template or a date pattern cannot be read: a place in its text and what was expected there.
@@ -36,6 +38,12 @@ impl ExprError {
         diagnostics.push(
             Diagnostic::error(code, &self.message, node.span_within(self.start, self.end)).label(&self.label),
         );
+    }
+}
+
+impl From<PatternError> for ExprError {
+    fn from(error: PatternError) -> Self {
+        Self::new(error.message, error.label, error.start, error.end)
     }
 }
 

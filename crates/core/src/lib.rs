@@ -65,7 +65,6 @@ mod option_types;
 mod options;
 mod private_files;
 mod registry;
-mod ruby_regex;
 mod sink;
 mod source;
 mod state;
@@ -97,7 +96,6 @@ pub use option_types::{ByteSize, Secret, parse_duration, show_duration};
 pub use options::{OptionSpec, OptionType};
 pub use private_files::{make_data_dir, make_private_dir, open_private, sync_dir};
 pub use registry::{Build, Built, Plugin, find, plugins};
-pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
     Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,

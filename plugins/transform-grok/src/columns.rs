@@ -2,9 +2,10 @@
 //! page of the line, so that nothing is copied and the number of allocations does not depend on the rows.
 
 use flowstone_core::event::{ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value, to_f, to_i};
+use flowstone_regex::Scratch;
 
 use crate::names::Convert;
-use crate::pattern::{Capture, Pattern, Scratch};
+use crate::pattern::{Capture, Pattern};
 use crate::transform::Source;
 
 /// Where each capture of each pattern goes.
@@ -118,7 +119,7 @@ impl Columns<'_> {
         text: &str,
     ) -> Result<(), Alone> {
         for (capture, &field) in pattern.captures().iter().zip(&self.layout.of_captures[number]) {
-            let Some((start, end)) = scratch.group(capture) else { continue };
+            let Some((start, end)) = scratch.group(capture.group) else { continue };
             if start == end {
                 continue;
             }

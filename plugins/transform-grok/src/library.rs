@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flowstone_regex::{NameError, Names};
+
+use crate::names::GroupName;
+
 /// Names and what they stand for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Library {
@@ -93,14 +97,9 @@ impl Library {
         self.definitions.insert(name.into(), definition);
     }
 
-    /// What `name` stands for.
-    pub(crate) fn get(&self, name: &str) -> Option<&Definition> {
-        self.definitions.get(name)
-    }
-
-    /// Every name.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.definitions.keys().map(|name| &**name)
+    /// Where what `name` stands for was read.
+    pub(crate) fn origin(&self, name: &str) -> Option<&Origin> {
+        self.definitions.get(name).map(|definition| &definition.origin)
     }
 
     /// Reads the lines of a pattern file: a name, blanks, the expression up to the end of the line. Lines that are
@@ -166,5 +165,19 @@ impl Library {
             self.add_text(&shown, &text)?;
         }
         Ok(())
+    }
+}
+
+impl Names for Library {
+    fn get(&self, name: &str) -> Option<Arc<str>> {
+        self.definitions.get(name).map(|definition| Arc::clone(&definition.text))
+    }
+
+    fn all(&self) -> Vec<&str> {
+        self.definitions.keys().map(|name| &**name).collect()
+    }
+
+    fn check(&self, group: &str) -> Result<(), NameError> {
+        GroupName::parse(group).map(drop)
     }
 }

@@ -2,6 +2,7 @@
 
 use flowstone_core::event::{Path, Value, to_f, to_i};
 use flowstone_core::nearest;
+use flowstone_regex::NameError;
 
 /// What becomes of a captured text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +22,6 @@ pub(crate) struct GroupName {
     pub(crate) field: Path,
     /// As what.
     pub(crate) convert: Convert,
-}
-
-/// Why a group's name means nothing, and which bytes of it are to blame.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NameError {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    pub(crate) message: String,
-    pub(crate) label: String,
 }
 
 const TYPES: [&str; 2] = ["int", "float"];

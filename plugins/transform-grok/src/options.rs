@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use flowstone_core::event::Path;
 use flowstone_core::{BuildCx, BuildError, Transform, choices, options};
+use flowstone_regex::{PatternError, Source};
 use indexmap::IndexMap;
 
 use crate::columns::Layout;
 use crate::library::{Definition, Library, Origin, Shipped};
 use crate::pattern::Pattern;
-use crate::regex::error::{PatternError, Source};
 use crate::transform::{Grok, Plan, Source as Matched};
 
 options! {
@@ -101,7 +101,7 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
                     }
                     patterns.push(pattern);
                 }
-                Err(error) => errors.push(build_error(error, &option, index)),
+                Err(error) => errors.push(build_error(error, &library, &option, index)),
             }
         }
         let first = sources.iter().map(|source: &Matched| source.patterns.len()).sum();
@@ -159,23 +159,26 @@ fn library(options: &GrokOptions, errors: &mut Vec<BuildError>) -> Library {
 }
 
 /// Points at the pattern, or at the definition that is to blame.
-fn build_error(error: PatternError, option: &str, index: usize) -> BuildError {
+fn build_error(error: PatternError, library: &Library, option: &str, index: usize) -> BuildError {
     let PatternError { source, start, end, message, label, help } = error;
     let at_fault = match source {
         Source::Pattern => {
             BuildError::option(option, message).at_index(index).within(start, end).label(label)
         }
-        Source::Definition { name, origin: Origin::Option, .. } => {
-            BuildError::option(format!("pattern_definitions.{name}"), message).within(start, end).label(label)
-        }
-        Source::Definition { name, text, origin: Origin::File { path, line, column } } => {
-            let place = format!("{path}:{line}:{}", column + start + 1);
-            let mut fault = BuildError::option(option, format!("{place}: in pattern `{name}`: {message}"))
-                .at_index(index)
-                .label("this needs the pattern");
-            fault.help = Some(excerpt(&text, start, end, &label));
-            fault
-        }
+        Source::Definition { name, text } => match library.origin(&name) {
+            Some(Origin::File { path, line, column }) => {
+                let place = format!("{path}:{line}:{}", column + start + 1);
+                let mut fault =
+                    BuildError::option(option, format!("{place}: in pattern `{name}`: {message}"))
+                        .at_index(index)
+                        .label("this needs the pattern");
+                fault.help = Some(excerpt(&text, start, end, &label));
+                fault
+            }
+            Some(Origin::Option) | None => BuildError::option(format!("pattern_definitions.{name}"), message)
+                .within(start, end)
+                .label(label),
+        },
     };
     match help {
         Some(help) => at_fault.help(help),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use flowstone_core::event::{Batch, BitSet, Column, Path, Value};
 use flowstone_core::{Transform, TransformCx};
+use flowstone_regex::{Budget, GaveUp, Scratch};
 
 use crate::columns::{Alone, Columns, Layout};
-use crate::pattern::{Capture, Pattern, Scratch};
-use crate::regex::backtrack::{Budget, TimedOut};
+use crate::pattern::{Capture, Pattern};
 use crate::text::text_of;
 
 /// What a `grok` does, shared by its forks.
@@ -76,7 +76,7 @@ impl Plan {
 
 impl Grok {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { budget: Budget::new(plan.limit), scratch: plan.scratch(), plan: Arc::new(plan) }
+        Self { budget: Budget::time(plan.limit), scratch: plan.scratch(), plan: Arc::new(plan) }
     }
 
     /// Fills whole columns; gives the rows that must be done alone.
@@ -125,7 +125,7 @@ impl Grok {
                 }
                 let scratch = &mut self.scratch[number];
                 match pattern.search(text, scratch, &mut self.budget) {
-                    Err(TimedOut) => return Ok(Verdict::TimedOut),
+                    Err(GaveUp) => return Ok(Verdict::TimedOut),
                     Ok(found) => matched = found,
                 }
                 if matched {
@@ -193,10 +193,10 @@ impl Grok {
             if !plan.limit_is_per_event {
                 self.budget.reset();
             }
-            matched = pattern.search(text, scratch, &mut self.budget).map_err(|TimedOut| Stop::TimedOut)?;
+            matched = pattern.search(text, scratch, &mut self.budget).map_err(|GaveUp| Stop::TimedOut)?;
             if matched {
                 for capture in pattern.captures() {
-                    let value = match scratch.group(capture) {
+                    let value = match scratch.group(capture.group) {
                         Some((start, end)) => capture.convert.value(&text[start as usize..end as usize]),
                         None => Value::Null,
                     };

@@ -1,11 +1,22 @@
 //! `gsub`: every match of a regular expression replaced, as Ruby's `String#gsub` does it.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use flowstone_core::{ExprError, RubyRegex, Template};
+use flowstone_core::{ExprError, Template};
 use flowstone_event::RowView;
+use flowstone_regex::{Budget, GaveUp, Regex};
 
 use crate::Failure;
+
+/// How long the substitutions in one text may take.
+const TIME: Duration = Duration::from_secs(1);
+/// How long a text may become.
+const MAX_BYTES: usize = 16 << 20;
+/// Needles of events that are kept compiled.
+const MAX_KNOWN: usize = 64;
 
 /// One substitution.
 #[derive(Clone, Debug)]
@@ -16,10 +27,14 @@ pub(crate) struct Substitution {
 
 #[derive(Clone, Debug)]
 enum Needle {
-    Fixed(RubyRegex),
-    /// Holds `%{...}`: compiled for each event.
-    Template(Template),
+    Fixed(Regex),
+    /// Holds `%{...}`: compiled for the event, unless another had the same.
+    Template(Template, Known),
 }
+
+/// Needles of events, compiled. All workers share them.
+#[derive(Clone, Debug, Default)]
+struct Known(Arc<Mutex<HashMap<String, Regex>>>);
 
 #[derive(Clone, Debug)]
 enum Replacement {
@@ -52,8 +67,8 @@ impl Substitution {
             Ok(template.literal().is_none().then_some(template))
         };
         let needle = match template(needle, 1)? {
-            Some(template) => Needle::Template(template),
-            None => Needle::Fixed(RubyRegex::new(needle).map_err(|error| (1, error))?),
+            Some(template) => Needle::Template(template, Known::default()),
+            None => Needle::Fixed(Regex::new(needle).map_err(|error| (1, error.into()))?),
         };
         let replacement = match template(replacement, 2)? {
             Some(template) => Replacement::Template(template),
@@ -72,10 +87,8 @@ impl Substitution {
         let compiled;
         let regex = match &self.needle {
             Needle::Fixed(regex) => regex,
-            Needle::Template(template) => {
-                let needle = rendered(template, row);
-                compiled = RubyRegex::new(&needle)
-                    .map_err(|error| Failure::new(format!("gsub: {} in `{needle}`", error.message)))?;
+            Needle::Template(template, known) => {
+                compiled = known.get(rendered(template, row))?;
                 &compiled
             }
         };
@@ -91,6 +104,26 @@ impl Substitution {
     }
 }
 
+// === impl Known ===
+
+impl Known {
+    fn get(&self, needle: String) -> Result<Regex, Failure> {
+        if let Some(regex) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&needle) {
+            return Ok(regex.clone());
+        }
+        let regex = Regex::from_event(&needle).map_err(|error| {
+            let shown: String = needle.chars().take(100).collect();
+            Failure::new(format!("gsub: {} in `{shown}`", error.message))
+        })?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(needle, regex.clone());
+        Ok(regex)
+    }
+}
+
 fn rendered(template: &Template, row: RowView<'_>) -> String {
     let mut text = String::new();
     template.render(row, &mut text);
@@ -98,29 +131,28 @@ fn rendered(template: &Template, row: RowView<'_>) -> String {
 }
 
 /// Ruby finds an empty match right behind another match: `"baac".gsub(/a*/, "-")` is `-b--c-`.
-fn replace_all(
-    regex: &RubyRegex,
-    text: &str,
-    replacement: &[Piece],
-    out: &mut String,
-) -> Result<bool, Failure> {
-    let gave_up = |error: flowstone_core::TooManySteps| Failure::new(format!("gsub: {error}"));
+fn replace_all(regex: &Regex, text: &str, replacement: &[Piece], out: &mut String) -> Result<bool, Failure> {
+    let gave_up = |error: GaveUp| Failure::new(format!("gsub: {error}"));
+    let mut budget = Budget::time(Some(TIME));
     let mut from = 0;
     let mut copied = 0;
     let mut changed = false;
     while from <= text.len() {
         let whole = if let [Piece::Text(new)] = replacement {
-            let Some(whole) = regex.find_at(text, from).map_err(gave_up)? else { break };
+            let Some(whole) = regex.find_at(text, from, &mut budget).map_err(gave_up)? else { break };
             out.push_str(&text[copied..whole.start]);
             out.push_str(new);
             whole
         } else {
-            let Some(groups) = regex.groups_at(text, from).map_err(gave_up)? else { break };
+            let Some(groups) = regex.groups_at(text, from, &mut budget).map_err(gave_up)? else { break };
             let Some(Some(whole)) = groups.first().cloned() else { break };
             out.push_str(&text[copied..whole.start]);
             expand(replacement, regex, &groups, text, out);
             whole
         };
+        if out.len() > MAX_BYTES {
+            return Err(Failure::new(format!("gsub: the text would be longer than {MAX_BYTES} bytes")));
+        }
         changed = true;
         copied = whole.end;
         from = if whole.is_empty() {
@@ -135,7 +167,7 @@ fn replace_all(
 
 fn expand(
     replacement: &[Piece],
-    regex: &RubyRegex,
+    regex: &Regex,
     groups: &[Option<Range<usize>>],
     text: &str,
     out: &mut String,
@@ -197,7 +229,7 @@ fn pieces(replacement: &str) -> Vec<Piece> {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::{Batch, RowId};
+    use flowstone_event::{Batch, Path, RowId, Value};
 
     use super::*;
 
@@ -231,6 +263,73 @@ mod tests {
         ] {
             check(needle, replacement, text, expect);
         }
+    }
+
+    /// An event whose field `f` is the needle.
+    fn with_needle(needle: &str, text: &str) -> Result<String, Failure> {
+        let mut batch = Batch::new(vec![RowId::of(b"row")]);
+        batch.set(0, &Path::top("f"), Value::from(needle)).unwrap();
+        let mut out = String::new();
+        Substitution::new("%{f}", "-").unwrap().apply(text, batch.row(0), &mut out).map(|_| out)
+    }
+
+    #[test]
+    fn a_needle_of_an_event_is_an_expression_that_must_be_small() {
+        assert_eq!(with_needle("b+", "abbc").unwrap(), "a-c");
+        for needle in [
+            "a".repeat(1000),
+            "(".repeat(400),
+            format!("a{}", "*".repeat(400)),
+            r"\p{L}".repeat(20),
+            r"[[:alpha:]]".repeat(20),
+            "a{100000}{100000}".to_owned(),
+        ] {
+            let Failure(why) = with_needle(&needle, "a").expect_err(&needle);
+            assert!(why.starts_with("gsub: ") && why.len() < 300, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_needles_of_hostile_events_cost_little_and_few_are_kept() {
+        let substitution = Substitution::new("%{f}", "-").unwrap();
+        let begun = std::time::Instant::now();
+        for number in 0..1000 {
+            let mut batch = Batch::new(vec![RowId::of(b"row")]);
+            let needle =
+                format!(r"(?:\p{{L}}{{1,900}}{number}){{1,900}}[[:alpha:]]+(?i:{})", "x".repeat(300));
+            batch.set(0, &Path::top("f"), Value::from(needle)).unwrap();
+            let mut out = String::new();
+            substitution.apply("abc", batch.row(0), &mut out).unwrap();
+            assert_eq!(out, "abc");
+        }
+        // Some hundred times what it takes where nothing else runs.
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        let Needle::Template(_, known) = &substitution.needle else { panic!("a template") };
+        assert!(known.0.lock().unwrap().len() <= MAX_KNOWN);
+    }
+
+    #[test]
+    fn many_matches_that_each_look_at_the_whole_text_are_given_up_in_time() {
+        let batch = Batch::new(vec![RowId::of(b"row")]);
+        let text = "a".repeat(1 << 20);
+        for needle in ["a(?:.*z)?", r"a(?:.*z\b)?", "a(?=.*z)|a"] {
+            let begun = std::time::Instant::now();
+            let substitution = Substitution::new(needle, "b").unwrap();
+            let Failure(why) = substitution.apply(&text, batch.row(0), &mut String::new()).unwrap_err();
+            assert!(why.contains("took too long"), "{why}");
+            assert!(begun.elapsed() < 10 * TIME, "{needle}: {:?}", begun.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_text_does_not_grow_without_end() {
+        let batch = Batch::new(vec![RowId::of(b"row")]);
+        let text = "a".repeat(1 << 20);
+        let substitution = Substitution::new("a", r"\`").unwrap();
+        let mut out = String::new();
+        let Failure(why) = substitution.apply(&text, batch.row(0), &mut out).unwrap_err();
+        assert!(why.contains("longer than 16777216 bytes"), "{why}");
+        assert!(out.len() < MAX_BYTES + (2 << 20));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
+use flowstone_regex::Regex;
 use memchr::memmem::Finder;
 
-use crate::RubyRegex;
 use crate::access::{Access, Held};
 use crate::event::{
     ABSENT_INT, Batch, BitSet, Cell, Column, Path, RowView, StrRef, VERSION, Value, format_iso_millis,
@@ -64,7 +64,7 @@ pub(super) enum Expr {
     /// `[a] =~ /x/`.
     Matches {
         path: Path,
-        regex: RubyRegex,
+        regex: Regex,
     },
 }
 

@@ -7,12 +7,13 @@
 //!            | operand ("=~" | "!~") (string | regex) | operand
 //! ```
 
+use flowstone_regex::Regex;
 use memchr::memmem::Finder;
 
 use super::eval::{Expr, Order};
 use super::lexer::{Cursor, MAX_DEPTH, Operand, OperandKind};
+use crate::ExprError;
 use crate::event::{Path, Value};
-use crate::{ExprError, RubyRegex};
 
 /// Reads a whole condition; the second part are warnings.
 pub(super) fn parse(text: &str) -> Result<(Expr, Vec<ExprError>), ExprError> {
@@ -310,7 +311,7 @@ fn matched(left: Operand, right: Operand) -> Result<Expr, ExprError> {
             ));
         }
     };
-    let regex = RubyRegex::new(&pattern).map_err(|error| error.shifted(at))?;
+    let regex = Regex::new(&pattern).map_err(|error| ExprError::from(error).shifted(at))?;
     match left.kind {
         OperandKind::Field(path) => Ok(Expr::Matches { path, regex }),
         OperandKind::Scalar(Value::Str(text)) => Ok(Expr::Constant(regex.is_match(&text) == Some(true))),

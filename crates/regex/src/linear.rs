@@ -1,24 +1,34 @@
 //! The engine for regular expressions in the strict sense: linear in the length of the text, whatever the pattern. It
 //! takes an expression only where "leftmost, first alternative first" is all there is to say about it.
 
+use std::sync::{Arc, OnceLock};
+
+use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
-use regex_automata::{Anchored, Input};
-use regex_syntax::hir::{Capture, Class, Hir, Look as HirLook, Repetition};
+use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look as HirLook, Repetition};
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::backtrack::UNSET;
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::machine::UNSET;
+use crate::strides::Strides;
 
 /// Repetitions are unfolded; beyond this many the expression is not for this engine.
 const MAX_REPEAT: u32 = 1000;
 /// Bytes that the compiled expression may take.
 const MAX_BYTES: usize = 10 << 20;
+/// A search is at worst the size of the expression times the length of the text, and nothing stops it. Up to here it
+/// takes less than a tenth of a second; longer texts are gone through in [`Strides`].
+const MAX_WORK: usize = 1 << 23;
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
     regex: Regex,
     slots: usize,
+    /// How large it is, unfolded.
+    weight: usize,
+    hir: Hir,
+    strides: Arc<OnceLock<Option<Strides>>>,
 }
 
 /// What matching needs in memory.
@@ -31,12 +41,17 @@ pub(crate) struct LinearCache {
 // === impl Linear ===
 
 impl Linear {
-    /// Compiles an expression of so many groups, if it is of this kind.
-    pub(crate) fn new(root: &Node, groups: usize) -> Option<Self> {
-        let root = node(root, true, true)?;
+    /// Compiles an expression of so many groups, if it is of this kind and unfolds to no more than `max_weight`. With
+    /// `exact`, where the match as a whole begins and ends matters too.
+    pub(crate) fn new(root: &Node, groups: usize, exact: bool, max_weight: usize) -> Option<Self> {
+        let hir = node(root, !exact, !exact)?;
+        let weight = weight(&hir);
+        if weight > max_weight {
+            return None;
+        }
         let config = Regex::config().nfa_size_limit(Some(MAX_BYTES)).onepass_size_limit(Some(1 << 20));
-        let regex = Regex::builder().configure(config).build_from_hir(&root).ok()?;
-        Some(Self { regex, slots: groups * 2 })
+        let regex = Regex::builder().configure(config).build_from_hir(&hir).ok()?;
+        Some(Self { regex, slots: groups * 2, weight, hir, strides: Arc::default() })
     }
 
     /// Memory for matching.
@@ -44,16 +59,59 @@ impl Linear {
         LinearCache { cache: self.regex.create_cache(), slots: vec![None; self.slots + 2] }
     }
 
-    /// The leftmost match; `slots` gets start and end of each group.
-    pub(crate) fn search(&self, text: &str, slots: &mut Vec<u32>, cache: &mut LinearCache) -> bool {
+    /// Whether a search in so many bytes is done before anybody could want to stop it.
+    pub(crate) fn is_quick(&self, bytes: usize) -> bool {
+        self.weight.saturating_mul(bytes) <= MAX_WORK
+    }
+
+    /// What a longer text is gone through with; nothing where there is no such thing.
+    pub(crate) fn strides(&self) -> Option<&Strides> {
+        self.strides.get_or_init(|| Strides::new(&self.hir)).as_ref()
+    }
+
+    /// Whether there is a match that begins at `from` or behind it.
+    pub(crate) fn is_match(&self, text: &str, from: usize, cache: &mut LinearCache) -> bool {
+        let input = Input::new(text).range(from..).earliest(true);
+        self.regex.search_half_with(&mut cache.cache, &input).is_some()
+    }
+
+    /// The leftmost match that begins at `from` or behind it; `slots` gets start and end of each group, then those of
+    /// the whole.
+    pub(crate) fn search(
+        &self,
+        text: &str,
+        from: usize,
+        slots: &mut Vec<u32>,
+        cache: &mut LinearCache,
+    ) -> bool {
         slots.clear();
-        let input = Input::new(text).anchored(Anchored::No);
+        let input = Input::new(text).range(from..);
         if self.regex.search_slots_with(&mut cache.cache, &input, &mut cache.slots).is_none() {
-            slots.resize(self.slots, UNSET);
+            slots.resize(self.slots + 2, UNSET);
             return false;
         }
-        slots.extend(cache.slots[2..].iter().map(|slot| slot.map_or(UNSET, |slot| slot.get() as u32)));
+        let (whole, groups) = cache.slots.split_at(2);
+        slots.extend(groups.iter().chain(whole).map(|slot| slot.map_or(UNSET, |slot| slot.get() as u32)));
         true
+    }
+}
+
+/// About as many states as the expression has when it is unfolded.
+fn weight(hir: &Hir) -> usize {
+    let all = |parts: &[Hir]| parts.iter().fold(1, |sum: usize, part| sum.saturating_add(weight(part)));
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(Class::Unicode(class)) => {
+            class.ranges().iter().map(|range| range.end().len_utf8()).sum::<usize>().max(1)
+        }
+        HirKind::Class(Class::Bytes(_)) => 1,
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min + 1).max(1);
+            weight(&repetition.sub).saturating_mul(times as usize)
+        }
+        HirKind::Capture(capture) => weight(&capture.sub) + 2,
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => all(parts),
     }
 }
 
@@ -92,7 +150,7 @@ fn node(original: &Node, first: bool, last: bool) -> Option<Hir> {
         ),
         Node::Repeat(repeat) => return loop_of(repeat, last),
         Node::Look(look) => return look_of(look, first, last),
-        Node::Atomic(_) | Node::BackReference { .. } => return None,
+        Node::Atomic(_) | Node::BackReference { .. } | Node::Keep => return None,
     })
 }
 

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::ast::{Expression, Look, Node, Repeat};
-use super::charset::{ByteSet, CharSet};
-use super::dfa::Dfa;
-use super::fast_run::{Op, Program, Way};
-use super::first::{Before, First, cannot_fail};
+use crate::ast::{Expression, Look, Node, Repeat};
+use crate::charset::{ByteSet, CharSet};
+use crate::dfa::{Dfa, Effort};
+use crate::fast_run::{Op, Program, Way};
+use crate::first::{Before, First, cannot_fail};
 
 /// Copies of a part that is repeated a few times.
 const MAX_COPIES: u32 = 8;
@@ -18,8 +18,8 @@ const MAX_TOGETHER: usize = 6;
 const MAX_OPS: usize = 4000;
 
 /// Compiles an expression that went through `simplify`. `None` where it holds what this engine cannot do at all.
-pub(crate) fn compile(root: &Node, expression: &Expression) -> Option<Program> {
-    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new() };
+pub(crate) fn compile(root: &Node, expression: &Expression, effort: &Effort) -> Option<Program> {
+    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new(), effort };
     let around = Around { after: First::ANYTHING, before: Before::ANYTHING, settled: true };
     compiler.node(root, around)?;
     compiler.emit(Op::Done)?;
@@ -46,12 +46,13 @@ enum Item<'n> {
 /// What an automaton is for, and the automaton, if there is one for it.
 type Made = (Vec<Node>, Option<First>, Option<Arc<Dfa>>);
 
-struct Compiler {
+struct Compiler<'e> {
     ops: Vec<Op>,
     /// Every choice is proven.
     proven: bool,
     /// Automata made so far, by what they are for.
     automata: Vec<Made>,
+    effort: &'e Effort,
 }
 
 fn flatten<'n>(node: &'n Node, out: &mut Vec<Item<'n>>) {
@@ -67,7 +68,7 @@ fn flatten<'n>(node: &'n Node, out: &mut Vec<Item<'n>>) {
     }
 }
 
-impl Compiler {
+impl Compiler<'_> {
     fn emit(&mut self, op: Op) -> Option<usize> {
         if self.ops.len() >= MAX_OPS {
             return None;
@@ -133,7 +134,7 @@ impl Compiler {
             Node::Repeat(repeat) if repeat.node.as_set().is_some() => return self.run(repeat, items, places),
             Node::Alternate(branches) => return self.alternate(branches, items, places),
             Node::Repeat(repeat) => return self.repeat(repeat, items, places),
-            Node::BackReference { .. } => return None,
+            Node::BackReference { .. } | Node::Keep => return None,
             Node::Concat(_) | Node::Capture(..) => self.node(node, place)?,
         }
         Some(1)
@@ -181,8 +182,8 @@ impl Compiler {
             return dfa.clone();
         }
         let dfa = match after {
-            Some(after) => Dfa::only(nodes, after),
-            None => Dfa::preferred(nodes),
+            Some(after) => Dfa::only(nodes, after, self.effort),
+            None => Dfa::preferred(nodes, self.effort),
         };
         let dfa = dfa.map(Arc::new);
         self.automata.push((nodes.to_vec(), after, dfa.clone()));
@@ -422,6 +423,6 @@ fn min_bytes(node: &Node) -> usize {
         Node::Concat(nodes) => nodes.iter().fold(0, |sum, node| sum.saturating_add(min_bytes(node))),
         Node::Alternate(branches) => branches.iter().map(min_bytes).min().unwrap_or(0),
         Node::Repeat(repeat) => min_bytes(&repeat.node).saturating_mul(repeat.min as usize),
-        Node::Empty | Node::Assert(_) | Node::Look(_) | Node::BackReference { .. } => 0,
+        Node::Empty | Node::Keep | Node::Assert(_) | Node::Look(_) | Node::BackReference { .. } => 0,
     }
 }

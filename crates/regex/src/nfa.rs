@@ -3,22 +3,22 @@
 
 use regex_syntax::utf8::Utf8Sequences;
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::charset::{ByteSet, CharSet, Wide};
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::charset::{ByteSet, CharSet, Wide};
 
 /// More states than this are no quick automaton any more.
 const MAX_STATES: usize = 4000;
 
 /// The graph. State 0 is the match.
 #[derive(Debug)]
-pub(super) struct Nfa {
-    pub(super) states: Vec<State>,
-    pub(super) start: usize,
+pub(crate) struct Nfa {
+    pub(crate) states: Vec<State>,
+    pub(crate) start: usize,
 }
 
 /// A state and where it leads.
 #[derive(Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     Match,
     /// One byte of the set.
     Bytes(ByteSet, usize),
@@ -30,7 +30,7 @@ pub(super) enum State {
 
 /// What is asked of the bytes around a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// The byte before is one of these, or there may be none.
     Before { bytes: ByteSet, start: bool },
     /// The byte behind is one of these, or there may be none.
@@ -41,14 +41,14 @@ pub(super) enum Condition {
 
 impl Nfa {
     /// The graph of a sequence; `None` if it holds something that a byte on either side does not decide.
-    pub(super) fn new(nodes: &[Node]) -> Option<Self> {
+    pub(crate) fn new(nodes: &[Node]) -> Option<Self> {
         let mut nfa = Self { states: vec![State::Match], start: 0 };
         nfa.start = nfa.sequence(nodes, 0)?;
         Some(nfa)
     }
 
     /// Whether what stands before a place is ever asked for.
-    pub(super) fn looks_back(&self) -> bool {
+    pub(crate) fn looks_back(&self) -> bool {
         self.states.iter().any(|state| {
             matches!(state, State::When(Condition::Before { .. } | Condition::Boundary { .. }, _))
         })
@@ -87,7 +87,7 @@ impl Nfa {
             }
             Node::Repeat(repeat) => self.repeat(repeat, then),
             Node::Look(look) => self.look(look, then),
-            Node::Capture(..) | Node::Atomic(_) | Node::BackReference { .. } => None,
+            Node::Capture(..) | Node::Atomic(_) | Node::BackReference { .. } | Node::Keep => None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Deterministic automata for capture-free parts of an expression. One byte, one table look-up; and a third answer
 //! beside "ends here" and "no": "not for me to say", upon which the caller asks an engine that can.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
-use super::ast::Node;
-use super::charset::ByteSet;
-use super::first::First;
-use super::nfa::{Condition, Nfa, State};
+use crate::ast::Node;
+use crate::charset::ByteSet;
+use crate::first::First;
+use crate::nfa::{Condition, Nfa, State};
 
 /// A table larger than this no longer stays close to the processor.
 const MAX_ENTRIES: usize = 0x7f00;
@@ -19,6 +20,13 @@ const FAIL: u16 = 0xfff0;
 const END: u16 = 0xfff1;
 const STOP: u16 = 0xfff2;
 const UNSURE: u16 = 0xfff3;
+
+/// Steps that go into all automata of one expression; what would need more does without.
+const MAX_EFFORT: usize = 1 << 28;
+
+/// What may still go into the automata of one expression.
+#[derive(Debug)]
+pub(crate) struct Effort(Cell<usize>);
 
 /// An automaton.
 #[derive(Clone, Debug)]
@@ -43,8 +51,8 @@ enum Start {
 pub(crate) enum Found {
     /// Before this byte.
     At(usize),
-    /// Nowhere.
-    Nowhere,
+    /// Nowhere, which is known from this byte on.
+    Nowhere(usize),
     /// The automaton cannot tell.
     Unsure,
 }
@@ -58,18 +66,33 @@ enum Choice {
     Only(First),
 }
 
+// === impl Effort ===
+
+impl Effort {
+    /// All of it.
+    pub(crate) fn new() -> Self {
+        Self(Cell::new(MAX_EFFORT))
+    }
+
+    /// Takes some; `None` if not so much is left.
+    fn spend(&self, steps: usize) -> Option<()> {
+        self.0.set(self.0.get().checked_sub(steps)?);
+        Some(())
+    }
+}
+
 // === impl Dfa ===
 
 impl Dfa {
     /// The automaton that ends where `nodes` would end if nothing were ever tried again.
-    pub(crate) fn preferred(nodes: &[Node]) -> Option<Self> {
-        Self::build(nodes, Choice::Preferred)
+    pub(crate) fn preferred(nodes: &[Node], effort: &Effort) -> Option<Self> {
+        Self::build(nodes, Choice::Preferred, effort)
     }
 
     /// The automaton that ends at the only place at which `nodes` can end if what follows is to match; unsure where
     /// there could be two. `None` also if it would always be unsure.
-    pub(crate) fn only(nodes: &[Node], after: First) -> Option<Self> {
-        Self::build(nodes, Choice::Only(after))
+    pub(crate) fn only(nodes: &[Node], after: First, effort: &Effort) -> Option<Self> {
+        Self::build(nodes, Choice::Only(after), effort)
     }
 
     /// Whether the automaton may answer that it does not know.
@@ -99,8 +122,8 @@ impl Dfa {
             }
             match entry {
                 END => return Found::At(place),
-                FAIL => return Found::Nowhere,
-                STOP => return noted.map_or(Found::Nowhere, Found::At),
+                FAIL => return Found::Nowhere(place),
+                STOP => return noted.map_or(Found::Nowhere(place), Found::At),
                 UNSURE => return Found::Unsure,
                 _ => {
                     noted = Some(place);
@@ -111,13 +134,13 @@ impl Dfa {
         }
     }
 
-    fn build(nodes: &[Node], choice: Choice) -> Option<Self> {
+    fn build(nodes: &[Node], choice: Choice, effort: &Effort) -> Option<Self> {
         let nfa = Nfa::new(nodes)?;
         let mut extra = Vec::new();
         if let Choice::Only(after) = choice {
             extra.push(after.bytes);
         }
-        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred))?;
+        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred), effort)?;
         let width = raw.width;
         let follows: Vec<bool> = match choice {
             Choice::Preferred => vec![true; width],
@@ -171,8 +194,8 @@ impl Dfa {
 }
 
 /// Whether no match of `nodes` is the beginning of another, so that it matters not whether it is tried again.
-pub(super) fn is_prefix_free(nodes: &[Node]) -> bool {
-    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false));
+pub(crate) fn is_prefix_free(nodes: &[Node], effort: &Effort) -> bool {
+    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false, effort));
     raw.is_some_and(|raw| {
         let live = raw.live(&vec![true; raw.width]);
         let goes_on = |next: Option<usize>| next.is_some_and(|next| live[next]);
@@ -200,7 +223,7 @@ struct Entry {
 }
 
 impl Raw {
-    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool) -> Option<Self> {
+    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool, effort: &Effort) -> Option<Self> {
         let (classes, samples) = classes(nfa, extra);
         let width = samples.len() + 1;
         let looks_back = nfa.looks_back();
@@ -221,6 +244,7 @@ impl Raw {
             if (rows.len() + 1) * width > MAX_ENTRIES {
                 return None;
             }
+            effort.spend(width * nfa.states.len())?;
             let mut row = Vec::with_capacity(width);
             for sample in samples.iter().copied().map(Some).chain([None]) {
                 let reached = builder.closure(&seeds, before, sample);

@@ -2,14 +2,14 @@
 
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
-use flowstone_core::nearest;
-
-use super::charset;
-use super::error::PatternError;
-use super::parse::{Cursor, Flags};
+use crate::charset;
+use crate::cursor::Cursor;
+use crate::error::PatternError;
+use crate::names::nearest;
+use crate::parse::Flags;
 
 /// What an escape stands for.
-pub(super) enum Escape {
+pub(crate) enum Escape {
     /// One character.
     Char(char),
     /// One of several.
@@ -20,7 +20,7 @@ pub(super) enum Escape {
 const MAX_DEPTH: usize = 50;
 
 /// Reads a bracket expression behind its `[`.
-pub(super) fn bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<ClassUnicode, PatternError> {
+pub(crate) fn bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<ClassUnicode, PatternError> {
     nested(cursor, flags, 0)
 }
 
@@ -62,10 +62,16 @@ fn nested(cursor: &mut Cursor<'_>, flags: Flags, depth: usize) -> Result<ClassUn
         match item(cursor, flags, depth)? {
             Escape::Class(inner) => class.union(&inner),
             Escape::Char(low) => {
+                let behind = cursor.at;
                 let high = range_end(cursor)?.unwrap_or(low);
                 if high < low {
                     let message = format!("the range `{}` is empty", &cursor.text[at..cursor.at]);
-                    return Err(cursor.error(at, cursor.at, message, "expected the smaller character first"));
+                    return Err(cursor.error(
+                        behind,
+                        cursor.at,
+                        message,
+                        "expected the smaller character first",
+                    ));
                 }
                 class.push(ClassUnicodeRange::new(low, high));
             }
@@ -172,7 +178,7 @@ fn unknown_class(cursor: &Cursor<'_>, start: usize, end: usize, name: &str) -> P
 }
 
 /// Reads an escape behind its `\`. Letters that mean nothing stand for themselves, as in Oniguruma.
-pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
+pub(crate) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
     let start = cursor.at - 1;
     let Some(c) = cursor.next() else {
         return Err(cursor.error(
@@ -197,20 +203,27 @@ pub(super) fn escape(cursor: &mut Cursor<'_>) -> Result<Escape, PatternError> {
             cursor.at -= 1;
             u32::from_str_radix(cursor.digits(8, 3), 8).unwrap_or(u32::MAX)
         }
-        'x' if cursor.eat("{") => {
+        'x' | 'u' if cursor.eat("{") => {
             let code = u32::from_str_radix(cursor.digits(16, 8), 16).unwrap_or(u32::MAX);
             if !cursor.eat("}") {
                 return Err(cursor.error(
                     start,
                     cursor.at,
-                    "a `\\x{` is not closed",
+                    format!("a `\\{c}{{` is not closed"),
                     "expected hexadecimal digits and `}`",
                 ));
             }
             code
         }
-        // Without a digit it is the character 0.
-        'x' => u32::from_str_radix(cursor.digits(16, 2), 16).unwrap_or(0),
+        // Without a digit it is the character 0. Beyond ASCII a byte is no character of its own.
+        'x' => match u32::from_str_radix(cursor.digits(16, 2), 16).unwrap_or(0) {
+            byte @ 0x80.. => {
+                let label = "expected the character itself, or `\\u` and four digits";
+                let message = format!("`\\x{byte:x}` is a byte, and no character of its own");
+                return Err(cursor.error(start, cursor.at, message, label));
+            }
+            code => code,
+        },
         'u' => {
             let digits = cursor.digits(16, 4);
             if digits.len() == 4 { u32::from_str_radix(digits, 16).unwrap_or(u32::MAX) } else { u32::MAX }

@@ -2,38 +2,34 @@
 
 use std::sync::Arc;
 
-use crate::library::Origin;
-
 /// Why a pattern cannot be used.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PatternError {
+pub struct PatternError {
     /// The text that is to blame.
-    pub(crate) source: Source,
+    pub source: Source,
     /// First byte of that text to point at.
-    pub(crate) start: usize,
+    pub start: usize,
     /// The byte behind the last one.
-    pub(crate) end: usize,
+    pub end: usize,
     /// What is wrong, in lower case without a full stop.
-    pub(crate) message: String,
+    pub message: String,
     /// What was expected: stands beside the caret.
-    pub(crate) label: String,
+    pub label: String,
     /// What to do about it.
-    pub(crate) help: Option<String>,
+    pub help: Option<String>,
 }
 
 /// A text that is read as a pattern.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Source {
-    /// The pattern in the option `match`.
+pub enum Source {
+    /// The pattern itself.
     Pattern,
-    /// The definition of a name.
+    /// What a `%{NAME}` in it stands for.
     Definition {
         /// Which name.
         name: Arc<str>,
         /// Its expression.
         text: Arc<str>,
-        /// Where it was read.
-        origin: Origin,
     },
 }
 
@@ -42,3 +38,5 @@ impl std::fmt::Display for PatternError {
         write!(f, "{} ({})", self.message, self.label)
     }
 }
+
+impl std::error::Error for PatternError {}

@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use super::ast::Assert;
-use super::backtrack::{UNSET, holds};
-use super::charset::{ByteSet, CharSet};
-use super::dfa::{Dfa, Found};
-use super::first::First;
+use crate::ast::Assert;
+use crate::charset::{ByteSet, CharSet};
+use crate::dfa::{Dfa, Found};
+use crate::first::First;
+use crate::machine::{UNSET, holds};
+
+/// Bytes that failed attempts may have read, beside some for each byte of the text. A program that reads a long text
+/// again and again from each place is of no use on it.
+const MAX_READ: usize = 64 << 10;
+/// Times that each byte of the text may be read in failed attempts.
+const MAX_READINGS: usize = 32;
 
 /// Membership by byte.
 type Table = Box<[bool; 256]>;
@@ -31,7 +37,7 @@ pub(crate) struct Program {
 
 /// One step.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Byte(u8),
     /// Several bytes.
     Bytes(Box<[u8]>),
@@ -86,7 +92,7 @@ pub(super) enum Op {
 
 /// A run that is more than bytes of a table.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     set: CharSet,
     min: u32,
     max: u32,
@@ -95,7 +101,7 @@ pub(super) struct Run {
 
 /// Where a run ends.
 #[derive(Clone, Debug)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Where the characters do.
     Longest,
     /// At the last place at which the text can go on.
@@ -106,13 +112,13 @@ pub(super) enum Way {
 
 /// What can follow a place.
 #[derive(Clone, Debug)]
-pub(super) struct Follow {
+pub(crate) struct Follow {
     bytes: Table,
     end: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Find {
+pub(crate) struct Find {
     finder: memmem::Finder<'static>,
     finder_last: memmem::FinderRev<'static>,
     one_at_least: bool,
@@ -133,6 +139,8 @@ pub(crate) enum Answer {
 /// The memory of a match, used again for the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tries {
+    /// Bytes that failed attempts have read.
+    read: usize,
     frames: Vec<Frame>,
     saved: Vec<u32>,
     held: Vec<u32>,
@@ -165,10 +173,10 @@ impl Follow {
 
 impl Op {
     /// In a switch: no branch begins so.
-    pub(super) const NOWHERE: u16 = u16::MAX;
+    pub(crate) const NOWHERE: u16 = u16::MAX;
 
     /// A run.
-    pub(super) fn run(set: &CharSet, min: u32, max: Option<u32>, way: Way) -> Self {
+    pub(crate) fn run(set: &CharSet, min: u32, max: Option<u32>, way: Way) -> Self {
         if matches!(way, Way::Longest) && set.is_bytewise() && max.is_none() && min <= 1 {
             let bytes = set.all_bytes();
             let others: Vec<u8> = bytes.complement().iter().collect();
@@ -182,7 +190,7 @@ impl Op {
     }
 
     /// Everything up to a text.
-    pub(super) fn find(text: String, one_at_least: bool, last: bool) -> Self {
+    pub(crate) fn find(text: String, one_at_least: bool, last: bool) -> Self {
         let finder = memmem::Finder::new(text.as_bytes()).into_owned();
         let finder_last = memmem::FinderRev::new(text.as_bytes()).into_owned();
         Self::Find(Box::new(Find { finder, finder_last, one_at_least, last }))
@@ -192,7 +200,7 @@ impl Op {
 // === impl Program ===
 
 impl Program {
-    pub(super) fn new(ops: Vec<Op>, proven: bool, slots: usize, first: First, least: usize) -> Self {
+    pub(crate) fn new(ops: Vec<Op>, proven: bool, slots: usize, first: First, least: usize) -> Self {
         let ops = joined(ops);
         let leading = ops.iter().find(|op| !matches!(op, Op::Save(_)));
         let lead = match leading {
@@ -220,6 +228,8 @@ impl Program {
         slots.clear();
         slots.resize(self.slots, UNSET);
         let Some(last) = bytes.len().checked_sub(self.least) else { return Answer::NoMatch };
+        let most = MAX_READ + MAX_READINGS * bytes.len();
+        tries.read = 0;
         let mut at = 0;
         let mut touched = false;
         while at <= last {
@@ -245,6 +255,7 @@ impl Program {
                 slots.fill(UNSET);
             }
             match self.attempt(text, at, slots, tries) {
+                Answer::NoMatch if tries.read > most => return Answer::Unsure,
                 Answer::NoMatch => touched = true,
                 answer => return answer,
             }
@@ -267,6 +278,8 @@ impl Program {
         tries.frames.clear();
         tries.saved.clear();
         tries.held.clear();
+        // How far what failed has read, where that is not `at`.
+        let mut read_to = start;
         loop {
             let went_on = match &self.ops[op] {
                 Op::Byte(byte) => {
@@ -310,7 +323,10 @@ impl Program {
                         at = end;
                         true
                     }
-                    Found::Nowhere => false,
+                    Found::Nowhere(place) => {
+                        read_to = place;
+                        false
+                    }
                     Found::Unsure => return Answer::Unsure,
                 },
                 Op::UpTo(byte, one_at_least) => {
@@ -350,7 +366,10 @@ impl Program {
                         unproven += 1;
                         true
                     }
-                    None => false,
+                    None => {
+                        read_to = bytes.len();
+                        false
+                    }
                 },
                 Op::Assert(assert) => holds(*assert, text, at),
                 Op::Behind { set, negated } => {
@@ -399,6 +418,8 @@ impl Program {
                 op += 1;
                 continue;
             }
+            let from = tries.frames.last().map_or(start, |frame| frame.at);
+            tries.read += at.max(read_to).saturating_sub(from);
             let Some(frame) = tries.frames.pop() else {
                 return if unproven == 0 { Answer::NoMatch } else { Answer::Unsure };
             };

@@ -1,20 +1,22 @@
 //! Takes out of an expression what provably changes nothing: look-around that the neighbours already guarantee, atomic
 //! groups that could not end elsewhere anyway, runs within loops. What is left is within reach of more engines.
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::charset::{ByteSet, Wide};
-use super::dfa::is_prefix_free;
-use super::first::{Before, First};
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::charset::{ByteSet, Wide};
+use crate::dfa::{Effort, is_prefix_free};
+use crate::first::{Before, First};
 
 /// The same expression in fewer words.
-pub(crate) fn simplify(root: &Node) -> Node {
-    node(root, First::ANYTHING, Before::ANYTHING, true)
+pub(crate) fn simplify(root: &Node, effort: &Effort) -> Node {
+    node(root, First::ANYTHING, Before::ANYTHING, true, effort)
 }
 
 /// `settled`: nothing that follows can fail, so that nothing in here is ever asked for another way.
-fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
+fn node(original: &Node, after: First, before: Before, settled: bool, effort: &Effort) -> Node {
     match original {
-        Node::Empty | Node::Char(_) | Node::Set(_) | Node::BackReference { .. } => original.clone(),
+        Node::Empty | Node::Keep | Node::Char(_) | Node::Set(_) | Node::BackReference { .. } => {
+            original.clone()
+        }
         Node::Assert(assert) => {
             if is_given(*assert, after, before) {
                 Node::Empty
@@ -22,27 +24,29 @@ fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
                 original.clone()
             }
         }
-        Node::Capture(group, inner) => captured(*group, node(inner, after, before, settled)),
+        Node::Capture(group, inner) => captured(*group, node(inner, after, before, settled, effort)),
         Node::Concat(nodes) => {
             let places = Before::each(nodes, before);
             let mut result = Vec::with_capacity(nodes.len());
             let (mut after, mut settled) = (after, settled);
             for (item, before) in nodes.iter().zip(places).rev() {
-                result.push(node(item, after, before, settled));
+                result.push(node(item, after, before, settled, effort));
                 after = First::of(item, after, before);
-                settled = settled && super::first::cannot_fail(item);
+                settled = settled && crate::first::cannot_fail(item);
             }
             result.reverse();
             Node::concat(result)
         }
         Node::Alternate(branches) => {
             // A branch that fails sends the engine to the next one, whatever follows.
-            Node::Alternate(branches.iter().map(|branch| node(branch, after, before, settled)).collect())
+            Node::Alternate(
+                branches.iter().map(|branch| node(branch, after, before, settled, effort)).collect(),
+            )
         }
-        Node::Repeat(repeat) => loop_of(repeat, after, before, settled),
+        Node::Repeat(repeat) => loop_of(repeat, after, before, settled, effort),
         Node::Atomic(inner) => {
-            let inside = node(inner, First::ANYTHING, before, true);
-            if settled || is_neutral(&inside, after, before) {
+            let inside = node(inner, First::ANYTHING, before, true, effort);
+            if settled || is_neutral(&inside, after, before, effort) {
                 inside
             } else {
                 Node::Atomic(Box::new(inside))
@@ -50,7 +54,7 @@ fn node(original: &Node, after: First, before: Before, settled: bool) -> Node {
         }
         Node::Look(look) if is_implied(look, after, before) => Node::Empty,
         Node::Look(look) => {
-            let inside = node(&look.node, First::ANYTHING, Before::ANYTHING, !look.behind);
+            let inside = node(&look.node, First::ANYTHING, Before::ANYTHING, !look.behind, effort);
             Node::Look(Box::new(Look { node: inside, ..**look }))
         }
     }
@@ -70,12 +74,12 @@ fn captured(group: usize, inner: Node) -> Node {
     Node::concat(parts)
 }
 
-fn loop_of(repeat: &Repeat, after: First, before: Before, settled: bool) -> Node {
+fn loop_of(repeat: &Repeat, after: First, before: Before, settled: bool, effort: &Effort) -> Node {
     let again = if repeat.max == Some(1) { after } else { First::again(repeat, after, before) };
     let inside = Before::of(&repeat.node, before).union(before);
     // In a loop, what follows the body is the body, which can fail.
     let settled = settled && repeat.max == Some(1);
-    let mut body = node(&repeat.node, again, inside, settled);
+    let mut body = node(&repeat.node, again, inside, settled, effort);
     if repeat.max.is_none() && repeat.min <= 1 && repeat.greedy {
         body = without_runs(body, after);
     }
@@ -140,7 +144,7 @@ fn has_one_way(node: &Node) -> bool {
 }
 
 /// Whether the first way in which `inside` matches is the only one after which the text can go on with `after`.
-fn is_neutral(inside: &Node, after: First, before: Before) -> bool {
+fn is_neutral(inside: &Node, after: First, before: Before, effort: &Effort) -> bool {
     if has_one_way(inside) {
         return true;
     }
@@ -150,7 +154,7 @@ fn is_neutral(inside: &Node, after: First, before: Before) -> bool {
     // Every way to match is the beginning of the longest, which is the first; none of the shorter ones can be followed.
     let longest_first = is_forced(inside, First { bytes: ByteSet::NONE, end: false }, before)
         && bytes_of(inside).intersection(after.bytes).is_empty();
-    longest_first || is_prefix_free(std::slice::from_ref(inside))
+    longest_first || is_prefix_free(std::slice::from_ref(inside), effort)
 }
 
 /// Whether the next byte decides every choice within, and going on is always preferred to ending.
@@ -192,7 +196,7 @@ fn is_forced(node: &Node, after: First, before: Before) -> bool {
 /// Every byte that a match can hold.
 fn bytes_of(node: &Node) -> ByteSet {
     match node {
-        Node::Char(c) => super::charset::CharSet::one(*c).all_bytes(),
+        Node::Char(c) => crate::charset::CharSet::one(*c).all_bytes(),
         Node::Set(set) => set.all_bytes(),
         Node::BackReference { .. } => ByteSet::ALL,
         Node::Look(_) => ByteSet::NONE,
@@ -211,7 +215,8 @@ fn is_given(assert: Assert, after: First, before: Before) -> bool {
         Assert::NotWordBoundary => {
             (word_before && word_behind) || (plain(before.bytes) && plain(after.bytes))
         }
-        Assert::LineStart => before.bytes.is_within(newline),
+        // Behind a newline that ends the text no line begins.
+        Assert::LineStart => before.bytes.is_within(newline) && !after.end,
         Assert::LineEnd => after.bytes.is_within(newline),
         Assert::TextStart => before.bytes.is_empty(),
         Assert::TextEnd => after.bytes.is_empty(),

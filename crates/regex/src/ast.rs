@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::charset::CharSet;
+use crate::charset::CharSet;
 
 /// A regular expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub(crate) enum Node {
         /// Whether case is ignored.
         ignore_case: bool,
     },
+    /// `\K`: the match is said to begin here.
+    Keep,
 }
 
 /// How often something is repeated.
@@ -147,7 +149,7 @@ impl Node {
     /// Whether it can match the empty text.
     pub(crate) fn is_nullable(&self) -> bool {
         match self {
-            Self::Empty | Self::Assert(_) | Self::Look(_) | Self::BackReference { .. } => true,
+            Self::Empty | Self::Keep | Self::Assert(_) | Self::Look(_) | Self::BackReference { .. } => true,
             Self::Char(_) | Self::Set(_) => false,
             Self::Capture(_, node) | Self::Atomic(node) => node.is_nullable(),
             Self::Concat(nodes) => nodes.iter().all(Self::is_nullable),
@@ -168,18 +170,30 @@ impl Node {
     /// How many characters every match has, if that is always the same number.
     pub(crate) fn fixed_chars(&self) -> Option<usize> {
         match self {
-            Self::Empty | Self::Assert(_) | Self::Look(_) => Some(0),
+            Self::Empty | Self::Keep | Self::Assert(_) | Self::Look(_) => Some(0),
             Self::Char(_) | Self::Set(_) => Some(1),
             Self::Capture(_, node) | Self::Atomic(node) => node.fixed_chars(),
             Self::Concat(nodes) => nodes.iter().map(Self::fixed_chars).sum(),
             Self::Alternate(nodes) => {
-                let first = nodes.first()?.fixed_chars()?;
-                nodes.iter().all(|node| node.fixed_chars() == Some(first)).then_some(first)
+                let mut lengths = nodes.iter().map(Self::fixed_chars);
+                let first = lengths.next()??;
+                lengths.all(|length| length == Some(first)).then_some(first)
             }
             Self::Repeat(repeat) if repeat.max == Some(repeat.min) => {
                 repeat.node.fixed_chars()?.checked_mul(repeat.min as usize)
             }
             Self::Repeat(_) | Self::BackReference { .. } => None,
+        }
+    }
+
+    /// How many characters it has when every repetition is written out.
+    pub(crate) fn unfolded(&self) -> usize {
+        match self {
+            Self::Repeat(repeat) => {
+                let times = repeat.max.unwrap_or(repeat.min).max(1);
+                repeat.node.unfolded().saturating_mul(times as usize)
+            }
+            node => node.children().iter().fold(1, |sum, child| sum.saturating_add(child.unfolded())),
         }
     }
 }

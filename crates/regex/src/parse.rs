@@ -4,142 +4,109 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flowstone_core::nearest;
 use regex_syntax::hir::ClassUnicode;
 
-use super::ast::{Assert, Expression, Look, Node, Repeat};
-use super::charset::{self, CharSet};
-use super::error::{PatternError, Source};
-use crate::library::{Definition, Library};
-use crate::names::GroupName;
+use crate::ast::{Assert, Expression, Look, Node, Repeat};
+use crate::charset::{self, CharSet};
+use crate::cursor::Cursor;
+use crate::error::{PatternError, Source};
+use crate::names::{NameError, Names, nearest};
 
 /// Oniguruma's own limit for `{n,m}`.
 const MAX_REPEAT: u32 = 100_000;
-/// Groups and references within one another; a guard for the stack.
+/// Groups, references and repetitions within one another; a guard for the stack.
 const MAX_DEPTH: usize = 200;
-/// Logstash's limit of substitutions.
-const MAX_REFERENCES: usize = 10_000;
+/// Characters, classes and places of an expression, references replaced.
+const MAX_NODES: usize = 200_000;
+/// An expression that unfolds to more than this cannot match any text that there is.
+const MAX_UNFOLDED: usize = 1_000_000_000;
 
-/// Reads `pattern`. Unless `named_only`, a reference without a field (`%{WORD}`) is a field of its own name.
-pub(crate) fn parse(pattern: &str, library: &Library, named_only: bool) -> Result<Expression, PatternError> {
+/// Whose syntax a pattern is in.
+#[derive(Clone, Copy)]
+pub(crate) enum Syntax<'n> {
+    /// Ruby's.
+    Ruby,
+    /// Grok's: the dot matches newlines and `%{NAME}` stands for another expression.
+    Grok {
+        /// What the names stand for.
+        names: &'n dyn Names,
+        /// A reference without a field (`%{WORD}`) is no group; otherwise it is one of its own name.
+        named_only: bool,
+    },
+}
+
+/// How large a pattern may be.
+pub(crate) struct Bounds {
+    /// Bytes of its text.
+    bytes: usize,
+    /// Weight of what the linear engine takes.
+    pub(crate) weight: usize,
+}
+
+/// Reads `pattern`.
+pub(crate) fn parse(pattern: &str, syntax: Syntax<'_>, bounds: &Bounds) -> Result<Expression, PatternError> {
     let mut parser = Parser {
-        library,
+        syntax,
         inline: HashMap::new(),
-        named_only,
         groups: Vec::new(),
         numbered: None,
         within: Vec::new(),
         references: 0,
         depth: 0,
+        nodes: 0,
     };
     let mut cursor = Cursor { text: pattern, at: 0, base: 0, source: Source::Pattern };
-    let root = parser.whole(&mut cursor, Flags::default())?;
+    let end = pattern.len().min(bounds.bytes);
+    if pattern.len() > bounds.bytes {
+        let label = format!("at most {} bytes, not {}", bounds.bytes, pattern.len());
+        return Err(cursor.error(0, pattern.floor_char_boundary(end), "the expression is too long", label));
+    }
+    let dot_all = matches!(syntax, Syntax::Grok { .. });
+    let flags = Flags { ignore_case: false, dot_all, extended: false };
+    let root = parser.whole(&mut cursor, flags)?;
+    if root.unfolded() > MAX_UNFOLDED {
+        let label = "no text is that long".to_owned();
+        return Err(cursor.error(0, pattern.len(), "the expression repeats too much", label));
+    }
     parser.finish(root)
 }
 
 /// What the options in `(?imx)` say.
 #[derive(Clone, Copy)]
-pub(super) struct Flags {
-    pub(super) ignore_case: bool,
+pub(crate) struct Flags {
+    pub(crate) ignore_case: bool,
     dot_all: bool,
     extended: bool,
 }
 
-impl Default for Flags {
-    /// Grok compiles with MULTILINE, which is Ruby's word for a dot that matches newlines.
-    fn default() -> Self {
-        Self { ignore_case: false, dot_all: true, extended: false }
-    }
-}
-
-/// A place in one of the texts being read.
-pub(super) struct Cursor<'t> {
-    pub(super) text: &'t str,
-    pub(super) at: usize,
-    /// Where `text` begins within the text of `source`.
-    base: usize,
-    source: Source,
-}
-
-struct Parser<'l> {
-    library: &'l Library,
+pub(crate) struct Parser<'n> {
+    pub(crate) syntax: Syntax<'n>,
     /// Definitions made within the pattern, `%{NAME=regex}`: the expression, its place and its source.
-    inline: HashMap<String, (String, usize, Source)>,
-    named_only: bool,
+    pub(crate) inline: HashMap<String, (String, usize, Source)>,
     /// Names by group number; empty for unnamed groups.
     groups: Vec<String>,
     /// Where a numbered back reference stands, and the largest number.
     numbered: Option<(PatternError, usize)>,
     /// The names being expanded, outermost first.
-    within: Vec<String>,
-    references: usize,
+    pub(crate) within: Vec<String>,
+    pub(crate) references: usize,
     depth: usize,
+    nodes: usize,
 }
 
-// === impl Cursor ===
+// === impl Bounds ===
 
-impl Cursor<'_> {
-    pub(super) fn rest(&self) -> &str {
-        &self.text[self.at..]
-    }
-
-    pub(super) fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    pub(super) fn next(&mut self) -> Option<char> {
-        let c = self.peek()?;
-        self.at += c.len_utf8();
-        Some(c)
-    }
-
-    pub(super) fn eat(&mut self, text: &str) -> bool {
-        let found = self.rest().starts_with(text);
-        if found {
-            self.at += text.len();
-        }
-        found
-    }
-
-    /// The digits here, as long as they are of `radix` and no more than `limit`.
-    pub(super) fn digits(&mut self, radix: u32, limit: usize) -> &str {
-        let start = self.at;
-        while self.at - start < limit && self.peek().is_some_and(|c| c.is_digit(radix)) {
-            self.at += 1;
-        }
-        &self.text[start..self.at]
-    }
-
-    /// Everything up to `end`, which is eaten as well.
-    fn until(&mut self, end: char) -> Option<&str> {
-        let start = self.at;
-        let length = self.rest().find(end)?;
-        self.at += length + end.len_utf8();
-        Some(&self.text[start..start + length])
-    }
-
-    pub(super) fn error(
-        &self,
-        start: usize,
-        end: usize,
-        message: impl Into<String>,
-        label: impl Into<String>,
-    ) -> PatternError {
-        PatternError {
-            source: self.source.clone(),
-            start: self.base + start,
-            end: self.base + end,
-            message: message.into(),
-            label: label.into(),
-            help: None,
-        }
-    }
+impl Bounds {
+    /// For what stands in the configuration.
+    pub(crate) const CONFIGURED: Self = Self { bytes: 64 << 10, weight: 1 << 18 };
+    /// For what an event brings: compiled in a fraction of a millisecond.
+    pub(crate) const FROM_EVENT: Self = Self { bytes: 512, weight: 1 << 12 };
 }
 
 // === impl Parser ===
 
 impl Parser<'_> {
-    fn whole(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
+    pub(crate) fn whole(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let node = self.alternation(cursor, flags)?;
         if cursor.at < cursor.text.len() {
             return Err(cursor.error(
@@ -155,14 +122,7 @@ impl Parser<'_> {
     /// Branches up to a `)` or the end, neither of which is eaten.
     fn alternation(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(cursor.error(
-                cursor.at,
-                cursor.at + 1,
-                "groups are nested too deeply",
-                format!("at most {MAX_DEPTH}"),
-            ));
-        }
+        self.check_depth(cursor, self.depth)?;
         let mut branches = Vec::new();
         let mut sequence = Vec::new();
         loop {
@@ -182,6 +142,14 @@ impl Parser<'_> {
         branches.push(Node::concat(sequence));
         self.depth -= 1;
         Ok(Node::alternate(branches))
+    }
+
+    fn check_depth(&self, cursor: &Cursor<'_>, depth: usize) -> Result<(), PatternError> {
+        if depth <= MAX_DEPTH {
+            return Ok(());
+        }
+        let (at, label) = (cursor.at, format!("at most {MAX_DEPTH}"));
+        Err(cursor.error(at, at + 1, "groups are nested too deeply", label))
     }
 
     /// An atom and the quantifiers behind it; nothing for a comment.
@@ -216,8 +184,17 @@ impl Parser<'_> {
                 return Ok(None);
             }
         }
+        let start = cursor.at;
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let label = format!("at most {MAX_NODES} characters and classes");
+            return Err(cursor.error(start, start + 1, "the expression is too large", label));
+        }
         let mut node = self.atom(cursor, flags)?;
+        let mut depth = self.depth;
         while let Some((min, max, kind)) = quantifier(cursor)? {
+            depth += 1;
+            self.check_depth(cursor, depth)?;
             let repeat = |greedy, node| Node::Repeat(Box::new(Repeat { node, min, max, greedy }));
             node = match kind {
                 Kind::Greedy => repeat(true, node),
@@ -230,15 +207,16 @@ impl Parser<'_> {
 
     fn atom(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Node, PatternError> {
         let start = cursor.at;
-        if cursor.rest().starts_with("%{")
-            && let Some(node) = self.reference(cursor, flags)?
+        if let Syntax::Grok { names, named_only } = self.syntax
+            && cursor.rest().starts_with("%{")
+            && let Some(node) = self.reference(cursor, flags, names, named_only)?
         {
             return Ok(node);
         }
         let Some(c) = cursor.next() else { return Ok(Node::Empty) };
         Ok(match c {
             '(' => return self.group(cursor, flags),
-            '[' => set(super::class::bracket(cursor, flags)?),
+            '[' => set(crate::class::bracket(cursor, flags)?),
             '.' if flags.dot_all => set(charset::any()),
             '.' => set(charset::negated(charset::ranges(&[('\n', '\n')]))),
             '^' => Node::Assert(Assert::LineStart),
@@ -265,7 +243,9 @@ impl Parser<'_> {
         let assert = match c {
             'b' => Some(Assert::WordBoundary),
             'B' => Some(Assert::NotWordBoundary),
-            'A' | 'G' => Some(Assert::TextStart),
+            'A' => Some(Assert::TextStart),
+            // Where the search begins. Grok's begin with the text; a substitution's begin anew behind each match.
+            'G' if matches!(self.syntax, Syntax::Grok { .. }) => Some(Assert::TextStart),
             'Z' => Some(Assert::TextEndNewline),
             'z' => Some(Assert::TextEnd),
             _ => None,
@@ -275,10 +255,11 @@ impl Parser<'_> {
             return Ok(Node::Assert(assert));
         }
         match c {
-            // The start of the match is not used for anything, so moving it changes nothing.
             'K' => {
                 cursor.at += 1;
-                return Ok(Node::Empty);
+                // Grok does not use the start of the match for anything, so that moving it changes nothing.
+                let is_grok = matches!(self.syntax, Syntax::Grok { .. });
+                return Ok(if is_grok { Node::Empty } else { Node::Keep });
             }
             'R' => {
                 cursor.at += 1;
@@ -290,8 +271,12 @@ impl Parser<'_> {
                 cursor.at += 1;
                 return self.named_back_reference(cursor, start, flags);
             }
-            'X' | 'g' => {
-                let what = if c == 'X' { "a grapheme cluster" } else { "a call of a group" };
+            'X' | 'g' | 'G' => {
+                let what = match c {
+                    'X' => "a grapheme cluster",
+                    'g' => "a call of a group",
+                    _ => "the start of the search",
+                };
                 let message = format!("`\\{c}` ({what}) is not supported");
                 return Err(cursor.error(start, cursor.at + 1, message, "expected another way to say it"));
             }
@@ -307,9 +292,9 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        match super::class::escape(cursor)? {
-            super::class::Escape::Char(c) => Ok(literal(c, flags)),
-            super::class::Escape::Class(class) => Ok(set(class)),
+        match crate::class::escape(cursor)? {
+            crate::class::Escape::Char(c) => Ok(literal(c, flags)),
+            crate::class::Escape::Class(class) => Ok(set(class)),
         }
     }
 
@@ -407,7 +392,7 @@ impl Parser<'_> {
                         format!("expected `{close}`"),
                     ));
                 };
-                check_name(cursor, at, &name)?;
+                self.check_name(cursor, at, &name)?;
                 let number = self.new_group(&name);
                 let node = self.closed(cursor, flags, start)?;
                 Ok(Node::Capture(number, Box::new(node)))
@@ -477,83 +462,23 @@ impl Parser<'_> {
         }
     }
 
-    fn new_group(&mut self, name: &str) -> usize {
-        self.groups.push(name.to_owned());
-        self.groups.len() - 1
+    pub(crate) fn check_name(&self, cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
+        let checked = match self.syntax {
+            Syntax::Grok { names, .. } => names.check(full),
+            Syntax::Ruby if full.is_empty() => Err(NameError {
+                start: 0,
+                end: 1,
+                message: "a group's name is empty".to_owned(),
+                label: "expected a name".to_owned(),
+            }),
+            Syntax::Ruby => Ok(()),
+        };
+        checked.map_err(|why| cursor.error(at + why.start, at + why.end, why.message, why.label))
     }
 
-    /// `%{NAME}`, `%{NAME:field:type}`, `%{NAME=regex}`, `%{NAME:field=regex}`; anything else after the part that was
-    /// understood is passed over up to the `}`, as in Logstash. Not a reference at all: plain text.
-    fn reference(&mut self, cursor: &mut Cursor<'_>, flags: Flags) -> Result<Option<Node>, PatternError> {
-        let open = cursor.at;
-        let Some(reference) = Reference::read(cursor.text, open) else { return Ok(None) };
-        cursor.at = reference.end;
-        let name = &cursor.text[reference.name.clone()];
-        if let Some(definition) = &reference.definition {
-            let text = cursor.text[definition.clone()].to_owned();
-            self.inline
-                .insert(name.to_owned(), (text, cursor.base + definition.start, cursor.source.clone()));
-        }
-        self.references += 1;
-        if self.references > MAX_REFERENCES {
-            let label = format!("at most {MAX_REFERENCES}");
-            return Err(cursor.error(open, reference.end, "the pattern refers to too many others", label));
-        }
-        if self.within.iter().any(|outer| outer == name) {
-            let path: Vec<&str> = self
-                .within
-                .iter()
-                .map(String::as_str)
-                .skip_while(|outer| *outer != name)
-                .chain([name])
-                .collect();
-            let message = format!("pattern `{name}` refers to itself");
-            return Err(cursor.error(reference.name.start, reference.name.end, message, path.join(" > ")));
-        }
-        let (text, base, source) = match (self.inline.get(name), self.library.get(name)) {
-            (Some((text, base, source)), _) => (Arc::from(text.as_str()), *base, source.clone()),
-            (None, Some(Definition { text, origin })) => {
-                let source =
-                    Source::Definition { name: name.into(), text: Arc::clone(text), origin: origin.clone() };
-                (Arc::clone(text), 0, source)
-            }
-            (None, None) => {
-                let message = format!("no pattern is called `{name}`");
-                let mut error = match nearest(name, self.library.names()) {
-                    Some(near) => cursor.error(
-                        reference.name.start,
-                        reference.name.end,
-                        message,
-                        format!("did you mean `{near}`?"),
-                    ),
-                    None => {
-                        cursor.error(reference.name.start, reference.name.end, message, "an unknown name")
-                    }
-                };
-                error.help = Some(
-                    "define it in `pattern_definitions` or in a file named in `patterns_dir`".to_owned(),
-                );
-                return Err(error);
-            }
-        };
-        // The group has its number before those within it.
-        let full = &cursor.text[reference.name.start..reference.field.end];
-        let number = match () {
-            () if !reference.field.is_empty() => {
-                check_name(cursor, reference.name.start, full)?;
-                Some(self.new_group(full))
-            }
-            () if !self.named_only => Some(self.new_group(full)),
-            () => None,
-        };
-        self.within.push(name.to_owned());
-        let mut inner = Cursor { text: &text, at: 0, base, source };
-        let node = self.whole(&mut inner, flags)?;
-        self.within.pop();
-        Ok(Some(match number {
-            Some(number) => Node::Capture(number, Box::new(node)),
-            None => node,
-        }))
+    pub(crate) fn new_group(&mut self, name: &str) -> usize {
+        self.groups.push(name.to_owned());
+        self.groups.len() - 1
     }
 
     /// Decides which groups keep text: the named ones, or where there are none and numbers refer back, all.
@@ -572,6 +497,10 @@ impl Parser<'_> {
             }
             return Ok(Expression { root, groups: self.groups });
         }
+        // A substitution may ask for groups by their number.
+        if !named && matches!(self.syntax, Syntax::Ruby) {
+            return Ok(Expression { root, groups: self.groups });
+        }
         let mut numbers = Vec::with_capacity(self.groups.len());
         let mut groups = Vec::new();
         for name in self.groups {
@@ -584,69 +513,7 @@ impl Parser<'_> {
     }
 }
 
-/// The parts of a reference, as ranges of the text that holds it.
-struct Reference {
-    name: std::ops::Range<usize>,
-    /// Empty where there is none; begins with the colon.
-    field: std::ops::Range<usize>,
-    definition: Option<std::ops::Range<usize>>,
-    end: usize,
-}
-
-impl Reference {
-    fn read(text: &str, open: usize) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let run = |from: usize, more: &[u8]| {
-            let ours = |byte: &u8| matches!(byte, b'A'..=b'z' | b'0'..=b'9') || more.contains(byte);
-            from + bytes[from..].iter().take_while(|&byte| ours(byte)).count()
-        };
-        let start = open + 2;
-        let name = start..run(start, b"");
-        if name.is_empty() {
-            return None;
-        }
-        let mut field = name.end..name.end;
-        if bytes.get(name.end) == Some(&b':') {
-            let end = run(name.end + 1, b"@:.-");
-            if end > name.end + 1 {
-                field.end = end;
-            }
-        }
-        let mut at = field.end;
-        let mut definition = None;
-        if bytes.get(at) == Some(&b'=') {
-            let from = at + 1;
-            let mut depth = 0;
-            let mut to = from;
-            while let Some(&byte) = bytes.get(to) {
-                match byte {
-                    b'\\' => to += 1,
-                    b'{' => depth += 1,
-                    b'}' if depth == 0 => break,
-                    b'}' => depth -= 1,
-                    _ => {}
-                }
-                to += 1;
-            }
-            let to = to.min(bytes.len());
-            if to > from {
-                definition = Some(from..to);
-                at = to;
-            }
-        }
-        let end = at + text.get(at..)?.find('}')? + 1;
-        Some(Self { name, field, definition, end })
-    }
-}
-
-fn check_name(cursor: &Cursor<'_>, at: usize, full: &str) -> Result<(), PatternError> {
-    match GroupName::parse(full) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(cursor.error(at + why.start, at + why.end, why.message, why.label)),
-    }
-}
-
-pub(super) fn set(class: ClassUnicode) -> Node {
+pub(crate) fn set(class: ClassUnicode) -> Node {
     match class.ranges() {
         [one] if one.start() == one.end() => Node::Char(one.start()),
         _ => Node::Set(Arc::new(CharSet::of(&class))),

@@ -1,8 +1,8 @@
 //! What can stand right behind a place, and right before it: the facts from which the compilers prove that a choice
 //! is no choice. Every set here is an upper bound: a byte that is missing from it surely cannot occur there.
 
-use super::ast::{Assert, Look, Node, Repeat};
-use super::charset::{ByteSet, Wide};
+use crate::ast::{Assert, Look, Node, Repeat};
+use crate::charset::{ByteSet, Wide};
 
 /// What the text can go on with if the rest of the pattern is to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl First {
     /// What `node` can begin with if `after` follows it and `before` stands before it.
     pub(crate) fn of(node: &Node, after: Self, before: Before) -> Self {
         match node {
-            Node::Empty => after,
+            Node::Empty | Node::Keep => after,
             Node::Char(c) => Self::bytes(ByteSet::one(c.encode_utf8(&mut [0; 4]).as_bytes()[0])),
             Node::Set(set) => Self::bytes(set.first_bytes()),
             Node::Assert(assert) => after.asserted(*assert, before),
@@ -146,7 +146,7 @@ impl Before {
     pub(crate) fn of(node: &Node, before: Self) -> Self {
         const NOTHING: Before = Before { bytes: ByteSet::NONE, start: false };
         match node {
-            Node::Empty | Node::Assert(_) | Node::Look(_) => before,
+            Node::Empty | Node::Keep | Node::Assert(_) | Node::Look(_) => before,
             Node::Char(c) => {
                 let mut buffer = [0; 4];
                 let bytes = c.encode_utf8(&mut buffer).as_bytes();
@@ -181,7 +181,7 @@ impl Before {
 /// Whether `node` matches wherever it is tried, so that nothing before it is ever asked for another way.
 pub(crate) fn cannot_fail(node: &Node) -> bool {
     match node {
-        Node::Empty => true,
+        Node::Empty | Node::Keep => true,
         Node::Capture(_, inner) | Node::Atomic(inner) => cannot_fail(inner),
         Node::Concat(nodes) => nodes.iter().all(cannot_fail),
         Node::Alternate(branches) => branches.iter().any(cannot_fail),

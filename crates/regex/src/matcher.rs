@@ -1,0 +1,232 @@
+//! A compiled expression: the one place that decides which engine is asked.
+
+use crate::ast::{Assert, Expression, Node};
+use crate::backtrack;
+use crate::budget::{Budget, GaveUp};
+use crate::dfa::Effort;
+use crate::error::PatternError;
+use crate::fast;
+use crate::fast_run::{self, Answer, Tries};
+use crate::linear::{Linear, LinearCache};
+use crate::machine::{Machine, UNSET};
+use crate::names::Names;
+use crate::parse::{Bounds, Syntax, parse};
+use crate::simplify::simplify;
+use crate::strides::Sighting;
+
+/// So many lines must show that the quick engine is of no use, and more than half of all, before it is no longer asked.
+const ENOUGH: u32 = 32;
+/// For texts from here on the clock of a budget runs from the start.
+const LONG: usize = 16 << 10;
+
+/// A grok pattern, compiled.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    groups: Vec<String>,
+    fast: Option<fast_run::Program>,
+    thorough: Thorough,
+}
+
+/// The engines that always know the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Thorough {
+    pub(crate) linear: Option<Linear>,
+    backtracking: backtrack::Program,
+    has_line_start: bool,
+}
+
+/// Which engine an expression got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A program that never goes back: it is proven that nothing in the pattern is a choice.
+    Fast,
+    /// The same as far as it goes; a line for which a choice must be taken back is matched in linear time instead.
+    FastThenLinear,
+    /// The same as far as it goes; a line for which a choice must be taken back is matched by backtracking instead.
+    FastThenBacktracking,
+    /// Linear in the length of the text, whatever the pattern.
+    Linear,
+    /// Backtracking, as in Oniguruma, within the budget.
+    Backtracking,
+}
+
+/// What matching needs in memory, used again from match to match.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    working: Working,
+    tries: Tries,
+    asked: u32,
+    unsure: u32,
+}
+
+/// What the thorough engines need in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Working {
+    /// Start and end of each group, and then of the whole match.
+    pub(crate) slots: Vec<u32>,
+    machine: Machine,
+    linear: Option<LinearCache>,
+}
+
+// === impl Matcher ===
+
+impl Matcher {
+    /// Compiles a grok pattern. Unless `named_only`, a reference without a field (`%{WORD}`) is a group of its own
+    /// name.
+    pub fn grok(text: &str, names: &dyn Names, named_only: bool) -> Result<Self, PatternError> {
+        let expression = parse(text, Syntax::Grok { names, named_only }, &Bounds::CONFIGURED)?;
+        let effort = Effort::new();
+        let root = simplify(&expression.root, &effort);
+        let groups = expression.groups.clone();
+        Ok(Self {
+            fast: fast::compile(&root, &expression, &effort),
+            thorough: Thorough::new(Expression { root, ..expression }, false, &Bounds::CONFIGURED),
+            groups,
+        })
+    }
+
+    /// Which engine it got.
+    pub fn engine(&self) -> Engine {
+        match (&self.fast, &self.thorough.linear) {
+            (Some(fast), _) if fast.is_proven() => Engine::Fast,
+            (Some(_), Some(_)) => Engine::FastThenLinear,
+            (Some(_), None) => Engine::FastThenBacktracking,
+            (None, Some(_)) => Engine::Linear,
+            (None, None) => Engine::Backtracking,
+        }
+    }
+
+    /// The name of each group, by its number.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Looks for the leftmost match; the groups are then to be had by [`Scratch::group`].
+    #[inline]
+    pub fn search(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, GaveUp> {
+        if let Some(fast) = &self.fast
+            && self.thorough.has_ruby_lines(text)
+            && (scratch.unsure < ENOUGH || scratch.unsure * 2 <= scratch.asked)
+        {
+            if text.len() >= LONG {
+                budget.start();
+            }
+            scratch.asked += 1;
+            match fast.search(text, &mut scratch.working.slots, &mut scratch.tries) {
+                Answer::Match => return Ok(true),
+                Answer::NoMatch => return Ok(false),
+                Answer::Unsure => scratch.unsure += 1,
+            }
+        }
+        self.thorough.search(text, 0, &mut scratch.working, budget)
+    }
+}
+
+// === impl Thorough ===
+
+impl Thorough {
+    /// Compiles an expression that went through `simplify`. With `exact`, where the match as a whole begins and ends
+    /// matters too.
+    pub(crate) fn new(expression: Expression, exact: bool, bounds: &Bounds) -> Self {
+        let root = &expression.root;
+        Self {
+            linear: Linear::new(root, expression.groups.len(), exact, bounds.weight),
+            has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
+            backtracking: backtrack::Program::new(&expression, true),
+        }
+    }
+
+    /// Looks for the leftmost match that begins at `from` or behind it.
+    pub(crate) fn search(
+        &self,
+        text: &str,
+        from: usize,
+        working: &mut Working,
+        budget: &mut Budget,
+    ) -> Result<bool, GaveUp> {
+        if text.len() >= LONG {
+            budget.start();
+        }
+        let mut from = from;
+        if let Some(linear) = self.linear_for(text) {
+            if linear.is_quick(text.len() - from) {
+                let cache = working.linear.get_or_insert_with(|| linear.cache());
+                return Ok(linear.search(text, from, &mut working.slots, cache));
+            }
+            match linear.strides().map(|strides| strides.find(text, from, budget)).transpose()? {
+                Some(Sighting::Nowhere) => {
+                    working.slots.clear();
+                    return Ok(false);
+                }
+                // The groups of a match that is known to be there.
+                Some(Sighting::At(found)) => from = found.start,
+                Some(Sighting::Unknown) | None => {}
+            }
+        }
+        self.backtracking.search(text, from, &mut working.slots, &mut working.machine, budget)
+    }
+
+    /// Whether there is a match.
+    pub(crate) fn is_match(
+        &self,
+        text: &str,
+        working: &mut Working,
+        budget: &mut Budget,
+    ) -> Result<bool, GaveUp> {
+        match self.linear_for(text) {
+            Some(linear) if linear.is_quick(text.len()) => {
+                let cache = working.linear.get_or_insert_with(|| linear.cache());
+                Ok(linear.is_match(text, 0, cache))
+            }
+            _ => self.search(text, 0, working, budget),
+        }
+    }
+
+    fn linear_for(&self, text: &str) -> Option<&Linear> {
+        self.linear.as_ref().filter(|_| self.has_ruby_lines(text))
+    }
+
+    /// Whether automata read `^` as Oniguruma does in this text: to them a line begins behind a newline that ends the
+    /// text, to Oniguruma none does.
+    #[inline]
+    fn has_ruby_lines(&self, text: &str) -> bool {
+        !self.has_line_start || !text.ends_with('\n')
+    }
+}
+
+// === impl Scratch ===
+
+impl Scratch {
+    /// Begins anew to judge whether the quick engine is of use.
+    pub fn forget(&mut self) {
+        (self.asked, self.unsure) = (0, 0);
+    }
+
+    /// Start and end of what the group matched, if it took part.
+    #[inline]
+    pub fn group(&self, group: usize) -> Option<(u32, u32)> {
+        self.working.group(group)
+    }
+}
+
+// === impl Working ===
+
+impl Working {
+    #[inline]
+    pub(crate) fn group(&self, group: usize) -> Option<(u32, u32)> {
+        let (start, end) = (self.slots[group * 2], self.slots[group * 2 + 1]);
+        (start != UNSET && end != UNSET).then_some((start, end))
+    }
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fast => "fast: nothing in the pattern is a choice",
+            Self::FastThenLinear => "fast; linear for a line that needs a choice taken back",
+            Self::FastThenBacktracking => "fast; backtracking for a line that needs a choice taken back",
+            Self::Linear => "linear",
+            Self::Backtracking => "backtracking, within timeout_millis",
+        })
+    }
+}
