@@ -164,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Path, Reject};
+    use crate::event::{ObjectText, Objects, Path, Reject, StrRef};
     use crate::{Body, Position, Rows, Segment};
 
     fn value() -> impl Strategy<Value = Value> {
@@ -206,6 +206,7 @@ mod tests {
         fn an_event_that_comes_back_is_what_it_was(
             cells in prop::collection::vec((0usize..5, path(), value()), 0..20),
             constant in prop::option::of((path(), value())),
+            place in any::<f64>(),
             (json, version_field) in any::<(bool, bool)>(),
             (dead, rejected) in (prop::collection::btree_set(0usize..5, 0..3), prop::collection::btree_set(0usize..5, 0..3)),
         ) {
@@ -214,6 +215,10 @@ mod tests {
             for (row, path, value) in cells {
                 batch.set(row, &Path::parse(path).unwrap(), value).ok();
             }
+            let mut objects = Objects::new(5, None);
+            let shared = objects.add(ObjectText::of(&Map::from_iter([("lat".into(), Value::Float(place))])));
+            objects.set(1, shared, StrRef::ABSENT);
+            batch.put_columns(vec![(Path::top("geo"), Column::Objects(objects))]);
             dead.iter().for_each(|&row| batch.discard(row, "test"));
             let options = EncodeOptions { version_field };
             let mut body = Body::default();

@@ -18,6 +18,8 @@ use crate::{make_private_dir, open_private, parse_json};
 pub(crate) struct Unsynced {
     path: PathBuf,
     file: Option<File>,
+    /// Folders that were made for it, the innermost first.
+    made: Vec<PathBuf>,
     last: Option<Write>,
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct Write {
 
 impl Unsynced {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, last: None }
+        Self { path, file: None, made: Vec::new(), last: None }
     }
 
     /// Takes the file for this process, if it has not got it, and gives what an earlier run was writing when it ended.
@@ -57,6 +59,9 @@ impl Unsynced {
 
     fn take(&mut self) -> io::Result<Option<Write>> {
         if let Some(folder) = self.path.parent() {
+            let missing =
+                folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists());
+            self.made.extend(missing.map(PathBuf::from));
             make_private_dir(folder)?;
         }
         let file =
@@ -96,9 +101,14 @@ impl Unsynced {
     /// Everything is synced: nothing remains to be said.
     pub(crate) fn close(&mut self) {
         self.last = None;
-        if self.file.take().is_some() {
+        // Held until its name is gone, or another process could take it in between.
+        if let Some(_file) = self.file.take() {
             // What stays behind is a note of a write that was finished, which means nothing to the next run.
             fs::remove_file(&self.path).ok();
+        }
+        // A pipeline that keeps nothing leaves nothing behind; folders in use are not empty and stay.
+        for folder in self.made.drain(..) {
+            fs::remove_dir(folder).ok();
         }
     }
 }

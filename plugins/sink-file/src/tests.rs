@@ -279,6 +279,29 @@ async fn a_disk_that_hangs_holds_up_no_other_task() {
     std::io::Read::read_exact(&mut pipe, &mut vec![0; 100_000]).unwrap();
 }
 
+/// Runs in a process of its own that may open few files.
+#[tokio::test]
+async fn writes_to_many_files() {
+    let Ok(folder) = std::env::var("SINK_FILE_MANY") else { return };
+    let sink = sink(&Path::new(&folder).join("%{message}"), |_| ());
+    let names: Vec<String> = (0..100).map(|number| format!("file-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(write(&sink, &names).await, Verdicts::All(Verdict::Delivered));
+}
+
+#[test]
+fn with_too_few_descriptors_files_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 30; exec \"$0\" --exact tests::writes_to_many_files"])
+        .arg(std::env::current_exe().unwrap())
+        .env("SINK_FILE_MANY", folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 100);
+}
+
 /// Runs in a process of its own that the system kills in the middle of a write (SIGXFSZ).
 #[tokio::test]
 async fn writes_until_it_is_killed() {
@@ -323,6 +346,13 @@ async fn a_crash_in_the_middle_of_a_write_leaves_whole_lines_after_the_restart()
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}next\n"));
     sink.close().await;
     assert!(!state.exists(), "nothing is left to be said");
+    assert!(state.parent().unwrap().exists(), "the folder was there before");
+    let new = folder.path().join("data/sink/out");
+    let sink = FileSink::new(options(path.to_str().unwrap()), new.join("unsynced")).unwrap();
+    assert_eq!(write(&sink, &["last"]).await, Verdicts::All(Verdict::Delivered));
+    assert!(new.join("unsynced").exists());
+    sink.close().await;
+    assert!(!folder.path().join("data").exists(), "who keeps nothing leaves nothing behind");
 
     // Somebody has written behind it, or cut it, or put another file there: then it is left alone.
     for change in [
