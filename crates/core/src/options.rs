@@ -487,7 +487,8 @@ impl OptionType for Duration {
     const TYPE: &'static str = "duration";
 
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        const EXPECTED: &str = "a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"1d\", of at most 100 years";
+        const EXPECTED: &str =
+            "a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"1d\", of at most 100 years";
         let Some(text) = node.as_str() else {
             node.expected(EXPECTED, diagnostics);
             return None;

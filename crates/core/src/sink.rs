@@ -11,7 +11,6 @@ use crate::event::{Batch, EncodeOptions, Map, Reject, RowId};
 use crate::kept::{self, Kept, Origin};
 use crate::{Verdict, Verdicts};
 
-
 /// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
 /// concurrency, dead letters and metrics are the engine's.
 #[async_trait]

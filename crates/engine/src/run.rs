@@ -205,7 +205,10 @@ impl Running {
 
         let (inputs, outputs): (Vec<_>, Vec<_>) =
             graph.sinks.iter().map(|_| mpsc::channel(workers + 1)).unzip();
-        warn_of_strangers(&settings.data_dir.join("waiting"), graph.sinks.iter().map(|entry| &*entry.id.name));
+        warn_of_strangers(
+            &settings.data_dir.join("waiting"),
+            graph.sinks.iter().map(|entry| &*entry.id.name),
+        );
         let mut ids = Ids::default();
         let mut sinks = JoinSet::new();
         for (index, messages) in outputs.into_iter().enumerate() {
@@ -220,7 +223,8 @@ impl Running {
                 failed_out.clone(),
                 health.of(&graph.sinks[index].id),
             );
-            let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone(), &settings);
+            let delivery =
+                Delivery::new(shared, messages, Arc::clone(&budget), phase_seen.clone(), &settings);
             ids.note(sinks.spawn(delivery.run()).id(), &graph.sinks[index].id);
         }
 

@@ -210,7 +210,12 @@ impl Shared {
 
     /// Counts how often rows failed while others of their destination were taken, and takes out those that have
     /// done so too often.
-    fn judge(&self, mut refused: Refused, failed: bool, rejected: &mut Vec<(Unit, Rejection)>) -> Option<Refused> {
+    fn judge(
+        &self,
+        mut refused: Refused,
+        failed: bool,
+        rejected: &mut Vec<(Unit, Rejection)>,
+    ) -> Option<Refused> {
         if failed {
             // Rows that failed so before are tried by themselves. It counts unless the server refuses everything.
             let is_well = self.refusals.load(Ordering::Relaxed) == 0;
@@ -268,8 +273,17 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
     // How many slices in a row were refused.
     let mut barren = 0;
     while let Some(slice) = work.pop_front() {
-        let Sorted { settled, duplicates, closed, split, split_why, mut rejected, whole, refused, destinations } =
-            send(&shared, slice.units, &limits).await;
+        let Sorted {
+            settled,
+            duplicates,
+            closed,
+            split,
+            split_why,
+            mut rejected,
+            whole,
+            refused,
+            destinations,
+        } = send(&shared, slice.units, &limits).await;
         let taken = !settled.is_empty() || !rejected.is_empty();
         if taken {
             shared.accepted();
@@ -314,7 +328,9 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
             let halves = whole.failed
                 && !limits.ordered
                 && rows > 1
-                && (evidence || (is_probe && refusals == 1) || (refusals >= HALVE_AFTER && !tried_alone && !is_probe));
+                && (evidence
+                    || (is_probe && refusals == 1)
+                    || (refusals >= HALVE_AFTER && !tried_alone && !is_probe));
             if halves {
                 let (first, second) = halve(std::mem::take(&mut whole.units));
                 work.push_front(again(first));
@@ -394,7 +410,12 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted 
         Verdicts::Rows(verdicts) if verdicts.len() != rows => {
             let detail = format!("{} verdicts for {rows} rows", verdicts.len());
             error!(component = %entry.id, detail, "a bug in the sink: nothing of this request is settled");
-            Sorted::of(units, Verdicts::All(Verdict::busy("verdict_count", detail)), limits.ordered, &shared.clock)
+            Sorted::of(
+                units,
+                Verdicts::All(Verdict::busy("verdict_count", detail)),
+                limits.ordered,
+                &shared.clock,
+            )
         }
         verdicts => Sorted::of(units, verdicts, limits.ordered, &shared.clock),
     }
@@ -414,4 +435,3 @@ impl Drop for InFlight<'_> {
         self.0.metrics.requests_in_flight.dec();
     }
 }
-

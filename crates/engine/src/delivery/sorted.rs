@@ -78,7 +78,8 @@ impl Sorted {
             verdict => {
                 let (why, after, failed) = refusal(verdict);
                 let waits_for_somebody = why.what_to_do.is_some();
-                let since = |unit: Unit| if waits_for_somebody { unit.waiting_since(clock.now_ms()) } else { unit };
+                let since =
+                    |unit: Unit| if waits_for_somebody { unit.waiting_since(clock.now_ms()) } else { unit };
                 let units = units.into_iter().map(since).collect();
                 self.whole = Some(Whole { units, why, after, failed });
             }
@@ -158,7 +159,8 @@ impl Whole {
                 push_row(refused.entry(key).or_default(), &unit, row);
             }
         }
-        let one = |(key, units)| Refused { key, units, why: self.why.clone(), after: self.after, takes_others };
+        let one =
+            |(key, units)| Refused { key, units, why: self.why.clone(), after: self.after, takes_others };
         refused.into_iter().map(one).collect()
     }
 }

@@ -139,7 +139,9 @@ impl Waiting {
         let mut counts = (0, 0, 0);
         for entry in self.keys.values() {
             let on_disk: usize = entry.blocks.iter().map(|block| block.rows as usize).sum();
-            let rows = on_disk + count(&entry.loaded) + entry.units.iter().map(|unit| unit.rows.len()).sum::<usize>();
+            let rows = on_disk
+                + count(&entry.loaded)
+                + entry.units.iter().map(|unit| unit.rows.len()).sum::<usize>();
             counts.0 += rows;
             counts.1 += if entry.why.what_to_do.is_some() { rows } else { 0 };
             counts.2 += on_disk;
@@ -363,7 +365,9 @@ impl Waiting {
     /// Rows that have waited for longer than they may, and blocks that hold none that have not.
     pub(crate) fn take_expired(&mut self) -> (Vec<Unit>, Vec<(Arc<str>, Block)>) {
         let now = self.clock.now_ms();
-        let Some(limit) = self.give_up_after.filter(|_| self.expires_at <= now) else { return Default::default() };
+        let Some(limit) = self.give_up_after.filter(|_| self.expires_at <= now) else {
+            return Default::default();
+        };
         let over = |since: i64| since.saturating_add(limit) <= now;
         let (mut units, mut blocks) = (Vec::new(), Vec::new());
         let mut earliest = i64::MAX;
@@ -397,7 +401,8 @@ impl Waiting {
 
     /// When the next rows will have waited for too long.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        let left = self.expires_at.checked_sub(self.clock.now_ms()).filter(|_| self.expires_at != i64::MAX)?;
+        let left =
+            self.expires_at.checked_sub(self.clock.now_ms()).filter(|_| self.expires_at != i64::MAX)?;
         Instant::now().checked_add(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
     }
 
@@ -424,7 +429,8 @@ impl Waiting {
     /// The destination; one that was forgotten meanwhile takes rows.
     fn entry_for(&mut self, key: Arc<str>) -> &mut Destination {
         self.keys.entry(key).or_insert_with(|| {
-            let why = Why { reason: "waiting".into(), detail: "since an earlier run".to_owned(), what_to_do: None };
+            let why =
+                Why { reason: "waiting".into(), detail: "since an earlier run".to_owned(), what_to_do: None };
             Destination { state: State::Open, next_try: Instant::now(), ..Destination::new(why) }
         })
     }
@@ -467,7 +473,13 @@ impl Destination {
             && (self.units.is_empty() || self.state == State::Alone || self.tries % 2 == 0)
     }
 
-    fn take_probe(&mut self, max_bytes: usize, max_rows: usize, first: bool, weight: &mut usize) -> Vec<Unit> {
+    fn take_probe(
+        &mut self,
+        max_bytes: usize,
+        max_rows: usize,
+        first: bool,
+        weight: &mut usize,
+    ) -> Vec<Unit> {
         self.from_block = !self.loaded.is_empty();
         if self.state == State::Down {
             if self.from_block {
