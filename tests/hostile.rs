@@ -6,9 +6,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use support::{binary, flow_lines, pipe};
+use flowstone_testkit::http::{FakeServer, Reply};
+use serde_json::{Value, json};
+use support::{Flowstone, binary, flow_lines, pipe};
 
 const CONFIG: &str = r#"
 data_dir = "state"
@@ -166,4 +168,76 @@ fn a_binary_file_passes_through_as_dead_letters() {
     let letters = letters(folder.path());
     assert_eq!(letters.len() + blank, lines, "every line is there");
     assert!(letters.iter().any(|letter| letter["tags"][0] == "_invalid_utf8"));
+}
+
+/// Whatever a server answers, and to as many requests as there are at once, the memory that it takes is bounded: by
+/// `memory`, and by what the sink says of replies.
+#[test]
+fn replies_of_a_hostile_server_do_not_fill_the_memory() {
+    let root = r#"{"version":{"number":"8.19.21"}}"#;
+    let long = "r".repeat(40_000);
+    let failed = |rows: usize| {
+        let error = json!({"type": "mapper_parsing_exception", "reason": long});
+        json!({"errors": true, "items": vec![json!({"create": {"status": 400, "error": error}}); rows]})
+            .to_string()
+    };
+    let cases: Vec<(&str, Reply)> = vec![
+        ("60 MB that say nothing", Reply::json(200, "x".repeat(60 << 20))),
+        (
+            "60 MB in chunks",
+            Reply::json(200, format!("{{\"errors\":true,\"a\":\"{}", "x".repeat(60 << 20))).chunked(),
+        ),
+        ("values without end", Reply::json(200, "1,".repeat(30 << 20))),
+        ("1,000 items with reasons of 40 kB", Reply::json(200, failed(1000))),
+        (
+            "a refusal with a reason of 40 kB",
+            Reply::json(400, json!({"error": {"type": "t", "reason": long}, "status": 400})),
+        ),
+        (
+            "all is well, and 60 MB more",
+            Reply::json(200, format!("{{\"errors\":false,\"a\":\"{}\"}}", "x".repeat(60 << 20))),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("flow.log"), flow_lines(20_000).join("\n") + "\n").unwrap();
+    for (name, reply) in cases {
+        let server = FakeServer::start(move |request| match request.path_only() {
+            "/" => Reply::json(200, root),
+            _ if request.is_bulk() => reply.clone(),
+            _ => Reply::json(200, "{}"),
+        });
+        let config = format!(
+            r#"
+[sources.in]
+type = "file"
+paths = ["flow.log"]
+follow = true
+[transforms.flow]
+type = "vpcflow"
+inputs = ["in"]
+[sinks.es]
+type = "elasticsearch"
+inputs = ["flow"]
+hosts = ["{}"]
+index = "flow"
+template = "none"
+batch.max_rows = 1000
+flush_interval = "10ms"
+"#,
+            server.url()
+        );
+        fs::remove_dir_all(folder.path().join("flowstone-data")).ok();
+        let running = Flowstone::run(folder.path(), &config);
+        let end = Instant::now() + Duration::from_secs(60);
+        while server.bulks().len() < 12 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        eprintln!("{name}: {peak_kb} KB after {} requests", server.bulks().len());
+        assert!(!server.bulks().is_empty(), "{name}:\n{}", running.log());
+        assert!(peak_kb < 90_000, "{name}: {peak_kb} KB");
+        running.kill();
+    }
 }

@@ -23,6 +23,7 @@ fn main() {
                 servers::trial("sample_records_arrive", spec, sample_records_arrive),
                 servers::trial("trouble_loses_nothing", spec, trouble_loses_nothing),
                 servers::trial("no_server_at_start_is_waited_for", spec, no_server_at_start),
+                servers::trial("a_red_index_does_not_stop_the_others", spec, red_index),
             ]
         })
         .collect();
@@ -312,4 +313,42 @@ fn assert_exactly_once(node: &Node, index: &str, lines: &[String], what: &str) {
         assert_eq!(document.source, wanted, "{what}");
         assert_eq!(document.index, index_of(&wanted).replace("vpcflowlogs", index), "{what}");
     }
+}
+
+// --- a red index
+
+/// An index whose shard is nowhere: its rows wait, on disk over a restart, and those of other indices are stored.
+fn red_index(server: &Installed) -> Result<(), Failed> {
+    let node = server.start(&[])?;
+    let folder = tempfile::tempdir()?;
+    let lines = flow_lines(LINES);
+    fs::write(folder.path().join("flow.log"), lines.join("\n") + "\n")?;
+    let red = index_of(&expected_document(&lines[LINES / 2])).replace("vpcflowlogs", "t-red");
+    let nowhere =
+        r#"{"settings":{"index.routing.allocation.require._name":"nosuch","index.number_of_replicas":0}}"#;
+    node.put(&format!("/{red}?wait_for_active_shards=0"), nowhere).ok();
+    let port = free_port();
+    let config = config(&node.url(), "t-red", port, true)
+        .replace("flush_interval", "request_timeout = \"4s\"\nflush_interval");
+    let mut running = Flowstone::run(folder.path(), &config);
+    let day = red["t-red".len()..].to_owned();
+    let free = lines.iter().filter(|line| !index_of(&expected_document(line)).ends_with(&day)).count();
+    wait_for_count(&node, &format!("t-red-*,-{red}"), free as u64);
+    wait_for_status(port, 503);
+    assert_conserved(port);
+    running.signal("TERM");
+    // Nobody waits for the shard: the rows are on disk.
+    assert!(running.wait(Duration::from_secs(60)).success(), "{}", running.log());
+
+    let mut running = Flowstone::run(folder.path(), &config);
+    running.wait_for_log("rows of an earlier run wait on disk", Duration::from_secs(30));
+    let anywhere = r#"{"index.routing.allocation.require._name":null}"#;
+    node.put(&format!("/{red}/_settings"), anywhere).ok();
+    wait_for_count(&node, "t-red-*", LINES as u64);
+    wait_for_status(port, 200);
+    running.signal("TERM");
+    assert!(running.wait(Duration::from_secs(60)).success(), "{}", running.log());
+    assert_exactly_once(&node, "t-red", &lines, "red");
+    assert!(!folder.path().join("dead-t-red.ndjson").exists(), "nothing is rejected");
+    Ok(())
 }

@@ -1,14 +1,15 @@
 //! One loop per sink: gathers encoded rows into requests, sends them, and acts on what the sink says became of them.
 //! Retry, backoff, splitting, waiting for an operator, dead letters and pacing are here and nowhere else.
 
+mod blocks;
 mod limiter;
+mod pending;
 mod request;
 mod sorted;
 mod spill;
 mod units;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use self::pending::{Order, Pending};
 use self::request::Done;
 use self::spill::{Block, Problem, Spill};
-use self::units::{Unit, take_request};
+use self::units::Unit;
 use self::waiting::{LONGEST_WAIT, News, Waiting};
-use crate::backoff::{Backoff, instant_after};
+use crate::backoff::Backoff;
 use crate::budget::Budget;
 use crate::phase::{Phase, stopped};
 use crate::runner::Outgoing;
@@ -59,6 +61,8 @@ pub(crate) struct Delivery {
     /// Rows on their way to the disk, and when to try again what failed.
     spilling: bool,
     spill_again_at: Option<Instant>,
+    /// When to look for rows of an earlier run; before that nothing new goes to the disk.
+    recover_at: Option<Instant>,
     spilled_at: Option<Instant>,
     /// [`Shared::taken`] when rows went to the disk last.
     taken_then: u64,
@@ -81,15 +85,6 @@ enum Beside {
     Returned(Vec<spill::Returned>),
 }
 
-/// Rows that wait for others to share a request.
-#[derive(Default)]
-struct Pending {
-    units: VecDeque<Unit>,
-    bytes: usize,
-    rows: usize,
-    flush_at: Option<Instant>,
-}
-
 /// What came of opening a sink.
 enum Opening {
     Open,
@@ -98,12 +93,8 @@ enum Opening {
     Stopped,
 }
 
-/// Puts the batches of each source back into its order.
-#[derive(Default)]
-struct Order {
-    next: HashMap<usize, u64>,
-    early: BTreeMap<(usize, u64), Vec<Outgoing>>,
-}
+/// A disk that is full or away is tried again after this time.
+const TRY_DISK_AGAIN: Duration = Duration::from_secs(5);
 
 // === impl Delivery ===
 
@@ -133,6 +124,7 @@ impl Delivery {
             spill,
             spilling: false,
             spill_again_at: None,
+            recover_at: None,
             spilled_at: None,
             taken_then: 0,
             reading: 0,
@@ -160,7 +152,9 @@ impl Delivery {
             }
             Opening::Stopped => return SinkEnd::Undelivered,
         }
-        self.recover().await;
+        if !self.limits.ordered {
+            self.recover().await;
+        }
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut closed = false;
         loop {
@@ -176,7 +170,11 @@ impl Delivery {
             // A probe and a request can always be in flight together, or the one would wait for the other: a red index
             // answers after half a minute.
             let places = shared.limiter.limit().max(2.min(self.limits.max_concurrency));
-            if let Some(probe) = self.next_probe(in_flight.len() < places) {
+            let draining = closed && phase == Phase::Drain;
+            if self.recover_at.is_some_and(|at| at <= Instant::now()) {
+                self.recover().await;
+            }
+            if let Some(probe) = self.next_probe(in_flight.len() < places && !draining) {
                 in_flight.push(probe);
             }
             while in_flight.len() < places
@@ -188,12 +186,12 @@ impl Delivery {
             }
             self.give_back();
             self.expire();
-            self.spill(closed && phase == Phase::Drain);
+            self.spill(draining);
             if closed && self.pending.units.is_empty() && in_flight.is_empty() && self.beside.is_empty() {
                 if self.waiting.is_empty() {
                     break;
                 }
-                if phase == Phase::Drain && self.waiting.is_on_disk() {
+                if draining && self.waiting.is_on_disk() {
                     let rows = self.waiting.counts().0;
                     let file = self.spill.path().display();
                     info!(component = %shared.entry().id, rows, %file, "rows wait on disk and are sent after the next start");
@@ -206,7 +204,7 @@ impl Delivery {
                 && self.waiting.weight() <= self.share;
             let has_place = in_flight.len() < places;
             let flush_at = self.pending.flush_at.unwrap_or_else(Instant::now);
-            let wake_at = self.wake_at(has_place);
+            let wake_at = self.wake_at(has_place && !draining, draining);
             tokio::select! {
                 biased;
                 changed = self.phase.changed() => if changed.is_err() { return SinkEnd::Undelivered },
@@ -238,12 +236,10 @@ impl Delivery {
 
     /// The rows that an earlier run has left on disk.
     async fn recover(&mut self) {
-        if self.limits.ordered {
-            return;
-        }
+        self.recover_at = None;
         let entry = self.shared.entry();
         match self.spill.recover().await {
-            Ok(blocks) if blocks.is_empty() => {}
+            Ok(blocks) if blocks.is_empty() => self.tell_spill(None),
             Ok(blocks) => {
                 let rows: usize = blocks.iter().map(|(_, block)| block.rows as usize).sum();
                 info!(component = %entry.id, rows, "rows of an earlier run wait on disk; their destinations are tried");
@@ -252,8 +248,13 @@ impl Delivery {
                 entry.metrics.component.received.inc_by(new as u64);
                 entry.metrics.component.in_flight.add(new);
                 self.waiting.recovered(blocks);
+                self.tell_spill(None);
             }
-            Err(problem) => self.tell_spill(Some(&problem)),
+            Err(problem) => {
+                // Dead letters of the run before a reload may still hold the file.
+                self.recover_at = Some(Instant::now() + TRY_DISK_AGAIN);
+                self.tell_spill(Some(&problem));
+            }
         }
         self.tell_waiting();
     }
@@ -325,38 +326,46 @@ impl Delivery {
 
     /// Puts on disk what waits beyond its share of memory, or everything when the run is being ended.
     fn spill(&mut self, everything: bool) {
-        let wanted = if everything { self.waiting.can_shrink() } else { self.waiting.weight() > self.share };
-        let now = Instant::now();
-        if !wanted || self.spilling || self.spill_again_at.is_some_and(|at| at > now) {
+        if self.spill_at(everything).is_none_or(|at| at > Instant::now()) {
             return;
         }
-        // While a server that is overloaded takes nothing at all, reading on would only fill the disk: slowly, then, until
-        // there are rows that something takes.
-        let nothing_taken = self.shared.taken() == self.taken_then;
-        let slow_until = self.spilled_at.filter(|_| nothing_taken).map(|at| at + LONGEST_WAIT);
         let down_to = if everything { 0 } else { self.share / 2 };
-        if !everything && !self.waiting.needs_operator() && slow_until.is_some_and(|at| at > now) {
-            self.spill_again_at = slow_until;
-            return;
-        }
         let groups = self.waiting.take_oldest(down_to, (self.share / 8).max(1 << 16));
         if groups.is_empty() {
-            // What is known about rows on disk fills the share by itself.
-            self.tell_spill(Some(&Problem::Full(self.share as u64)));
-            self.spill_again_at = Some(now + LONGEST_WAIT);
+            if !self.waiting.can_shrink() {
+                // What is known about rows on disk fills the share by itself.
+                self.tell_spill(Some(&Problem::Full(self.share as u64)));
+            }
+            self.spill_again_at = Some(Instant::now() + Duration::from_secs(1));
             return;
         }
-        (self.spilling, self.spilled_at, self.taken_then) = (true, Some(now), self.shared.taken());
+        self.spilling = true;
+        (self.spilled_at, self.taken_then) = (Some(Instant::now()), self.shared.taken());
         let spill = self.spill.clone();
         self.beside.push(async move { Beside::Spilled(spill.put(groups).await) }.boxed());
     }
 
+    /// When rows are to go to the disk, if they are.
+    fn spill_at(&self, everything: bool) -> Option<Instant> {
+        let wanted = match everything {
+            true => self.waiting.can_shrink(),
+            false => self.waiting.weight() > self.share,
+        };
+        if !wanted || self.spilling || self.recover_at.is_some() {
+            return None;
+        }
+        // While a server that is overloaded takes nothing at all, reading on would only fill the disk: slowly, then, until
+        // there are rows that something takes.
+        let in_vain = self.shared.taken() == self.taken_then && !self.waiting.needs_operator() && !everything;
+        let slow = self.spilled_at.filter(|_| in_vain).map(|at| at + LONGEST_WAIT);
+        [self.spill_again_at, slow].into_iter().flatten().max().or_else(|| Some(Instant::now()))
+    }
+
     /// When there is something to do for what waits.
-    fn wake_at(&self, has_place: bool) -> Option<Instant> {
-        let can_probe = has_place && !self.probing && self.reading == 0;
-        let next_try = self.waiting.next_try().filter(|_| can_probe);
-        let spill = self.spill_again_at.filter(|_| !self.spilling && self.waiting.weight() > self.share);
-        [next_try, self.waiting.next_expiry(), spill].into_iter().flatten().min()
+    fn wake_at(&self, can_probe: bool, draining: bool) -> Option<Instant> {
+        let next_try = self.waiting.next_try().filter(|_| can_probe && !self.probing && self.reading == 0);
+        let times = [next_try, self.waiting.next_expiry(), self.spill_at(draining), self.recover_at];
+        times.into_iter().flatten().min()
     }
 
     fn note_beside(&mut self, done: Beside) {
@@ -369,7 +378,7 @@ impl Delivery {
             }
             Beside::Spilled(Err((problem, groups))) => {
                 self.spilling = false;
-                self.spill_again_at = Some(Instant::now() + Duration::from_secs(5));
+                self.spill_again_at = Some(Instant::now() + TRY_DISK_AGAIN);
                 self.waiting.put_back(groups);
                 self.tell_spill(Some(&problem));
             }
@@ -566,41 +575,5 @@ impl Delivery {
 
     fn holds_nothing(&self) -> bool {
         self.pending.units.is_empty() && self.order.early.is_empty()
-    }
-}
-
-// === impl Pending ===
-
-impl Pending {
-    fn push(&mut self, unit: Option<Unit>, flush_interval: Duration) {
-        let Some(unit) = unit else { return };
-        self.bytes += unit.byte_len();
-        self.rows += unit.rows.len();
-        let flush_at = instant_after(flush_interval);
-        self.flush_at = Some(self.flush_at.map_or(flush_at, |earlier| earlier.min(flush_at)));
-        self.units.push_back(unit);
-    }
-
-    fn take_request(&mut self, limits: &SinkLimits) -> Vec<Unit> {
-        let units = take_request(&mut self.units, limits.max_bytes, limits.max_rows);
-        for unit in &units {
-            self.bytes -= unit.byte_len();
-            self.rows -= unit.rows.len();
-        }
-        if self.units.is_empty() {
-            self.flush_at = None;
-        }
-        units
-    }
-}
-
-// === impl Order ===
-
-impl Order {
-    fn take_next(&mut self, source: usize) -> Option<Vec<Outgoing>> {
-        let next = self.next.entry(source).or_insert(0);
-        let rows = self.early.remove(&(source, *next))?;
-        *next += 1;
-        Some(rows)
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,19 +11,20 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use flowstone_core::{BuildError, Verdict};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Certificate, ClientBuilder, Identity, Method, Url};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::hosts::Hosts;
 use crate::options::{ElasticsearchOptions, TlsOptions};
+use crate::reply::{Bound, LONG, Reply, TooLong};
 use crate::verdict::says_no_errors;
-
-/// A reply beyond this is not one of a server of ours: 100,000 rows that all failed with long reasons stay below it.
-const MAX_REPLY: usize = 64 << 20;
 
 /// The cluster: its hosts and how to speak to them.
 #[derive(Debug)]
 pub(crate) struct Connection {
     hosts: Hosts,
     http: reqwest::Client,
+    /// Long replies are read one at a time, or a server could fill the memory with as many as there are requests.
+    long_reply: Arc<Semaphore>,
 }
 
 /// A request, whichever host gets it.
@@ -36,6 +38,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<(&'static str, Body)>,
     /// Whether the body is compressed.
     pub(crate) gzip: bool,
+    /// How many rows a bulk request has.
+    pub(crate) rows: Option<usize>,
 }
 
 /// A reply that has arrived whole.
@@ -49,6 +53,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Who answered, for messages.
     pub(crate) host: Url,
+    /// Held while a long reply is in memory.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Connection ===
@@ -64,7 +70,7 @@ impl Connection {
         let http = tls(http, &options.tls, use_tls, &mut errors);
         match (hosts, errors.is_empty()) {
             (Some(hosts), true) => match http.build() {
-                Ok(http) => Ok(Self { hosts, http }),
+                Ok(http) => Ok(Self { hosts, http, long_reply: Arc::new(Semaphore::new(1)) }),
                 Err(error) => Err(vec![BuildError::component(format!("the HTTP client: {}", chain(&error)))]),
             },
             _ => Err(errors),
@@ -76,7 +82,7 @@ impl Connection {
         self.hosts.count()
     }
 
-    /// Sends a request to the next host. The error is [`Verdict::Busy`]: no whole reply came.
+    /// Sends a request to the next host. The error is a verdict on all of it: no whole reply came.
     pub(crate) async fn call(&self, method: Method, call: Call<'_>) -> Result<Answer, Verdict> {
         let host = self.hosts.pick();
         let mut url = host.url().clone();
@@ -93,21 +99,57 @@ impl Connection {
         if call.gzip {
             request = request.header("content-encoding", "gzip");
         }
-        match receive(request).await {
-            Ok((status, headers, body)) => {
+        let bound = call.rows.map_or_else(Bound::of_admin, Bound::of_rows);
+        match self.receive(request, bound).await {
+            Ok((status, headers, body, turn)) => {
                 self.hosts.wake(host);
-                Ok(Answer { status, headers, body, host: host.url().clone() })
+                Ok(Answer { status, headers, body, host: host.url().clone(), _turn: turn })
             }
-            Err(Failure::TooLong) => Err(Verdict::busy(
-                "bad_reply",
-                format!("{}: a reply of more than {MAX_REPLY} bytes", host.url()),
-            )),
+            Err(Failure::TooLong) => {
+                let detail =
+                    format!("{}: the reply is longer than any to such a request should be", host.url());
+                // To fewer rows the reply is shorter.
+                let several = call.rows.is_some_and(|rows| rows > 1);
+                Err(if several {
+                    Verdict::split("reply_too_long", detail)
+                } else {
+                    Verdict::busy("bad_reply", detail)
+                })
+            }
             Err(Failure::Http(error)) => {
                 self.hosts.rest(host);
                 let reason = if error.is_timeout() { "timeout" } else { "connection" };
                 Err(Verdict::busy(reason, format!("{}: {}", host.url(), chain(&error))))
             }
         }
+    }
+
+    async fn receive(
+        &self,
+        request: reqwest::RequestBuilder,
+        bound: Bound,
+    ) -> Result<(u16, HeaderMap, Vec<u8>, Option<OwnedSemaphorePermit>), Failure> {
+        let mut response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        let mut reply = Reply::new(bound);
+        let mut settled = false;
+        let mut turn = None;
+        while let Some(chunk) = response.chunk().await? {
+            // Once a bulk reply has said that all is well its items are of no interest, only that it ends.
+            if settled {
+                reply.skip(chunk.len())?;
+                continue;
+            }
+            // Most replies say it in their first bytes.
+            let first = &chunk[..chunk.len().min(128)];
+            settled = reply.body().is_empty() && says_no_errors(status, &headers, first);
+            reply.push(if settled { first } else { &chunk })?;
+            settled = settled || says_no_errors(status, &headers, reply.body());
+            if turn.is_none() && reply.body().len() > LONG {
+                turn = Arc::clone(&self.long_reply).acquire_owned().await.ok();
+            }
+        }
+        Ok((status, headers, reply.into_body(), turn))
     }
 }
 
@@ -116,29 +158,17 @@ enum Failure {
     TooLong,
 }
 
+impl From<TooLong> for Failure {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
+}
+
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         // The URL is in the message already, as the host's.
         Self::Http(error.without_url())
     }
-}
-
-async fn receive(request: reqwest::RequestBuilder) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
-    let mut response = request.send().await?;
-    let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
-    let mut body = Vec::new();
-    let mut settled = false;
-    while let Some(chunk) = response.chunk().await? {
-        // Once a bulk reply has said that all is well its items are of no interest, only that it ends.
-        if !settled {
-            body.extend_from_slice(&chunk);
-            settled = says_no_errors(status, &headers, &body);
-        }
-        if body.len() > MAX_REPLY {
-            return Err(Failure::TooLong);
-        }
-    }
-    Ok((status, headers, body))
 }
 
 /// An error and its causes in one line. reqwest's own text says only that something went wrong while sending.

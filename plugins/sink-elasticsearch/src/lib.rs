@@ -17,6 +17,7 @@ mod index_name;
 mod mapping;
 mod operator;
 mod options;
+mod reply;
 mod server;
 mod sink;
 mod template;

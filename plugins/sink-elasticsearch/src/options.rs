@@ -68,9 +68,13 @@ options! {
         pub pipeline: Option<String> = None,
         /// Writes `"@version":"1"` into each document, as Logstash does.
         pub version_field: bool = false,
-        /// Events that wait for somebody to act (a closed index, a full disk) go to the `rejected` port after this
-        /// time. Without it they wait for ever.
+        /// Events that wait while others go on (a closed index, a full disk, shards that are away) go to the `rejected`
+        /// port after this time. Without it they wait for ever. An outage of the whole server does not count.
         pub blocked_for: Option<Duration> = None,
+        /// An event that the server fails at by itself (an internal error, status 500), so often in a row while it
+        /// takes others for the same index, goes to the `rejected` port. The waits between the tries grow to 30 s: 20
+        /// of them take some six minutes, longer than a node restarts or a shard moves.
+        pub max_tries_alone: u32 = 20,
     }
 }
 
@@ -222,6 +226,7 @@ impl ElasticsearchOptions {
         );
         // The reply to a request of which every row failed must stay within reason, too.
         must((1..=100_000).contains(&self.batch.max_rows), "batch.max_rows", "expected 1 to 100000");
+        must((1..=1_000_000).contains(&self.max_tries_alone), "max_tries_alone", "expected 1 to 1000000");
         must((1..=1000).contains(&self.max_concurrency), "max_concurrency", "expected 1 to 1000");
         must(self.request_timeout >= Duration::from_millis(10), "request_timeout", "expected at least 10ms");
     }

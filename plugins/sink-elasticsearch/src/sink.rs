@@ -62,6 +62,7 @@ impl Elasticsearch {
             max_concurrency: options.max_concurrency,
             ordered: false,
             blocked_for: options.blocked_for,
+            max_tries_alone: options.max_tries_alone,
         };
         Ok(Self {
             connection,
@@ -124,7 +125,13 @@ impl Elasticsearch {
         query.extend(self.pipeline.as_deref().map(|pipeline| ("pipeline", pipeline)));
         let gzip = self.compression == Compression::Gzip;
         let body = if gzip { Body::from(compress(request.chunks()).await?) } else { chunks::body(request) };
-        let call = Call { path: &path, query: &query, body: Some(("application/x-ndjson", body)), gzip };
+        let call = Call {
+            path: &path,
+            query: &query,
+            body: Some(("application/x-ndjson", body)),
+            gzip,
+            rows: Some(request.rows()),
+        };
         self.connection.call(Method::POST, call).await
     }
 
@@ -211,7 +218,7 @@ impl Sink for Elasticsearch {
         match answers {
             Ok(()) => Ok(()),
             Err(Verdict::Blocked { detail, what_to_do, .. }) => Err(format!("{detail}; {what_to_do}")),
-            Err(Verdict::Busy { detail, .. }) => {
+            Err(Verdict::Busy { detail, .. } | Verdict::Failed { detail, .. }) => {
                 Err(format!("{detail}; is the server up, and the address right?"))
             }
             Err(other) => Err(format!("{other:?}")),

@@ -212,7 +212,7 @@ fn judge_whole(status: u16, failure: &Failure<'_>, after: Option<Duration>) -> V
             Verdict::split(label(failure, "request_refused"), failure.line())
         }
         404..=406 | 415 => Operator::NotUnderstood.blocked(failure.line()),
-        408 | 429 | 500.. => with_after(Verdict::busy(busy_reason(status), failure.line()), after),
+        408 | 429 | 500.. => with_after(not_now(status, failure.line()), after),
         _ => Operator::NotUnderstood.blocked(failure.line()),
     }
 }
@@ -252,7 +252,7 @@ fn judge_foreign(status: u16, headers: &HeaderMap, beginning: &str) -> Verdict {
         403 => Operator::Privileges.blocked(said),
         404 => Operator::WrongPath.blocked(said),
         413 => Verdict::split("too_large", said),
-        408 | 429 | 500.. => with_after(Verdict::busy(busy_reason(status), said), retry_after(headers)),
+        408 | 429 | 500.. => with_after(not_now(status, said), retry_after(headers)),
         _ => Operator::RefusedInFront.blocked(said),
     }
 }
@@ -265,9 +265,7 @@ pub(crate) fn judge_admin(answer: &Answer, otherwise: Operator) -> Verdict {
         300..=399 => Operator::Redirected.blocked(said),
         401 => Operator::Credentials.blocked(said),
         403 => Operator::Privileges.blocked(said),
-        408 | 429 | 500.. => {
-            with_after(Verdict::busy(busy_reason(answer.status), said), retry_after(&answer.headers))
-        }
+        408 | 429 | 500.. => with_after(not_now(answer.status, said), retry_after(&answer.headers)),
         _ => otherwise.blocked(said),
     }
 }
@@ -309,7 +307,8 @@ fn judge_item(item: tape::Value<'_, '_>) -> Verdict {
         // 7.x wraps what a processor of an ingest pipeline raises into a 500.
         500 if failure.in_pipeline => reject(status, &failure, "pipeline_failed"),
         404 => Operator::IndexMissing.blocked(failure.line()),
-        408 | 409 | 429 | 500.. => Verdict::busy(busy_reason(status), failure.line()),
+        409 => Verdict::busy("conflict", failure.line()),
+        408 | 429 | 500.. => not_now(status, failure.line()),
         _ => Operator::NotUnderstood.blocked(failure.line()),
     }
 }
@@ -333,20 +332,21 @@ fn label(failure: &Failure<'_>, otherwise: &'static str) -> String {
     }
 }
 
-fn busy_reason(status: u16) -> &'static str {
+/// A status that passes by itself; what it means is not known where the server itself does not know.
+fn not_now(status: u16, said: String) -> Verdict {
     match status {
-        429 => "too_many_requests",
-        502..=504 => "unavailable",
-        408 => "timeout",
-        _ => "server_error",
+        429 => Verdict::busy("too_many_requests", said),
+        502..=504 => Verdict::busy("unavailable", said),
+        408 => Verdict::busy("timeout", said),
+        _ => Verdict::failed("server_error", said),
     }
 }
 
-fn with_after(verdict: Verdict, wish: Option<Duration>) -> Verdict {
-    match verdict {
-        Verdict::Busy { reason, detail, .. } => Verdict::Busy { reason, detail, after: wish },
-        other => other,
+fn with_after(mut verdict: Verdict, wish: Option<Duration>) -> Verdict {
+    if let Verdict::Busy { after, .. } | Verdict::Failed { after, .. } = &mut verdict {
+        *after = wish;
     }
+    verdict
 }
 
 /// `Retry-After` in seconds; its other form, a date, needs clocks that agree and is not sent by these servers.

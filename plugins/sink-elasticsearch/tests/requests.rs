@@ -58,7 +58,9 @@ fn many(count: usize) -> flowstone_event::Batch {
 
 fn reason(verdict: &Verdict) -> &str {
     match verdict {
-        Verdict::Busy { reason, .. } | Verdict::Blocked { reason, .. } => reason,
+        Verdict::Busy { reason, .. } | Verdict::Failed { reason, .. } | Verdict::Blocked { reason, .. } => {
+            reason
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -140,11 +142,12 @@ fn options_become_limits() {
     let options = json!({
         "batch": {"max_bytes": "8MiB", "max_rows": 500}, "flush_interval": "5s", "max_concurrency": 3,
         "blocked_for": "24h",
+        "max_tries_alone": 7,
     });
     let limits = to(&server, options).limits();
     assert_eq!((limits.max_bytes, limits.max_rows, limits.max_concurrency), (8 << 20, 500, 3));
     assert_eq!(limits.flush_interval, Duration::from_secs(5));
-    assert_eq!(limits.blocked_for, Some(Duration::from_secs(86_400)));
+    assert_eq!((limits.blocked_for, limits.max_tries_alone), (Some(Duration::from_secs(86_400)), 7));
     assert!(!limits.ordered);
     let limits = to(&server, json!({})).limits();
     assert_eq!((limits.max_bytes, limits.max_rows, limits.blocked_for), (4 << 20, 10_000, None));

@@ -3,29 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use flowstone_core::{Ack, AckOutcome, AppendFile, Segment, make_private_dir, open_private, sync_dir};
 use tokio::sync::Notify;
 use tracing::{error, warn};
-use xxhash_rust::xxh3::Xxh3;
 
-use super::units::Unit;
+use super::blocks::{MARK, TAKEN, frame, is_whole, newest, next_block, units_of, whole_block};
+use super::units::{Unit, count};
 use crate::budget::Budget;
 
 /// The first line of the file, followed by the sink's type.
 const VERSION: &str = "flowstone waiting rows, version 1, for ";
-
-/// A block: these four bytes, a mark, the length of what follows the head, its checksum.
-const MAGIC: [u8; 4] = *b"\xf5\x9bBK";
-const HEAD: usize = 4 + 1 + 4 + 8;
-/// Where in the head the mark is, and what it says when all rows of the block are taken. The checksum leaves it out.
-const MARK: u64 = 4;
-const TAKEN: u8 = 1;
 
 /// The file is written anew when more than half of it, and more than this, is taken.
 const WORTH_REWRITING: u64 = 1 << 20;
@@ -278,7 +271,7 @@ impl Shared {
             log.places.insert(log.next_id, (at, frame.len() as u64));
             blocks.push(Block {
                 id: log.next_id,
-                rows: super::units::count(units) as u32,
+                rows: count(units) as u32,
                 bytes: frame.len() as u32,
                 since: newest(units),
             });
@@ -297,19 +290,8 @@ impl Shared {
         if !is_whole(&frame) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a block has changed on the disk"));
         }
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a block cannot be understood");
-        let mut rest = &frame[HEAD..];
-        Preface::read(&mut rest).ok_or_else(damaged)?;
-        let mut saved = Vec::new();
-        while rest.has_remaining() {
-            let since = rest.try_get_i64_le().map_err(|_| damaged())?;
-            let tries = rest.try_get_u32_le().map_err(|_| damaged())?;
-            let length = rest.try_get_u32_le().map_err(|_| damaged())? as usize;
-            let segment = rest.get(..length).and_then(Segment::read_from).ok_or_else(damaged)?;
-            rest.advance(length);
-            saved.push((since, tries, segment));
-        }
-        Ok(saved)
+        units_of(&frame)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a block cannot be understood"))
     }
 }
 
@@ -505,129 +487,6 @@ fn open_and_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a block begins with.
-struct Preface {
-    key: Arc<str>,
-    rows: u32,
-    since: i64,
-}
-
-// === impl Preface ===
-
-impl Preface {
-    /// Enough bytes for every preface: the longest key, and what stands beside it.
-    const LONGEST: usize = u16::MAX as usize + 14;
-
-    fn read(from: &mut &[u8]) -> Option<Self> {
-        let length = from.try_get_u16_le().ok()? as usize;
-        let key = std::str::from_utf8(from.get(..length)?).ok()?.into();
-        from.advance(length);
-        Some(Self { key, rows: from.try_get_u32_le().ok()?, since: from.try_get_i64_le().ok()? })
-    }
-}
-
-fn newest(units: &[Unit]) -> i64 {
-    units.iter().filter_map(|unit| unit.since).max().unwrap_or_default()
-}
-
-/// Rows of one destination as they lie on disk.
-fn frame(key: &str, units: &[Unit]) -> Bytes {
-    let mut frame = vec![0; HEAD];
-    let key = &key[..key.floor_char_boundary(u16::MAX as usize)];
-    frame.extend_from_slice(&(key.len() as u16).to_le_bytes());
-    frame.extend_from_slice(key.as_bytes());
-    frame.extend_from_slice(&(super::units::count(units) as u32).to_le_bytes());
-    frame.extend_from_slice(&newest(units).to_le_bytes());
-    for unit in units {
-        frame.extend_from_slice(&unit.since.unwrap_or_default().to_le_bytes());
-        frame.extend_from_slice(&unit.tries.to_le_bytes());
-        let at = frame.len();
-        frame.extend_from_slice(&[0; 4]);
-        let segment = &unit.encoded.segment;
-        if unit.rows.len() == segment.rows() {
-            segment.write_to(&mut frame);
-        } else {
-            segment.copy_rows(&unit.rows).write_to(&mut frame);
-        }
-        let length = (frame.len() - at - 4) as u32;
-        frame[at..at + 4].copy_from_slice(&length.to_le_bytes());
-    }
-    let length = ((frame.len() - HEAD) as u32).to_le_bytes();
-    let mut hash = Xxh3::new();
-    hash.update(&length);
-    hash.update(&frame[HEAD..]);
-    let head = &mut frame[..HEAD];
-    head[..4].copy_from_slice(&MAGIC);
-    head[5..9].copy_from_slice(&length);
-    head[9..].copy_from_slice(&hash.digest().to_le_bytes());
-    frame.into()
-}
-
-/// Mark, length and checksum of a block.
-fn head(bytes: &[u8]) -> Option<(u8, [u8; 4], u64)> {
-    let mut rest = bytes.get(..HEAD)?.strip_prefix(&MAGIC)?;
-    let mark = rest.get_u8();
-    let mut length = [0; 4];
-    rest.copy_to_slice(&mut length);
-    Some((mark, length, rest.get_u64_le()))
-}
-
-fn is_whole(frame: &[u8]) -> bool {
-    let Some((_, length, checksum)) = head(frame) else { return false };
-    let mut hash = Xxh3::new();
-    hash.update(&length);
-    hash.update(&frame[HEAD..]);
-    u32::from_le_bytes(length) as usize == frame.len() - HEAD && hash.digest() == checksum
-}
-
-/// The length, the mark and the preface of the block at this place, if it is whole. Holds little of it in memory.
-fn whole_block(file: &File, at: u64, end: u64) -> io::Result<Option<(u64, u8, Preface)>> {
-    let mut bytes = [0; HEAD];
-    if end - at < HEAD as u64 {
-        return Ok(None);
-    }
-    file.read_exact_at(&mut bytes, at)?;
-    let Some((mark, length, checksum)) = head(&bytes) else { return Ok(None) };
-    let rest = u64::from(u32::from_le_bytes(length));
-    if rest > end - at - HEAD as u64 {
-        return Ok(None);
-    }
-    let mut hash = Xxh3::new();
-    hash.update(&length);
-    let mut preface = Vec::new();
-    let mut chunk = [0; 1 << 14];
-    let mut done = 0;
-    while done < rest {
-        let some = (rest - done).min(chunk.len() as u64) as usize;
-        file.read_exact_at(&mut chunk[..some], at + HEAD as u64 + done)?;
-        hash.update(&chunk[..some]);
-        let missing = Preface::LONGEST.saturating_sub(preface.len());
-        preface.extend_from_slice(&chunk[..some.min(missing)]);
-        done += some as u64;
-    }
-    let preface = Preface::read(&mut preface.as_slice()).filter(|_| hash.digest() == checksum);
-    Ok(preface.map(|preface| (HEAD as u64 + rest, mark, preface)))
-}
-
-/// Where the next whole block begins, from `at` on.
-fn next_block(file: &File, at: u64, end: u64) -> io::Result<Option<u64>> {
-    let mut reader = BufReader::new(file.try_clone()?);
-    reader.seek(SeekFrom::Start(at))?;
-    let mut matched = 0;
-    for (offset, byte) in reader.bytes().enumerate() {
-        let byte = byte?;
-        matched = if byte == MAGIC[matched] { matched + 1 } else { usize::from(byte == MAGIC[0]) };
-        if matched == MAGIC.len() {
-            matched = 0;
-            let begin = at + offset as u64 + 1 - MAGIC.len() as u64;
-            if whole_block(file, begin, end)?.is_some() {
-                return Ok(Some(begin));
-            }
-        }
-    }
-    Ok(None)
-}
-
 /// Reads from the beginning of a file: as much as it has, or as fits.
 fn read_up_to(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
@@ -639,3 +498,7 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     }
     Ok(read)
 }
+
+#[cfg(test)]
+#[path = "spill_tests.rs"]
+mod tests;
