@@ -157,6 +157,13 @@ pub(crate) const RULES: &[Rule] = &[
         holds: |_, outcome| matches!(outcome, Outcome::Refused(why) if why.contains("unknown type")),
     },
     Rule {
+        name: "nothing-behind-the-type",
+        file: "grok",
+        reason: "Logstash ignores what a reference has behind its type; here it is refused at start",
+        applies: |case| grok_parts(case.option("match")).iter().any(|parts| *parts > 3),
+        holds: |_, outcome| matches!(outcome, Outcome::Refused(why) if why.contains("nothing can follow the type")),
+    },
+    Rule {
         name: "linear-time",
         file: "grok",
         reason: "what leads the original's engine astray until it gives up is matched here in linear time",
@@ -302,12 +309,27 @@ fn grok_types(patterns: &Json) -> Vec<String> {
 }
 
 fn types_behind(pattern: &str, opening: &str) -> Vec<String> {
-    // What else stands in the braces is no part of the name.
+    let types = names_behind(pattern, opening).filter_map(|name| name.split(':').nth(2));
+    types.filter(|kind| !kind.is_empty()).map(str::to_owned).collect()
+}
+
+/// How many parts the names of references have that are patterns by themselves.
+fn grok_parts(pattern: &Json) -> Vec<usize> {
+    match pattern {
+        Json::String(pattern) => {
+            let names = names_behind(pattern, "%{").map(|name| name.trim_end_matches(':'));
+            names.map(|name| name.split(':').count()).collect()
+        }
+        Json::Array(items) => items.iter().flat_map(grok_parts).collect(),
+        Json::Object(members) => members.values().flat_map(grok_parts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The names of references or groups. What else stands in the braces is no part of the name.
+fn names_behind<'p>(pattern: &'p str, opening: &'p str) -> impl Iterator<Item = &'p str> {
     let is_part = |c: char| matches!(c, 'A'..='z' | '0'..='9' | '@' | ':' | '.' | '-');
-    let names =
-        pattern.split(opening).skip(1).map(|rest| rest.split(|c| !is_part(c)).next().unwrap_or_default());
-    let types = names.filter_map(|name| name.split(':').nth(2)).filter(|kind| !kind.is_empty());
-    types.map(str::to_owned).collect()
+    pattern.split(opening).skip(1).map(move |rest| rest.split(|c| !is_part(c)).next().unwrap_or_default())
 }
 
 /// The tags of a document that the filter gives where matching takes too long.

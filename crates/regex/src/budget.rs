@@ -39,6 +39,11 @@ impl Budget {
         Self::new(Limit::Steps((1 << 21) + 32 * bytes as u64))
     }
 
+    /// As many steps as matching needs in a text of so many bytes unless the pattern goes astray.
+    pub(crate) fn trial(bytes: usize) -> Self {
+        Self::new(Limit::Steps((1 << 16) + 16 * bytes as u64))
+    }
+
     fn new(limit: Limit) -> Self {
         Self { limit, deadline: None, steps: 0 }
     }

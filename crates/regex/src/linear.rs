@@ -1,23 +1,20 @@
 //! The engine for regular expressions in the strict sense: linear in the length of the text, whatever the pattern. It
 //! takes an expression only where "leftmost, first alternative first" is all there is to say about it.
 
-use std::sync::{Arc, OnceLock};
-
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
-use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look as HirLook, Repetition};
+use regex_syntax::hir::{Capture, Class, Dot, Hir, HirKind, Look as HirLook, Repetition};
 
 use crate::ast::{Assert, Look, Node, Repeat};
 use crate::machine::UNSET;
-use crate::strides::Strides;
 
 /// Repetitions are unfolded; beyond this many the expression is not for this engine.
 const MAX_REPEAT: u32 = 1000;
 /// Bytes that the compiled expression may take.
 const MAX_BYTES: usize = 10 << 20;
 /// A search is at worst the size of the expression times the length of the text, and nothing stops it. Up to here it
-/// takes less than a tenth of a second; longer texts are gone through in [`Strides`].
+/// takes less than a tenth of a second; longer texts are gone through in strides.
 const MAX_WORK: usize = 1 << 23;
 
 /// A compiled expression.
@@ -27,8 +24,6 @@ pub(crate) struct Linear {
     slots: usize,
     /// How large it is, unfolded.
     weight: usize,
-    hir: Hir,
-    strides: Arc<OnceLock<Option<Strides>>>,
 }
 
 /// What matching needs in memory.
@@ -41,17 +36,11 @@ pub(crate) struct LinearCache {
 // === impl Linear ===
 
 impl Linear {
-    /// Compiles an expression of so many groups, if it is of this kind and unfolds to no more than `max_weight`. With
-    /// `exact`, where the match as a whole begins and ends matters too.
-    pub(crate) fn new(root: &Node, groups: usize, exact: bool, max_weight: usize) -> Option<Self> {
-        let hir = node(root, !exact, !exact)?;
-        let weight = weight(&hir);
-        if weight > max_weight {
-            return None;
-        }
+    /// Compiles what [`regular`] gave for an expression of so many groups.
+    pub(crate) fn new(hir: &Hir, groups: usize) -> Option<Self> {
         let config = Regex::config().nfa_size_limit(Some(MAX_BYTES)).onepass_size_limit(Some(1 << 20));
-        let regex = Regex::builder().configure(config).build_from_hir(&hir).ok()?;
-        Some(Self { regex, slots: groups * 2, weight, hir, strides: Arc::default() })
+        let regex = Regex::builder().configure(config).build_from_hir(hir).ok()?;
+        Some(Self { regex, slots: groups * 2, weight: weight(hir) })
     }
 
     /// Memory for matching.
@@ -62,11 +51,6 @@ impl Linear {
     /// Whether a search in so many bytes is done before anybody could want to stop it.
     pub(crate) fn is_quick(&self, bytes: usize) -> bool {
         self.weight.saturating_mul(bytes) <= MAX_WORK
-    }
-
-    /// What a longer text is gone through with; nothing where there is no such thing.
-    pub(crate) fn strides(&self) -> Option<&Strides> {
-        self.strides.get_or_init(|| Strides::new(&self.hir)).as_ref()
     }
 
     /// Whether there is a match that begins at `from` or behind it.
@@ -96,6 +80,18 @@ impl Linear {
     }
 }
 
+/// An expression in the library's terms, if it is of this kind and unfolds to no more than `max_weight`. With `exact`,
+/// where the match as a whole begins and ends matters too.
+pub(crate) fn regular(root: &Node, exact: bool, max_weight: usize) -> Option<Hir> {
+    node(root, !exact, !exact, false).filter(|hir| weight(hir) <= max_weight)
+}
+
+/// An expression of this kind that matches wherever `root` does, and perhaps elsewhere: without the places that it
+/// looks at, with every way back open.
+pub(crate) fn outline(root: &Node, max_weight: usize) -> Option<Hir> {
+    node(root, false, false, true).filter(|hir| weight(hir) <= max_weight)
+}
+
 /// About as many states as the expression has when it is unfolded.
 fn weight(hir: &Hir) -> usize {
     let all = |parts: &[Hir]| parts.iter().fold(1, |sum: usize, part| sum.saturating_add(weight(part)));
@@ -116,7 +112,8 @@ fn weight(hir: &Hir) -> usize {
 }
 
 /// The same in the library's terms. `first`: nothing stands before it in the pattern. `last`: nothing follows.
-fn node(original: &Node, first: bool, last: bool) -> Option<Hir> {
+/// `outline`: what cannot be said is left out.
+fn node(original: &Node, first: bool, last: bool, outline: bool) -> Option<Hir> {
     Some(match original {
         Node::Empty => Hir::empty(),
         Node::Char(c) => Hir::literal(c.to_string().into_bytes()),
@@ -128,39 +125,51 @@ fn node(original: &Node, first: bool, last: bool) -> Option<Hir> {
             Assert::TextEnd => HirLook::End,
             Assert::WordBoundary => HirLook::WordUnicode,
             Assert::NotWordBoundary => HirLook::WordUnicodeNegate,
+            Assert::TextEndNewline if outline => return Some(Hir::empty()),
             Assert::TextEndNewline => return None,
         }),
         Node::Capture(group, inner) => {
             let index = u32::try_from(*group).ok()?.checked_add(1)?;
-            Hir::capture(Capture { index, name: None, sub: Box::new(node(inner, false, false)?) })
+            Hir::capture(Capture { index, name: None, sub: Box::new(node(inner, false, false, outline)?) })
         }
         Node::Concat(nodes) => {
             let end = nodes.len() - 1;
             let mut parts = Vec::with_capacity(nodes.len());
             for (index, part) in nodes.iter().enumerate() {
-                parts.push(node(part, first && index == 0, last && index == end)?);
+                parts.push(node(part, first && index == 0, last && index == end, outline)?);
             }
             Hir::concat(parts)
         }
         Node::Alternate(branches) => Hir::alternation(
             branches
                 .iter()
-                .map(|branch| node(branch, first && branches.len() == 1, last))
+                .map(|branch| node(branch, first && branches.len() == 1, last, outline))
                 .collect::<Option<_>>()?,
         ),
-        Node::Repeat(repeat) => return loop_of(repeat, last),
+        Node::Repeat(repeat) => return loop_of(repeat, last, outline),
+        Node::Look(_) | Node::Keep if outline => Hir::empty(),
+        Node::Atomic(inner) if outline => return node(inner, false, false, outline),
+        Node::BackReference { .. } if outline => {
+            let sub = Box::new(Hir::dot(Dot::AnyChar));
+            Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub })
+        }
         Node::Look(look) => return look_of(look, first, last),
         Node::Atomic(_) | Node::BackReference { .. } | Node::Keep => return None,
     })
 }
 
-fn loop_of(repeat: &Repeat, last: bool) -> Option<Hir> {
+fn loop_of(repeat: &Repeat, last: bool, outline: bool) -> Option<Hir> {
     let Repeat { node: body, min, max, greedy } = repeat;
+    if outline && max.unwrap_or(*min) > MAX_REPEAT {
+        let sub = Box::new(node(body, false, false, outline)?);
+        return Some(Hir::repetition(Repetition { min: (*min).min(1), max: None, greedy: *greedy, sub }));
+    }
     // A body that matches nothing is where engines differ.
-    if (body.is_nullable() && !matches!(max, Some(0 | 1))) || max.unwrap_or(*min) > MAX_REPEAT {
+    let is_odd = body.is_nullable() && !matches!(max, Some(0 | 1)) && !outline;
+    if is_odd || max.unwrap_or(*min) > MAX_REPEAT {
         return None;
     }
-    let sub = Box::new(node(body, false, last && *max == Some(1))?);
+    let sub = Box::new(node(body, false, last && *max == Some(1), outline)?);
     Some(Hir::repetition(Repetition { min: *min, max: *max, greedy: *greedy, sub }))
 }
 

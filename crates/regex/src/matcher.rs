@@ -1,5 +1,9 @@
 //! A compiled expression: the one place that decides which engine is asked.
 
+use std::sync::{Arc, OnceLock};
+
+use regex_syntax::hir::Hir;
+
 use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
 use crate::budget::{Budget, GaveUp};
@@ -7,12 +11,12 @@ use crate::dfa::Effort;
 use crate::error::PatternError;
 use crate::fast;
 use crate::fast_run::{self, Answer, Tries};
-use crate::linear::{Linear, LinearCache};
+use crate::linear::{self, Linear, LinearCache};
 use crate::machine::{Machine, UNSET};
 use crate::names::Names;
 use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
-use crate::strides::Sighting;
+use crate::strides::{Sighting, Strides};
 
 /// So many lines must show that the quick engine is of no use, and more than half of all, before it is no longer asked.
 const ENOUGH: u32 = 32;
@@ -33,6 +37,10 @@ pub(crate) struct Thorough {
     pub(crate) linear: Option<Linear>,
     backtracking: backtrack::Program,
     has_line_start: bool,
+    /// Matches wherever the expression does; the very same where that is linear.
+    outline: Option<Hir>,
+    /// Made of the outline when a text first needs them.
+    strides: Arc<OnceLock<Option<Strides>>>,
 }
 
 /// Which engine an expression got.
@@ -129,8 +137,12 @@ impl Thorough {
     /// matters too.
     pub(crate) fn new(expression: Expression, exact: bool, bounds: &Bounds) -> Self {
         let root = &expression.root;
+        let regular = linear::regular(root, exact, bounds.weight);
+        let linear = regular.as_ref().and_then(|hir| Linear::new(hir, expression.groups.len()));
         Self {
-            linear: Linear::new(root, expression.groups.len(), exact, bounds.weight),
+            outline: regular.filter(|_| linear.is_some()).or_else(|| linear::outline(root, bounds.weight)),
+            linear,
+            strides: Arc::default(),
             has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
             backtracking: backtrack::Program::new(&expression, true),
         }
@@ -147,21 +159,29 @@ impl Thorough {
         if text.len() >= LONG {
             budget.start();
         }
-        let mut from = from;
-        if let Some(linear) = self.linear_for(text) {
-            if linear.is_quick(text.len() - from) {
+        let bytes = text.len() - from;
+        match self.linear_for(text) {
+            Some(linear) if linear.is_quick(bytes) => {
                 let cache = working.linear.get_or_insert_with(|| linear.cache());
                 return Ok(linear.search(text, from, &mut working.slots, cache));
             }
-            match linear.strides().map(|strides| strides.find(text, from, budget)).transpose()? {
-                Some(Sighting::Nowhere) => {
-                    working.slots.clear();
-                    return Ok(false);
+            Some(_) => {}
+            None => {
+                // Nearly every text is done with in a few steps for each byte.
+                let (slots, machine) = (&mut working.slots, &mut working.machine);
+                let found = self.backtracking.search(text, from, slots, machine, &mut Budget::trial(bytes));
+                if found.is_ok() {
+                    return found;
                 }
-                // The groups of a match that is known to be there.
-                Some(Sighting::At(found)) => from = found.start,
-                Some(Sighting::Unknown) | None => {}
             }
+        }
+        let strides = self.strides.get_or_init(|| self.outline.as_ref().and_then(Strides::new));
+        let mut from = from;
+        match strides.as_ref().map(|strides| strides.find(text, from, budget)).transpose()? {
+            Some(Sighting::Nowhere) => return Ok(false),
+            // No match begins before.
+            Some(Sighting::At(found)) => from = found.start,
+            Some(Sighting::Unknown) | None => {}
         }
         self.backtracking.search(text, from, &mut working.slots, &mut working.machine, budget)
     }

@@ -12,12 +12,12 @@ use crate::budget::{Budget, GaveUp};
 use crate::dfa::Effort;
 use crate::fast;
 use crate::fast_run::{Answer, Tries};
-use crate::linear::Linear;
+use crate::linear::{Linear, outline, regular};
 use crate::machine::Machine;
 use crate::names::{NameError, Names};
 use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
-use crate::strides::Sighting;
+use crate::strides::{Sighting, Strides};
 
 /// The groups of a match, or none; nothing where it took too long.
 type Outcome = Option<Option<Vec<u32>>>;
@@ -28,6 +28,9 @@ struct Engines {
     linear: Option<Linear>,
     /// The same for where the whole match lies.
     exact: Option<Linear>,
+    strides: Option<Strides>,
+    /// What matches wherever the expression does.
+    outline: Option<Strides>,
     groups: usize,
     has_line_start: bool,
     fast: Option<crate::fast_run::Program>,
@@ -68,10 +71,16 @@ impl Engines {
             parse(pattern, Syntax::Grok { names: &*SHIPPED, named_only: true }, &Bounds::CONFIGURED).ok()?;
         let effort = Effort::new();
         let root = simplify(&expression.root, &effort);
+        let linear = |exact| {
+            let hir = regular(&root, exact, usize::MAX)?;
+            Linear::new(&hir, expression.groups.len())
+        };
         Some(Self {
             plain: backtrack::Program::new(&expression, false),
-            linear: Linear::new(&root, expression.groups.len(), false, usize::MAX),
-            exact: Linear::new(&root, expression.groups.len(), true, usize::MAX),
+            linear: linear(false),
+            exact: linear(true),
+            strides: regular(&root, true, usize::MAX).as_ref().and_then(Strides::new),
+            outline: outline(&root, usize::MAX).as_ref().and_then(Strides::new),
             groups: expression.groups.len(),
             has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
             fast: fast::compile(&root, &expression, &effort),
@@ -108,18 +117,21 @@ impl Engines {
         if let Some(exact) = &self.exact {
             let found = exact.search(text, 0, &mut slots, &mut exact.cache());
             assert_eq!(found.then(|| slots.clone()), expected, "linear, exact: {pattern:?} on {text:?}");
-            let mut budget = Budget::time(None);
-            let seen = exact.strides().map(|strides| strides.find(text, 0, &mut budget));
-            let whole = expected.as_deref().and_then(|slots| slots.last_chunk());
-            let whole = whole.map(|&[start, end]| start as usize..end as usize);
-            match seen {
-                None | Some(Ok(Sighting::Unknown)) => {}
-                Some(Ok(Sighting::Nowhere)) => assert_eq!(None, whole, "strides: {pattern:?} on {text:?}"),
-                Some(Ok(Sighting::At(range))) => {
-                    assert_eq!(Some(range), whole, "strides: {pattern:?} on {text:?}");
-                }
-                Some(Err(GaveUp)) => panic!("strides: {pattern:?} on {text:?} without a limit"),
+        }
+        let whole = expected.as_deref().and_then(|slots| slots.last_chunk());
+        let whole = whole.map(|&[start, end]| start as usize..end as usize);
+        let seen = |strides: &Strides| strides.find(text, 0, &mut Budget::time(None)).expect("no limit");
+        match self.strides.as_ref().map(seen) {
+            None | Some(Sighting::Unknown) => {}
+            Some(Sighting::Nowhere) => assert_eq!(None, whole, "strides: {pattern:?} on {text:?}"),
+            Some(Sighting::At(range)) => assert_eq!(Some(range), whole, "strides: {pattern:?} on {text:?}"),
+        }
+        match (self.outline.as_ref().map(seen), whole) {
+            (Some(Sighting::Nowhere), found) => assert_eq!(None, found, "outline: {pattern:?} on {text:?}"),
+            (Some(Sighting::At(range)), Some(found)) => {
+                assert!(range.start <= found.start, "outline: {pattern:?} on {text:?}");
             }
+            _ => {}
         }
         let Some(fast) = &self.fast else { return false };
         let expected = expected.as_deref().map(groups);

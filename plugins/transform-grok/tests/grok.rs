@@ -1,6 +1,8 @@
 //! What grok makes of events: where captures go, what a failure leaves, what the options change. The patterns of the
 //! library and of the regular expressions have recorded cases (`tests/conformance`).
 
+use std::time::{Duration, Instant};
+
 use flowstone_testkit::cases::Case;
 use serde_json::{Value as Json, json};
 use transform_grok as _;
@@ -227,8 +229,29 @@ fn matching_that_takes_too_long_is_tagged_as_that_alone() {
         "timeout_millis": 20,
         "tag_on_timeout": "slow"
     });
-    let line = "x".repeat(40);
+    let line = "x".repeat(40) + "yz";
     check(config, json!({ "m": line }), json!({ "m": line, "tags": ["slow"] }));
+}
+
+#[test]
+fn shipped_patterns_are_done_with_long_lines_in_linear_time() {
+    // The first took 85 s for a megabyte and could not be stopped.
+    for (pattern, part) in [
+        ("%{EMAILADDRESS:e} %{URI:u} %{IPV6:i}", "a."),
+        ("%{HOSTNAME:h} %{IP:i}", "a."),
+        ("%{QS:q} %{NUMBER:n}#", "\"a\\"),
+        ("%{TIMESTAMP_ISO8601:t} %{LOGLEVEL:l}", "2019-02-24T09:58:29"),
+        ("%{IPV4:i}#%{IPV6:j}", "1.2.3."),
+        ("%{COMBINEDAPACHELOG}", "a "),
+        ("%{SYSLOGLINE}", "Mar 16 00:01"),
+        ("%{URIPATHPARAM:p}#", "/a?"),
+    ] {
+        let line = part.repeat((256 << 10) / part.len());
+        let begun = Instant::now();
+        let config = json!({ "match": { "m": pattern }, "timeout_millis": 60_000 });
+        check(config, json!({ "m": line }), json!({ "m": line, "tags": ["_grokparsefailure"] }));
+        assert!(begun.elapsed() < Duration::from_secs(200), "{pattern} took {:?}", begun.elapsed());
+    }
 }
 
 #[test]
