@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flowstone_config::{Settings, Topology};
 use flowstone_core::{Clock, ComponentId, Health, Kind, Metrics, SourceCx, StateDir};
+use flowstone_http::{Listener, Server};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::budget::Budget;
 use crate::delivery::{Delivery, Shared, SinkEnd};
 use crate::graph::{Graph, Target};
-use crate::http::Endpoint;
+use crate::http;
 use crate::intake::{Intake, SourceEnd};
 use crate::pool::BufferPool;
 use crate::runner::Runner;
@@ -120,17 +121,18 @@ pub async fn supervise(mut topology: Topology, mut options: RunOptions) -> Outco
         Err(error) => return Outcome::Failed(format!("cannot listen to signals: {error}")),
     };
     let health = Health::default();
-    let mut endpoint: Option<Endpoint> = None;
+    let mut endpoint: Option<Server> = None;
     loop {
         let listen = topology.settings.metrics_listen;
-        if endpoint.as_ref().map(|endpoint| endpoint.asked) != listen {
+        if endpoint.as_ref().map(Server::asked) != listen {
             endpoint = None;
             if let Some(address) = listen {
-                match Endpoint::start(address, options.metrics.clone(), health.clone()).await {
+                let routes = http::routes(options.metrics.clone(), health.clone());
+                match Listener::bind(address).and_then(|listener| listener.serve(routes)) {
                     Ok(started) => {
-                        info!(address = %started.address, "metrics endpoint listens");
+                        info!(address = %started.address(), "metrics endpoint listens");
                         if let Some(tell) = &options.listening {
-                            tell(started.address);
+                            tell(started.address());
                         }
                         endpoint = Some(started);
                     }
