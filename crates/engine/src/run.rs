@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flowstone_config::{Settings, Topology};
 use flowstone_core::{Clock, ComponentId, Health, Kind, Metrics, SourceCx, StateDir};
-use flowstone_http::{Listener, Server};
+use flowstone_http::{Limits, Listener, Server};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -128,7 +128,7 @@ pub async fn supervise(mut topology: Topology, mut options: RunOptions) -> Outco
             endpoint = None;
             if let Some(address) = listen {
                 let routes = http::routes(options.metrics.clone(), health.clone());
-                match Listener::bind(address).and_then(|listener| listener.serve(routes)) {
+                match Listener::bind(address).and_then(|listener| listener.serve(Limits::default(), routes)) {
                     Ok(started) => {
                         info!(address = %started.address(), "metrics endpoint listens");
                         if let Some(tell) = &options.listening {

@@ -14,6 +14,7 @@ pub struct Routes {
 struct Route {
     path: &'static str,
     method: Method,
+    first: bool,
     handler: Handler,
 }
 
@@ -36,6 +37,17 @@ impl Routes {
         self.route(Method::GET, path, handler)
     }
 
+    /// The same, for a path that is answered also when there is no room for its connection.
+    #[must_use]
+    pub fn first<F>(self, path: &'static str, handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let mut routes = self.get(path, handler);
+        routes.routes.last_mut().expect("a route was just added").first = true;
+        routes
+    }
+
     /// `handler` answers this method of this very path.
     #[must_use]
     pub fn route<F>(
@@ -48,8 +60,12 @@ impl Routes {
         F: Future<Output = Response> + Send + 'static,
     {
         let handler = Box::new(move |request| Box::pin(handler(request)) as BoxFuture<'static, Response>);
-        self.routes.push(Route { path, method, handler });
+        self.routes.push(Route { path, method, first: false, handler });
         self
+    }
+
+    pub(crate) fn goes_first(&self, path: &str) -> bool {
+        self.routes.iter().any(|route| route.first && route.path == path)
     }
 
     pub(crate) async fn answer(&self, request: Request) -> Response {
