@@ -7,6 +7,7 @@ use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
 use flowstone_core::{
     Ack, Body, Clock, ComponentId, ComponentMetrics, Rejection, Segment, Transform, TransformCx,
 };
+use indexmap::IndexSet;
 
 use crate::graph::{Edge, Graph, Target};
 use crate::pool::BufferPool;
@@ -304,6 +305,12 @@ impl Runner {
 /// A batch of whole events, each with an id: what a delivery loop makes of documents that came back.
 pub(crate) fn batch_of(events: Vec<(flowstone_core::event::RowId, Value)>) -> Batch {
     let mut batch = Batch::new(events.iter().map(|(id, _)| *id).collect());
+    let names = events.iter().filter_map(|(_, event)| match event {
+        Value::Object(fields) => Some(fields.keys()),
+        _ => None,
+    });
+    let paths: IndexSet<Path> = names.flatten().map(|name| Path::new([&**name])).collect();
+    batch.make_columns(&Vec::from_iter(paths));
     for (row, (_, event)) in events.into_iter().enumerate() {
         let Value::Object(fields) = event else {
             batch.set(row, &Path::message(), event).ok();
