@@ -55,3 +55,20 @@ fn readiness(health: &Health) -> Response {
         problems => text(StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_ask_the_metrics_are_rendered_once_in_a_while() {
+        let rendering = Rendering { metrics: Metrics::new(), last: Mutex::new(None) };
+        let begun = Instant::now();
+        let texts: Vec<Bytes> = (0..1000).map(|_| rendering.text()).collect();
+        let renderings = 1 + texts.windows(2).filter(|pair| pair[0].as_ptr() != pair[1].as_ptr()).count();
+        let most = 1 + (begun.elapsed().as_millis() / RENDERED_FOR.as_millis()) as usize;
+        assert!(renderings <= most, "{renderings} renderings, at most {most}");
+        std::thread::sleep(RENDERED_FOR);
+        assert_ne!(rendering.text().as_ptr(), texts[999].as_ptr(), "it does not get old");
+    }
+}
