@@ -58,6 +58,7 @@ mod metrics;
 mod options;
 mod registry;
 mod ruby_regex;
+pub mod shown;
 mod sink;
 mod source;
 mod state;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flowstone_core::event::{Act, Batch, BitSet, Cell, Path, Reject, Value};
+use flowstone_core::shown::scrub;
 use flowstone_core::{
     Ack, Body, Clock, ComponentId, ComponentMetrics, Rejection, Segment, Transform, TransformCx,
 };
@@ -272,8 +273,8 @@ impl Runner {
             if let Value::Object(map) = &mut why {
                 map.insert("component".into(), Value::from(&*id.name));
                 map.insert("type".into(), Value::from(id.type_name));
-                map.insert("reason".into(), Value::from(&*rejection.reason));
-                map.insert("detail".into(), Value::from(rejection.detail));
+                map.insert("reason".into(), Value::from(&*scrub(&rejection.reason)));
+                map.insert("detail".into(), Value::from(&*scrub(&rejection.detail)));
                 map.insert("time".into(), Value::Time(now));
                 if let Some(status) = rejection.status {
                     map.insert("status".into(), Value::Int(status.into()));
