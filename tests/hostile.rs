@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -145,6 +145,70 @@ fn a_line_of_100_megabytes_is_rejected_with_its_beginning_and_never_held() {
     assert_eq!(letters[0]["message"].as_str().unwrap().len(), 64 << 10);
     let detail = letters[0]["rejected"]["detail"].as_str().unwrap();
     assert!(detail.contains("104857600"), "{detail}");
+}
+
+/// Lines of JSON with `keys` keys that no other line has.
+fn lines_of_own_keys(lines: usize, keys: usize) -> String {
+    let line = |line: usize| {
+        let members: Vec<String> = (0..keys).map(|key| format!("\"k{line}_{key:05}\":1")).collect();
+        format!("{{{}}}\n", members.join(","))
+    };
+    (0..lines).map(line).collect()
+}
+
+#[test]
+fn json_with_keys_without_end_stays_within_bounds() {
+    const JSON: &str = r#"
+data_dir = "state"
+memory = "12MiB"
+
+[sources.in]
+type = "stdin"
+decoding = "json"
+
+[sinks.none]
+type = "blackhole"
+inputs = ["in"]
+
+[sinks.out]
+type = "console"
+inputs = ["in"]
+"#;
+    // A line of a megabyte may weigh 40 MB while it is in columns, and each worker may hold one; what is in flight
+    // beyond them is within `memory`.
+    for (lines, keys, most_kb) in [(70, 70_000, 220_000), (20_000, 50, 60_000), (20_000, 1, 50_000)] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("flowstone.toml"), JSON).unwrap();
+        let mut child = Command::new(binary())
+            .args(["run", "-c", "flowstone.toml"])
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || {
+            stdin.write_all(lines_of_own_keys(lines, keys).as_bytes()).unwrap();
+        });
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (mut line, mut documents, mut peak_kb) = (String::new(), 0, 0);
+        while output.read_line(&mut line).unwrap() > 0 {
+            documents += 1;
+            assert_eq!(line.matches("\"k").count(), keys);
+            line.clear();
+            if documents % (lines / 70) == 0 {
+                let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+                if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) {
+                    peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+                }
+            }
+        }
+        writer.join().unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(documents, lines);
+        assert!(peak_kb < most_kb, "{peak_kb} KB for {lines} lines of {keys} keys of their own");
+    }
 }
 
 #[test]

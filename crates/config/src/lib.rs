@@ -102,6 +102,7 @@ pub fn load(
         trees.push(parsed.table);
     }
     secrets.hide_variables(&variables);
+    secrets.hide_everywhere();
     let root = merge::merge(trees, &mut diagnostics);
 
     let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).chain(["tests"]).collect();
@@ -149,6 +150,7 @@ impl Loaded {
 fn hide_secrets(root: &Table, secrets: &mut Secrets) {
     let linked = flowstone_core::plugins();
     for (key, entry) in &root.entries {
+        secrets.hide_urls(&entry.value);
         let section = SECTIONS.iter().find(|(section, _)| section == key);
         let (Some((_, kind)), Some(tables)) = (section, entry.value.as_table()) else { continue };
         for table in tables.entries.values().filter_map(|entry| entry.value.as_table()) {

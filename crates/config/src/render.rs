@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
+use flowstone_core::shown::{MASK, is_command, printable};
 use flowstone_core::{Diagnostic, Severity, Span};
 use unicode_width::UnicodeWidthChar;
 
 use crate::files::{File, Files};
-use crate::secrets::{MASK, Secrets};
+use crate::secrets::Secrets;
 
 /// A line longer than this is shown in part.
 const MAX_COLUMNS: usize = 160;
@@ -93,7 +94,7 @@ impl Renderer<'_> {
         let Some(file) = self.files.get(span.file) else { return };
         let at = file.locate(span.start);
         let arrow = self.paint.with(BLUE, arrow);
-        writeln!(out, "{:gutter$}{arrow} {}:{}:{}", "", file.name, at.line, at.column).ok();
+        writeln!(out, "{:gutter$}{arrow} {}:{}:{}", "", printable(&file.name), at.line, at.column).ok();
         let (shown, start, end) = self.line(file, span);
         let number = self.paint.with(BLUE, &format!("{:>gutter$} |", at.line));
         writeln!(out, "{number} {shown}").ok();
@@ -119,7 +120,7 @@ impl Renderer<'_> {
         self.secrets
             .scrub(text)
             .chars()
-            .map(|c| if c != '\n' && c.is_control() { '\u{fffd}' } else { c })
+            .map(|c| if c != '\n' && is_command(c) { '\u{fffd}' } else { c })
             .collect()
     }
 }
@@ -151,7 +152,7 @@ impl Shown {
                 }
                 c => {
                     // A control character could move the cursor; it has no width to align with either.
-                    let c = if c.width().is_none() { '\u{fffd}' } else { c };
+                    let c = if is_command(c) || c.width().is_none() { '\u{fffd}' } else { c };
                     shown.text.push(c);
                     column += c.width().unwrap_or(1);
                 }

@@ -3,18 +3,18 @@
 
 use std::ops::Range;
 
+use flowstone_core::shown::{self, MASK, forms_of};
 use flowstone_core::{Node, NodeKind, OptionSpec, Span, Table, nearest};
 
 use crate::variables::Variables;
-
-/// What stands for a secret.
-pub(crate) const MASK: &str = "***";
 
 /// Secret places and texts of one configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
     spans: Vec<Span>,
-    /// Longest first, so that no part of one is left over when a shorter one was replaced.
+    /// What the secrets are.
+    texts: Vec<String>,
+    /// What may stand in a text of each. Longest first, so that no part of one is left over when a shorter one was replaced.
     values: Vec<String>,
     /// Files that were not wholly understood: there, the words in front of a `=` decide too.
     guessed_files: Vec<usize>,
@@ -78,10 +78,12 @@ impl Secrets {
     }
 
     fn add_value(&mut self, text: &str) {
-        let debugged = format!("{text:?}");
-        for value in [text, &debugged[1..debugged.len() - 1]] {
-            if !value.is_empty() && !self.values.iter().any(|known| known == value) {
-                self.values.push(value.to_owned());
+        if !text.is_empty() && !self.texts.iter().any(|known| known == text) {
+            self.texts.push(text.to_owned());
+        }
+        for value in forms_of(text) {
+            if !self.values.contains(&value) {
+                self.values.push(value);
             }
         }
         self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -97,6 +99,23 @@ impl Secrets {
                 self.add_value(&used.value);
             }
         }
+    }
+
+    /// Hides the passwords of URLs, whatever the option is called that has one.
+    pub(crate) fn hide_urls(&mut self, node: &Node) {
+        match &node.kind {
+            NodeKind::String(text) => {
+                url_passwords(text).into_iter().for_each(|range| self.add_value(&text[range]));
+            }
+            NodeKind::Array(items) => items.iter().for_each(|item| self.hide_urls(item)),
+            NodeKind::Table(table) => table.entries.values().for_each(|entry| self.hide_urls(&entry.value)),
+            _ => {}
+        }
+    }
+
+    /// From now on no log and no answer of this process has them.
+    pub(crate) fn hide_everywhere(&self) {
+        self.texts.iter().for_each(|text| shown::hide(text));
     }
 
     /// Of this file only a part was understood: hide what stands behind a telling name and a `=`.
@@ -115,9 +134,14 @@ impl Secrets {
             .collect();
         ranges.extend(self.values.iter().flat_map(|value| occurrences(line, value)));
         ranges.extend(url_passwords(line));
-        if self.guessed_files.contains(&file) {
-            ranges.extend(behind_telling_names(line));
+        let guessed = self.guessed_files.contains(&file).then(|| behind_telling_names(line)).flatten();
+        // An old password stands beside the new one more often than an explanation does.
+        if let Some(comment) = comment_of(line)
+            && (!ranges.is_empty() || guessed.is_some() || tells(&line[comment.clone()]))
+        {
+            ranges.push(comment);
         }
+        ranges.extend(guessed);
         ranges.sort_by_key(|range| range.start);
         let mut apart: Vec<Range<usize>> = Vec::new();
         for range in ranges {
@@ -197,6 +221,31 @@ fn url_passwords(text: &str) -> Vec<Range<usize>> {
     ranges
 }
 
+/// What stands behind the `#` of a comment. Quotes are read as in one line; where they do not match, any `#` may be one.
+fn comment_of(line: &str) -> Option<Range<usize>> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (None, '#') => return Some(at + 1..line.len()),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), c) if c == open && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = false;
+    }
+    quote.and_then(|_| line.find('#')).map(|at| at + 1..line.len())
+}
+
+/// Whether a comment has a word that people use for secrets.
+fn tells(comment: &str) -> bool {
+    comment.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(sounds_secret)
+}
+
 /// What stands behind `password = ` and its like, up to the end of the line.
 fn behind_telling_names(line: &str) -> Option<Range<usize>> {
     line.match_indices('=').find_map(|(at, _)| {
@@ -247,6 +296,32 @@ mod tests {
             ("http://host:9200/a@b", "http://host:9200/a@b"),
         ] {
             assert_eq!(secrets.scrub(message), expect);
+        }
+    }
+
+    #[test]
+    fn a_comment_beside_a_secret_or_about_one_is_not_shown() {
+        let mut secrets = Secrets::default();
+        // `password = 5`, say, of which the value is secret.
+        secrets.spans.push(Span { file: 1, start: 11, end: 12 });
+        let masked = |file: usize, line: &str| {
+            let mut shown = line.to_owned();
+            for range in secrets.masked(file, 0, line).into_iter().rev() {
+                shown.replace_range(range, MASK);
+            }
+            shown
+        };
+        for (file, line, expect) in [
+            (0, "timeout = 5 # the password was hunter2", "timeout = 5 #***"),
+            (0, "timeout = 5 # ES_PASSWORD=hunter2", "timeout = 5 #***"),
+            (0, "timeout = 5 # seconds", "timeout = 5 # seconds"),
+            (0, "index = \"a#token\"", "index = \"a#token\""),
+            (0, "index = \"a\\\"#\" # token: x", "index = \"a\\\"#\" #***"),
+            (0, "index = 'a\\' # token: x", "index = 'a\\' #***"),
+            (0, "index = \"a # token: x", "index = \"a #***"),
+            (1, "password = 5 # hunter2", "password = *** #***"),
+        ] {
+            assert_eq!(masked(file, line), expect);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ComponentId;
+use crate::shown::fit_to_show;
 
 /// What keeps a run from being ready, component by component and subject by subject.
 #[derive(Clone, Debug, Default)]
@@ -31,11 +32,11 @@ impl Health {
         self.lock().clear();
     }
 
-    /// One line for each problem: component, subject, what is wrong and what to do. Empty when all is well.
+    /// One line for each problem: component, subject, what is wrong and what to do, fit to show. Empty when all is well.
     pub fn problems(&self) -> Vec<String> {
         self.lock()
             .iter()
-            .map(|((component, subject), problem)| format!("{component}: {subject}: {problem}"))
+            .map(|((component, subject), problem)| fit_to_show(&format!("{component}: {subject}: {problem}")))
             .collect()
     }
 
@@ -78,5 +79,8 @@ mod tests {
         assert_eq!(health.problems(), [format!("{id}: checkpoint: disk full")]);
         health.clear();
         assert!(health.problems().is_empty());
+        crate::shown::hide("hunter2-of-health");
+        source.not_ready("read", "the server says \u{1b}[2J\nhunter2-of-health");
+        assert_eq!(health.problems(), [format!("{id}: read: the server says \\u{{1b}}[2J\\n***")]);
     }
 }

@@ -65,6 +65,7 @@ mod option_types;
 mod options;
 mod private_files;
 mod registry;
+pub mod shown;
 mod sink;
 mod source;
 mod state;

@@ -2,12 +2,22 @@
 //!
 //! Names follow Prometheus's conventions (base units, `_total` for counters) and Vector's vocabulary.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
 use crate::ComponentId;
+use crate::shown::fit_to_show;
+
+/// Reasons may be a server's words: a component's labels have at most so many of at most so many bytes, the others are
+/// one.
+const MAX_REASONS: usize = 64;
+const MAX_REASON_BYTES: usize = 64;
+const OTHER_REASON: &str = "other";
 
 const COMPONENT: [&str; 3] = ["component_id", "component_kind", "component_type"];
 
@@ -55,6 +65,7 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 pub struct ComponentMetrics {
     labels: [String; 3],
+    reasons: Arc<Mutex<BTreeSet<String>>>,
     /// `component_received_events_total`: rows that came in (for a source: that it read).
     pub received: IntCounter,
     /// `component_received_bytes_total`.
@@ -272,6 +283,7 @@ impl Metrics {
         let labels = [id.name.to_string(), id.kind.as_str().to_owned(), id.type_name.to_owned()];
         let at = labels.each_ref().map(String::as_str);
         ComponentMetrics {
+            reasons: Arc::default(),
             received: self.received_events.with_label_values(&at),
             received_bytes: self.received_bytes.with_label_values(&at),
             sent: self.sent_events.with_label_values(&at),
@@ -337,6 +349,24 @@ impl ComponentMetrics {
         family.with_label_values(&labels)
     }
 
+    /// Counts under a reason that may be a server's word.
+    fn count(&self, family: &IntCounterVec, reason: &str, count: u64) {
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.contains(reason) {
+            return self.labelled(family, &[reason]).inc_by(count);
+        }
+        let shown = fit_to_show(reason);
+        let reason = match &*shown {
+            known if reasons.contains(known) => known,
+            new if new.len() <= MAX_REASON_BYTES && reasons.len() < MAX_REASONS => {
+                reasons.insert(new.to_owned());
+                new
+            }
+            _ => OTHER_REASON,
+        };
+        self.labelled(family, &[reason]).inc_by(count);
+    }
+
     /// `component_discarded_events_total{reason}`.
     pub fn discarded(&self, reason: &str, events: u64) {
         self.labelled(&self.discarded, &[reason]).inc_by(events);
@@ -344,12 +374,12 @@ impl ComponentMetrics {
 
     /// `component_rejected_events_total{reason}`.
     pub fn rejected(&self, reason: &str, events: u64) {
-        self.labelled(&self.rejected, &[reason]).inc_by(events);
+        self.count(&self.rejected, reason, events);
     }
 
     /// `component_errors_total{error_type}`.
     pub fn error(&self, error_type: &str, count: u64) {
-        self.labelled(&self.errors, &[error_type]).inc_by(count);
+        self.count(&self.errors, error_type, count);
     }
 
     /// `component_busy_seconds_total`.
@@ -389,7 +419,7 @@ impl SourceMetrics {
 impl SinkMetrics {
     /// `sink_retries_total{reason}`.
     pub fn retried(&self, reason: &str) {
-        self.component.labelled(&self.retries, &[reason]).inc();
+        self.component.count(&self.retries, reason, 1);
     }
 }
 
@@ -397,6 +427,28 @@ impl SinkMetrics {
 mod tests {
     use super::*;
     use crate::Kind;
+
+    #[test]
+    fn a_server_that_has_a_new_reason_each_time_makes_no_metric_without_end() {
+        let metrics = Metrics::new();
+        let id = ComponentId { name: "es".into(), kind: Kind::Sink, type_name: "elasticsearch" };
+        let sink = metrics.sink(&id);
+        crate::shown::hide("hunter2-of-metrics");
+        sink.component.rejected("the password hunter2-of-metrics\n", 1);
+        for number in 0..10_000 {
+            sink.component.rejected(&format!("reason-{number}"), 1);
+            sink.component.error(&format!("error-{number}"), 1);
+            sink.retried(&"x".repeat(number));
+        }
+        let text = metrics.render();
+        assert!(text.lines().count() < 400, "{}", text.lines().count());
+        assert!(text.contains("reason=\"the password ***\\\\n\""), "{text}");
+        let rejected =
+            text.lines().filter(|line| line.starts_with("flowstone_component_rejected_events_total{"));
+        let sum: f64 = rejected.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+        assert_eq!(sum, 10_001.0, "each is counted");
+        assert!(text.contains("reason=\"other\""));
+    }
 
     #[test]
     fn names_follow_prometheus_conventions() {

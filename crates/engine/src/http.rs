@@ -1,107 +1,74 @@
 //! The HTTP endpoint: `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it does its work).
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::future::ready;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use flowstone_core::{Health, Metrics};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::debug;
+use flowstone_http::header::{CONTENT_TYPE, HeaderValue};
+use flowstone_http::{Bytes, Response, Routes, StatusCode, text};
 
-/// A running endpoint; ends when dropped.
-pub(crate) struct Endpoint {
-    /// Where it was to listen.
-    pub(crate) asked: SocketAddr,
-    /// Where it does: the same, but for port 0.
-    pub(crate) address: SocketAddr,
-    server: JoinHandle<()>,
+/// How old a rendering of the metrics may be: however many ask, it is made at most so often.
+const RENDERED_FOR: Duration = Duration::from_millis(50);
+
+/// What the endpoint answers.
+pub(crate) fn routes(metrics: Metrics, health: Health) -> Routes {
+    let rendering = Rendering { metrics, last: Mutex::new(None) };
+    Routes::new()
+        .first("/healthz", |_| ready(text(StatusCode::OK, "ok\n")))
+        .get("/readyz", move |_| ready(readiness(&health)))
+        .get("/metrics", move |_| ready(rendering.response()))
 }
 
-/// More connections than any scraper needs; the next one waits.
-const MAX_CONNECTIONS: usize = 32;
-
-// === impl Endpoint ===
-
-impl Endpoint {
-    /// Listens on `address`; port 0 takes a free one.
-    pub(crate) async fn start(
-        address: SocketAddr,
-        metrics: Metrics,
-        health: Health,
-    ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        let server = tokio::spawn(serve(listener, metrics, health));
-        Ok(Self { asked: address, address: bound, server })
-    }
-
-    /// Waits until it serves no more, which only a bug makes happen. Cancel-safe.
-    pub(crate) async fn ended(&mut self) {
-        (&mut self.server).await.ok();
-    }
+/// The metrics as text, shared by those who ask in the same moment.
+struct Rendering {
+    metrics: Metrics,
+    last: Mutex<Option<(Instant, Bytes)>>,
 }
 
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
+// === impl Rendering ===
 
-async fn serve(listener: TcpListener, metrics: Metrics, health: Health) {
-    let mut connections = JoinSet::new();
-    loop {
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, say: it passes, and a busy loop would not help.
-                    debug!(%error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-        };
-        let (metrics, health) = (metrics.clone(), health.clone());
-        connections.spawn(async move {
-            let answer = service_fn(move |request| {
-                let response = respond(&request, &metrics, &health);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(30))
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
-            if let Err(error) = served {
-                debug!(%error, "a connection ended early");
+impl Rendering {
+    fn response(&self) -> Response {
+        let mut response = text(StatusCode::OK, self.text());
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    fn text(&self) -> Bytes {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, text)) if at.elapsed() < RENDERED_FOR => text.clone(),
+            _ => {
+                let text = Bytes::from(self.metrics.render());
+                *last = Some((Instant::now(), text.clone()));
+                text
             }
-        });
+        }
     }
 }
 
-fn respond(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> Response<Full<Bytes>> {
-    const TEXT: &str = "text/plain; charset=utf-8";
-    let (status, kind, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.render()),
-        "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" => match health.problems() {
-            problems if problems.is_empty() => (StatusCode::OK, TEXT, "ready\n".to_owned()),
-            problems => (StatusCode::SERVICE_UNAVAILABLE, TEXT, problems.join("\n") + "\n"),
-        },
-        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz or /readyz\n".to_owned()),
-    };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
+fn readiness(health: &Health) -> Response {
+    match health.problems() {
+        problems if problems.is_empty() => text(StatusCode::OK, "ready\n"),
+        problems => text(StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_ask_the_metrics_are_rendered_once_in_a_while() {
+        let rendering = Rendering { metrics: Metrics::new(), last: Mutex::new(None) };
+        let begun = Instant::now();
+        let texts: Vec<Bytes> = (0..1000).map(|_| rendering.text()).collect();
+        let renderings = 1 + texts.windows(2).filter(|pair| pair[0].as_ptr() != pair[1].as_ptr()).count();
+        let most = 1 + (begun.elapsed().as_millis() / RENDERED_FOR.as_millis()) as usize;
+        assert!(renderings <= most, "{renderings} renderings, at most {most}");
+        std::thread::sleep(RENDERED_FOR);
+        assert_ne!(rendering.text().as_ptr(), texts[999].as_ptr(), "it does not get old");
+    }
 }

@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use flowstone_core::event::{Batch, Cell, METADATA, Map, Path, TIMESTAMP, Value, parse_iso_millis};
+use flowstone_core::shown::scrub;
 use flowstone_core::{ComponentId, Origin, Rejection};
 
 /// The format's number.
@@ -39,8 +40,8 @@ pub(crate) fn mark(
         let mut tell = |name: &str, value: Value| story.insert(name.into(), value);
         tell("component", Value::from(&*by.name));
         tell("type", Value::from(by.type_name));
-        tell("reason", Value::from(&*why.reason));
-        tell("detail", Value::from(why.detail));
+        tell("reason", Value::from(&*scrub(&why.reason)));
+        tell("detail", Value::from(&*scrub(&why.detail)));
         tell("time", Value::Time(now_ms));
         if let Some(status) = why.status {
             tell("status", Value::Int(status.into()));

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use flowstone_core::{ComponentId, Health, Kind, Metrics};
+use flowstone_http::{Limits, Listener, Server};
 use tracing::{error, info};
 
-use crate::http::Endpoint;
+use crate::http;
 
 type Listening = Box<dyn Fn(SocketAddr) + Send>;
 
 /// The endpoint, if there is to be one, and what it serves.
 pub(crate) struct Serving {
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Server>,
     metrics: Metrics,
     health: Health,
     listening: Option<Listening>,
@@ -32,14 +33,14 @@ impl Serving {
 
     /// Moves to `address`. Where that cannot be had nothing changes, and the error says what to do.
     pub(crate) async fn listen_on(&mut self, address: Option<SocketAddr>) -> Result<(), String> {
-        let old = self.endpoint.as_ref().map(|endpoint| endpoint.asked);
+        let old = self.endpoint.as_ref().map(Server::asked);
         let Some(address) = address.filter(|address| Some(*address) != old) else {
             if address.is_none() {
                 self.endpoint = None;
             }
             return Ok(());
         };
-        let mut started = self.start(address).await;
+        let mut started = self.start(address);
         // All addresses and one of them are the same port: it is handed over.
         if let (Err(error), Some(old)) = (&started, old)
             && error.kind() == io::ErrorKind::AddrInUse
@@ -57,9 +58,9 @@ impl Serving {
         let endpoint = started.map_err(|error| {
             format!("cannot serve metrics on {address}: {error}; choose another `[metrics] listen`")
         })?;
-        info!(address = %endpoint.address, "metrics endpoint listens");
+        info!(address = %endpoint.address(), "metrics endpoint listens");
         if let Some(tell) = &self.listening {
-            tell(endpoint.address);
+            tell(endpoint.address());
         }
         self.endpoint = Some(endpoint);
         Ok(())
@@ -75,14 +76,15 @@ impl Serving {
         component
     }
 
-    async fn start(&self, address: SocketAddr) -> io::Result<Endpoint> {
-        Endpoint::start(address, self.metrics.clone(), self.health.clone()).await
+    fn start(&self, address: SocketAddr) -> io::Result<Server> {
+        let routes = http::routes(self.metrics.clone(), self.health.clone());
+        Listener::bind(address)?.serve(Limits::default(), routes)
     }
 
-    async fn start_when_free(&self, address: SocketAddr) -> io::Result<Endpoint> {
+    async fn start_when_free(&self, address: SocketAddr) -> io::Result<Server> {
         let mut tries = 1..HAND_OVER_TRIES;
         loop {
-            match self.start(address).await {
+            match self.start(address) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries.next().is_some() => {
                     tokio::time::sleep(HAND_OVER).await;
                 }

@@ -288,8 +288,7 @@ impl Batch {
     /// left alone: the caller knows that no row has both.
     pub fn put_columns(&mut self, columns: Vec<(Path, Column)>) {
         let new: Vec<Path> = columns.iter().map(|(path, _)| path.clone()).collect();
-        self.schema = self.schema.with(&new);
-        self.columns.resize_with(self.schema.fields().len(), || Arc::new(Column::Absent));
+        self.make_columns(&new);
         for (path, column) in columns {
             debug_assert!(
                 match &column {
@@ -515,11 +514,20 @@ impl Batch {
         self.pages = vec![Page::from_text(text)];
     }
 
-    /// Bytes held by columns and pages, roughly.
+    /// Bytes held, roughly: text, columns, names, lists of tags, and what was decided about single rows.
     pub fn memory_bytes(&self) -> usize {
+        const COLUMN: usize = size_of::<Arc<Column>>() + size_of::<Column>() + 2 * size_of::<usize>();
+        let of_act = |act: &Act| match act {
+            Act::Discard { .. } | Act::Send { .. } => size_of::<Act>() + self.rows / 8,
+            Act::Reject(_, reject) => size_of::<Act>() + reject.reason.len() + reject.detail.len(),
+        };
+        let of_tags = |list: &Arc<[Arc<str>]>| list.iter().map(|tag| 32 + tag.len()).sum::<usize>();
         self.pages.iter().map(|page| page.as_str().len()).sum::<usize>()
-            + self.columns.iter().map(|column| column.memory_bytes()).sum::<usize>()
+            + self.columns.iter().map(|column| COLUMN + column.memory_bytes()).sum::<usize>()
+            + self.schema.memory_bytes()
             + self.rows * size_of::<RowId>()
+            + self.tag_lists.iter().map(of_tags).sum::<usize>()
+            + self.acts.iter().map(of_act).sum::<usize>()
     }
 }
 

@@ -89,6 +89,9 @@ impl Batch {
 
     pub(crate) fn assemble(&self, row: usize, path: &Path) -> Option<Value> {
         let mut found = None;
+        if !self.schema.is_deeper_than(path.names().len()) {
+            return found;
+        }
         for (index, field) in self.schema.fields().iter().enumerate() {
             if field.names().len() > path.names().len() && field.is_within(path) {
                 let Some(value) = self.cell(index, row).to_value() else { continue };
@@ -142,6 +145,12 @@ impl Batch {
             self.store(index, row, Value::from(text));
         }
         Ok(())
+    }
+
+    /// Makes columns for these paths, without a value yet, so that setting each of many fields does not make a schema.
+    pub fn make_columns(&mut self, paths: &[Path]) {
+        self.schema = self.schema.with(paths);
+        self.columns.resize_with(self.schema.fields().len(), || Arc::new(Column::Absent));
     }
 
     pub(crate) fn column_for(&mut self, path: &Path) -> usize {
@@ -206,6 +215,9 @@ impl Batch {
     }
 
     pub(crate) fn clear_below(&mut self, row: usize, path: &Path) {
+        if !self.schema.is_deeper_than(path.names().len()) {
+            return;
+        }
         let below = |field: &Path| field.names().len() > path.names().len() && field.is_within(path);
         for index in 0..self.columns.len() {
             if below(&self.schema.fields()[index]) {

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
 use crate::out::{Fragment, Out, SHORT};
 use crate::page::must_be_escaped;
 use crate::{
@@ -43,10 +46,9 @@ enum Step {
 
 impl Plan {
     pub(crate) fn of(fields: &[Path]) -> Self {
-        let mut order: Vec<usize> = (0..fields.len()).filter(|&index| !fields[index].is_metadata()).collect();
-        // Members of one object must stand together; otherwise the order of the columns is kept.
-        let mut steps = Vec::new();
-        Self::object(fields, &mut order, 0, &mut steps);
+        let order: Vec<usize> = (0..fields.len()).filter(|&index| !fields[index].is_metadata()).collect();
+        let mut steps = Vec::with_capacity(order.len());
+        Self::object(fields, &order, 0, &mut steps);
         Self {
             steps,
             has_version: fields.iter().any(|field| field.as_str() == crate::VERSION),
@@ -54,22 +56,23 @@ impl Plan {
         }
     }
 
-    fn object(fields: &[Path], members: &mut Vec<usize>, depth: usize, steps: &mut Vec<Step>) {
-        while !members.is_empty() {
-            let first = members[0];
-            let name = fields[first].names()[depth].clone();
-            let mut fragment = vec![b','];
-            write_json_str(&name, &mut fragment);
+    fn object(fields: &[Path], members: &[usize], depth: usize, steps: &mut Vec<Step>) {
+        // Members of one object must stand together; otherwise the order of the columns is kept.
+        let mut groups: IndexMap<&str, Vec<usize>, RandomState> = IndexMap::default();
+        for &index in members {
+            groups.entry(&fields[index].names()[depth]).or_default().push(index);
+        }
+        for (name, mut group) in groups {
+            let mut fragment = Vec::with_capacity(name.len() + 5);
+            fragment.push(b',');
+            write_json_str(name, &mut fragment);
             fragment.extend_from_slice(b":\"");
-            let (mut group, rest): (Vec<usize>, Vec<usize>) =
-                members.iter().partition(|&&index| fields[index].names()[depth] == name);
-            *members = rest;
             if let Some(at) = group.iter().position(|&index| fields[index].names().len() == depth + 1) {
                 steps.push(Step::Leaf { column: group.remove(at), fragment: fragment.clone().into() });
             }
             if !group.is_empty() {
                 steps.push(Step::Open(fragment.into()));
-                Self::object(fields, &mut group, depth + 1, steps);
+                Self::object(fields, &group, depth + 1, steps);
                 steps.push(Step::Close);
             }
         }

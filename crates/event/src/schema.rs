@@ -8,34 +8,59 @@ use foldhash::fast::RandomState;
 use crate::Path;
 use crate::ndjson::Plan;
 
-/// The field paths of a batch, column by column. Interned: two batches with the same fields in the same order share
-/// one schema, so a plugin may compare by pointer and resolve a name once per schema.
+/// The field paths of a batch, column by column. Interned: two batches with the same few fields in the same order share
+/// one schema, so a plugin may compare by pointer and resolve a name once per schema. One of very many or very long
+/// names is its batch's alone.
 pub struct Schema {
     fields: Vec<Path>,
     index: HashMap<Path, usize, RandomState>,
     plan: OnceLock<Plan>,
+    /// How many names the longest path has.
+    depth: usize,
+    weight: usize,
 }
 
 #[derive(Default)]
 struct Interner {
     known: HashMap<Vec<Path>, Weak<Schema>, RandomState>,
+    /// Bytes of what is known, of schemas that are gone too; when there are more than these, those are forgotten.
+    known_bytes: usize,
+    forget_at: usize,
     /// Kept although nobody may hold them at this moment: a topology makes the same few schemas for each batch, and
     /// without this each batch made them and their plans anew (60 of 275 allocations a batch).
     recent: VecDeque<Arc<Schema>>,
+    recent_bytes: usize,
 }
 
 /// A topology has a schema or two for each transform; documents with arbitrary keys push one another out.
 const KEPT: usize = 64;
+/// What the kept ones weigh at most: 64 of a hundred fields each.
+const KEPT_BYTES: usize = 4 << 20;
+/// A heavier one, of some 700 fields, is not interned.
+const MAX_INTERNED: usize = 256 << 10;
+/// What a field weighs beside its name: two allocations for its path, places in the list, in the index and in the
+/// plan.
+const FIELD_BYTES: usize = 352;
 
 static INTERNER: LazyLock<Mutex<Interner>> = LazyLock::new(Mutex::default);
 
 impl Schema {
     /// The schema of these fields, which must differ from one another; a repeated path is dropped.
-    pub fn of(mut fields: Vec<Path>) -> Arc<Self> {
+    pub fn of(fields: Vec<Path>) -> Arc<Self> {
+        let weight = weight_of(&fields);
+        if weight > MAX_INTERNED {
+            return Arc::new(Self::new(fields, weight));
+        }
         let mut interner = INTERNER.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = interner.known.get(&fields).and_then(Weak::upgrade) {
             return known;
         }
+        let schema = Arc::new(Self::new(fields, weight));
+        interner.learn(&schema);
+        schema
+    }
+
+    fn new(mut fields: Vec<Path>, weight: usize) -> Self {
         let mut index = HashMap::with_capacity_and_hasher(fields.len(), RandomState::default());
         fields.retain(|path| {
             let next = index.len();
@@ -45,17 +70,8 @@ impl Schema {
             }
             new
         });
-        let schema = Arc::new(Self { fields: fields.clone(), index, plan: OnceLock::new() });
-        // Documents with arbitrary keys make schemas without end; forget those that nobody holds any more.
-        if interner.known.len() >= 1024 {
-            interner.known.retain(|_, schema| schema.strong_count() > 0);
-        }
-        interner.known.insert(fields, Arc::downgrade(&schema));
-        if interner.recent.len() >= KEPT {
-            interner.recent.pop_front();
-        }
-        interner.recent.push_back(Arc::clone(&schema));
-        schema
+        let depth = fields.iter().map(|path| path.names().len()).max().unwrap_or_default();
+        Self { fields, index, plan: OnceLock::new(), depth, weight }
     }
 
     /// The paths, in column order.
@@ -73,6 +89,16 @@ impl Schema {
         self.index.get(text).copied()
     }
 
+    /// Whether a path of so many names may have fields below it.
+    pub(crate) fn is_deeper_than(&self, names: usize) -> bool {
+        self.depth > names
+    }
+
+    /// Bytes held, roughly, plan included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.weight
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         self.plan.get_or_init(|| Plan::of(&self.fields))
     }
@@ -82,6 +108,33 @@ impl Schema {
         fields.extend(paths.iter().filter(|path| !self.index.contains_key(*path)).cloned());
         Self::of(fields)
     }
+}
+
+// === impl Interner ===
+
+impl Interner {
+    fn learn(&mut self, schema: &Arc<Schema>) {
+        // Documents with arbitrary keys make schemas without end; forget those that nobody holds any more.
+        if self.known.len() >= 1024 || self.known_bytes > self.forget_at.max(2 * KEPT_BYTES) {
+            self.known.retain(|_, schema| schema.strong_count() > 0);
+            self.known_bytes = self.known.keys().map(|fields| weight_of(fields)).sum();
+            // Looked through again when as much has come as was left.
+            self.forget_at = 2 * self.known_bytes;
+        }
+        self.known_bytes += schema.weight;
+        self.known.insert(schema.fields.clone(), Arc::downgrade(schema));
+        self.recent_bytes += schema.weight;
+        self.recent.push_back(Arc::clone(schema));
+        while self.recent.len() > KEPT || self.recent_bytes > KEPT_BYTES {
+            let Some(oldest) = self.recent.pop_front() else { break };
+            self.recent_bytes -= oldest.weight;
+        }
+    }
+}
+
+/// Its name stands in the path and, quoted, in the plan; a path of several names has a text of its own.
+fn weight_of(fields: &[Path]) -> usize {
+    fields.iter().map(|path| FIELD_BYTES * path.names().len() + 3 * path.as_str().len()).sum()
 }
 
 impl std::fmt::Debug for Schema {
@@ -109,5 +162,26 @@ mod tests {
             drop(Schema::of(vec![Path::top(&format!("forgotten-{number}"))]));
         }
         assert!(INTERNER.lock().unwrap().known.len() <= 1100);
+    }
+
+    #[test]
+    fn what_is_kept_has_a_weight() {
+        for number in 0..3000 {
+            let fields = (0..500).map(|field| Path::top(&format!("kept-{number}-{field}"))).collect();
+            assert!(Schema::of(fields).memory_bytes() < MAX_INTERNED);
+        }
+        {
+            let interner = INTERNER.lock().unwrap();
+            let weight = |schemas: &mut dyn Iterator<Item = usize>| schemas.sum::<usize>();
+            assert!(weight(&mut interner.recent.iter().map(|schema| schema.weight)) <= KEPT_BYTES);
+            assert!(weight(&mut interner.known.keys().map(|fields| weight_of(fields))) <= 4 * KEPT_BYTES);
+        }
+        let wide = (0..10_000).map(|field| Path::top(&format!("wide-{field}"))).collect();
+        let long = vec![Path::top(&"x".repeat(1 << 20))];
+        for schema in [wide, long].map(Schema::of) {
+            let alone = Arc::downgrade(&schema);
+            drop(schema);
+            assert!(alone.upgrade().is_none(), "nobody keeps it");
+        }
     }
 }

@@ -87,10 +87,18 @@ impl Value {
 
     /// Heap bytes held by this value, roughly.
     pub fn heap_bytes(&self) -> usize {
+        // An allocation has a head, and a shared text two counts; a member has a hash, its key and a place in the index.
+        const TEXT: usize = 32;
+        const MEMBER: usize = size_of::<Value>() + 48;
         match self {
-            Self::Str(text) | Self::BigInt(text) => text.len() + 16,
-            Self::Array(items) => items.iter().map(|item| 32 + item.heap_bytes()).sum(),
-            Self::Object(map) => map.iter().map(|(key, value)| 64 + key.len() + value.heap_bytes()).sum(),
+            Self::Str(text) | Self::BigInt(text) => TEXT + text.len(),
+            Self::Array(items) => {
+                items.capacity() * size_of::<Self>() + items.iter().map(Self::heap_bytes).sum::<usize>()
+            }
+            Self::Object(map) => {
+                map.capacity() * MEMBER
+                    + map.iter().map(|(key, value)| TEXT + key.len() + value.heap_bytes()).sum::<usize>()
+            }
             _ => 0,
         }
     }

@@ -227,7 +227,7 @@ fn watch(backfill: &dyn Backfill, bar: &ProgressBar, visible: bool, done: &Atomi
         let message = message(&progress, since.elapsed(), part, before);
         if visible {
             bar.set_position((part * BAR as f64) as u64);
-            bar.set_message(message);
+            bar.set_message(flowstone_core::shown::fit_to_show(&message));
         } else if told.elapsed() >= TOLD_EVERY {
             told = Instant::now();
             tracing::info!("backfill: {:.1} %, {message}", 100.0 * part);

@@ -26,7 +26,8 @@ mod run;
 mod scaffold;
 mod unit_tests;
 
-use std::panic::catch_unwind;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{PanicHookInfo, catch_unwind, set_hook};
 use std::path::Path;
 use std::process::{ExitCode, Termination};
 
@@ -44,8 +45,20 @@ pub fn main() -> ExitCode {
         output::complain(&format!("cannot listen to signals: {error}"));
         return Exit::Failed.report();
     }
-    // The hook that every program has prints the panic's message and place.
+    // A panic's message may quote a record.
+    set_hook(Box::new(|panic| output::complain(&describe(panic))));
     catch_unwind(cli::run).unwrap_or(Exit::Bug).report()
+}
+
+/// Where a thread panicked and why; how it came there if `RUST_BACKTRACE` asks for it.
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let mut told = format!("thread `{}` {panic}", thread.name().unwrap_or("unnamed"));
+    if backtrace.status() == BacktraceStatus::Captured {
+        told += &format!("\n{backtrace}");
+    }
+    told
 }
 
 /// Makes ring the cryptography of every TLS connection. [`main`] does it first thing; a program that uses

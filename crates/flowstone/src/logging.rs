@@ -1,13 +1,20 @@
-//! Logs go to standard error: as text for people, or as one JSON object a line.
+//! Logs go to standard error: as text for people, or as one JSON object a line. Whatever is logged, known secrets are
+//! left out, and a line is a line: what a terminal would obey is escaped.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use flowstone_core::shown::{printable, printable_json, scrub};
 use indicatif::ProgressBar;
+use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::prelude::*;
 
 /// How log lines are written.
@@ -23,12 +30,28 @@ pub(crate) enum LogFormat {
 /// Starts logging. `level` is a level or directives (`info,flowstone_engine=debug`).
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), String> {
     let subscriber = tracing_subscriber::registry().with(filter(level)?).with(filter_fn(keeps_secrets));
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
+    let layer = tracing_subscriber::fmt::layer();
     let started = match format {
-        LogFormat::Text => subscriber.with(layer.with_ansi(colour()).with_target(false)).try_init(),
-        LogFormat::Json => subscriber.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Text => {
+            let layer = layer.with_writer(move || Stderr(format)).with_ansi(colour()).with_target(false);
+            subscriber.with(layer.fmt_fields(debug_fn(write_field).delimited(" "))).try_init()
+        }
+        LogFormat::Json => {
+            subscriber.with(layer.with_writer(move || Stderr(format)).json().flatten_event(true)).try_init()
+        }
     };
     started.map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// A field of a line of text: its value has no second line and no command, however it was logged.
+fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = printable(&value);
+    match field.name() {
+        "message" => out.write_str(&value),
+        name if out.has_ansi_escapes() => write!(out, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+        name => write!(out, "{name}={value}"),
+    }
 }
 
 /// AWS's SDK writes whole requests at `debug` and `trace`, session tokens and signatures among their headers. Whatever
@@ -44,19 +67,32 @@ pub(crate) fn draw_above(bar: &ProgressBar) {
 
 static DRAWN: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Standard error, which a progress bar may be drawn on.
-struct Stderr;
+/// Standard error, which a progress bar may be drawn on. It is given whole lines.
+struct Stderr(LogFormat);
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        let line = fit_line(&line, self.0);
         match DRAWN.get() {
-            Some(bar) => bar.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
+            Some(bar) => bar.suspend(|| io::stderr().write_all(line.as_bytes()))?,
+            None => io::stderr().write_all(line.as_bytes())?,
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+/// A line as it is written. Of a line of text the fields are escaped already, and the colours are ours; JSON escapes by
+/// itself what is below U+0020.
+fn fit_line(line: &str, format: LogFormat) -> Cow<'_, str> {
+    let line = scrub(line);
+    match format {
+        LogFormat::Text => line,
+        LogFormat::Json => Cow::Owned(printable_json(&line).into_owned()),
     }
 }
 
@@ -83,7 +119,75 @@ pub(crate) fn colour() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::error;
+
     use super::*;
+
+    /// What becomes of the lines that `log` logs.
+    fn logged(format: LogFormat, ansi: bool, log: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).without_time();
+        let registry = tracing_subscriber::registry();
+        match format {
+            LogFormat::Text => {
+                let layer = layer.with_ansi(ansi).with_target(false);
+                let layer = layer.fmt_fields(debug_fn(write_field).delimited(" "));
+                tracing::subscriber::with_default(registry.with(layer), log);
+            }
+            LogFormat::Json => {
+                tracing::subscriber::with_default(registry.with(layer.json().flatten_event(true)), log);
+            }
+        }
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        fit_line(&lines, format).into_owned()
+    }
+
+    /// A file's name, an action, a server's words: each logged in each way there is.
+    fn log_hostile() {
+        let name = "a\u{1b}]52;c;eA==\u{7}\n2026 ERROR forged\u{9b}2J\u{202e}\u{7f} hunter2-of-logs";
+        let wrong = io::Error::other(name);
+        error!(path = %name, text = name, debug = ?name, error = %wrong, dyn_error = &wrong as &dyn std::error::Error, "said {name}");
+    }
+
+    #[test]
+    fn a_line_of_the_log_holds_no_command_and_no_secret_however_a_field_is_logged() {
+        flowstone_core::shown::hide("hunter2-of-logs");
+        for (format, ansi) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
+            let mut lines = logged(format, ansi, log_hostile);
+            assert_eq!(lines.pop(), Some('\n'));
+            assert!(!lines.contains("hunter2"), "{lines:?}");
+            assert_eq!(lines.matches("***").count(), 6, "{lines:?}");
+            // Our own colours are all that is left.
+            for colour in ["\x1b[0m", "\x1b[2m", "\x1b[3m", "\x1b[31m"] {
+                assert!(ansi || !lines.contains(colour));
+                lines = lines.replace(colour, "");
+            }
+            assert!(!lines.contains(flowstone_core::shown::is_command), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_anything_odd_is_as_it_was() {
+        let log = || error!(component = "es", count = 3, reason = ?"x", detail = %"a b", "rows are refused");
+        let line = logged(LogFormat::Text, false, log);
+        assert_eq!(line, "ERROR rows are refused component=\"es\" count=3 reason=\"x\" detail=a b\n");
+        let line = logged(LogFormat::Text, true, log);
+        assert!(line.contains("rows are refused \x1b[3mcomponent\x1b[0m\x1b[2m=\x1b[0m\"es\" "), "{line:?}");
+    }
 
     #[test]
     fn a_word_that_is_no_level_is_refused_instead_of_meaning_silence() {

@@ -1,6 +1,9 @@
 //! A flow as one line of columns: when, who to whom, what, how much, and whether it was let through.
 
 use flowstone_core::event::{Batch, Cell, Civil, RowView, Value, write_json_str, write_json_value};
+use flowstone_core::shown::printable;
+
+use crate::escape_json;
 
 /// Writes events for people.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +70,9 @@ impl Pretty {
                 fields.entry("@version".into()).or_insert_with(|| Value::from("1"));
             }
         }
+        let start = out.len();
         indent(&document, 0, out);
+        escape_json(out, start);
     }
 
     fn flow(self, event: RowView<'_>, names: &Names, source: &str, target: &str, out: &mut Vec<u8>) {
@@ -85,7 +90,8 @@ impl Pretty {
             Some(port) if address.contains(':') => format!("[{address}]:{port}"),
             Some(port) => format!("{address}:{port}"),
         };
-        out.extend_from_slice(format!("{:>21}", end(source, names.source_port)).as_bytes());
+        let source = end(source, names.source_port);
+        out.extend_from_slice(format!("{:>21}", printable(&source)).as_bytes());
         self.place(event, "src_geoip", out);
         out.extend_from_slice(b" -> ");
         let target = end(target, names.target_port);
@@ -118,7 +124,7 @@ impl Pretty {
         if self.colour {
             out.extend_from_slice(colour.as_bytes());
         }
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(printable(text).as_bytes());
         if self.colour {
             out.extend_from_slice(PLAIN_AGAIN.as_bytes());
         }

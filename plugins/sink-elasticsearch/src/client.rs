@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use flowstone_core::{BuildError, Verdict};
+use flowstone_core::{BuildError, Verdict, shown};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Certificate, ClientBuilder, Identity, Method, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -267,8 +267,11 @@ fn headers(options: &ElasticsearchOptions, errors: &mut Vec<BuildError>) -> Head
     headers
 }
 
-/// A header value that never shows in a log.
+/// A header value that never shows in a log, not even if a server says it back.
 fn secret(text: &str) -> Option<HeaderValue> {
+    // `Basic` and `ApiKey` are words like others; what stands behind them is not.
+    shown::hide(text.rsplit(' ').next().unwrap_or(text));
+    shown::hide(text);
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flowstone_core::{Rejection, Verdict, Verdicts};
+use flowstone_core::{Rejection, Verdict, Verdicts, shown};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use simd_json::prelude::*;
 use simd_json::tape;
@@ -357,13 +357,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The beginning of a body, for a message.
 fn excerpt(body: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
+    let mut text = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]).into_owned();
     truncate(&mut text, 300);
     text
 }
 
 fn truncate(text: &mut String, max: usize) {
     if text.len() > max {
+        // Half a secret would be known to nobody.
+        *text = shown::scrub(text).into_owned();
         text.truncate(text.floor_char_boundary(max));
         text.push_str(" ...");
     }

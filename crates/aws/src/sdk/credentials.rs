@@ -17,6 +17,7 @@ use aws_config::{Region, imds};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_types::SdkConfig;
+use flowstone_core::shown;
 use tokio::sync::Mutex;
 
 use super::endpoint::Endpoint;
@@ -191,6 +192,7 @@ impl Credentials {
         let operation = self.operation(operation);
         let base = self.chain.load(self.region.clone()).await;
         let base = base.map_err(|e| self.chain.explain(fault::of_credentials(operation, &e)))?;
+        hide(&base);
         let Some(AssumedRole { role, sts, endpoint }) = &self.role else {
             return Ok(base);
         };
@@ -202,10 +204,19 @@ impl Credentials {
         let provider = builder.build_from_provider(base.clone()).await;
         let call = Call { operation, endpoint, had_token: false, reached: false, credentials: &base };
         match provider.provide_credentials().await {
-            Ok(credentials) => Ok(credentials),
+            Ok(credentials) => {
+                hide(&credentials);
+                Ok(credentials)
+            }
             Err(e) => Err(call.confirmed(call.of_assume_role(&e)).await),
         }
     }
+}
+
+/// Whoever says them back, no log has them.
+fn hide(credentials: &aws_credential_types::Credentials) {
+    shown::hide_passing(credentials.secret_access_key());
+    credentials.session_token().into_iter().for_each(shown::hide_passing);
 }
 
 impl ProvideCredentials for Credentials {

@@ -10,6 +10,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use flowstone_core::shown;
 
 use super::endpoint::Endpoint;
 use super::http;
@@ -196,7 +197,8 @@ where
 /// The message, shortened, without these secrets and without what may hold others: a refused signature is explained
 /// with the signature and with the whole canonical request, session token included.
 fn without<'a>(message: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let mut message = message.to_owned();
+    // Before it is cut: half a secret would be known to nobody.
+    let mut message = shown::scrub(message).into_owned();
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         message = message.replace(secret, "...");
     }
