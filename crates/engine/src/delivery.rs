@@ -223,6 +223,9 @@ impl Delivery {
                 () = sleep_until(wake_at.unwrap_or(flush_at)), if wake_at.is_some() => {}
             }
         }
+        // A source that was just told so runs first: woken by this task, only this thread can run it, and closing may
+        // block the thread.
+        tokio::task::yield_now().await;
         // All is delivered, whatever closing comes to: one that hangs must not hold up the end.
         tokio::select! {
             biased;
