@@ -276,9 +276,14 @@ fn errors_of_the_rest(plugin: &Plugin, table: &Table, cx: &BuildCx, said: &[Diag
         };
         kept.iter().any(within)
     };
-    let names = plugin.options.iter().map(|spec| spec.name);
-    let left_out: Vec<String> =
-        names.filter(|name| !kept.iter().any(|key| key == name)).map(|name| format!("`{name}`")).collect();
+    // An option that nobody gave is none that was left out, unless it must be there.
+    let given = table.entries.keys().map(String::as_str);
+    let required = plugin.options.iter().filter(|spec| spec.default.is_none()).map(|spec| spec.name);
+    let left_out: Vec<String> = given
+        .chain(required)
+        .filter(|name| !kept.iter().any(|key| key == name))
+        .map(|name| format!("`{name}`"))
+        .collect();
     let in_view_of_others = |error: &BuildError| {
         let texts = [error.message.as_str(), &error.label, error.help.as_deref().unwrap_or_default()];
         left_out.iter().any(|name| texts.iter().any(|text| text.contains(name)))

@@ -20,7 +20,11 @@ pub(crate) struct Names {
 
 /// Names and what they mean, by their first byte and then from long to short.
 #[derive(Clone, Debug, Default)]
-struct NameSet(Vec<Name>);
+struct NameSet {
+    names: Vec<Name>,
+    /// Where the names begin that begin with each byte, and where the last ones end.
+    starts: Vec<u16>,
+}
 
 /// One spelling of a name.
 #[derive(Clone, Debug)]
@@ -128,7 +132,7 @@ impl NameSet {
         let whole: Vec<String> = values.iter().map(whole).collect();
         for (number, name) in whole.iter().enumerate() {
             let value = number as i64 + 1;
-            for known in set.0.iter_mut().filter(|known| known.value == value) {
+            for known in set.names.iter_mut().filter(|known| known.value == value) {
                 known.dot |= length(&known.text) < length(name);
             }
             let Some(short) = three_letters(name) else { continue };
@@ -146,23 +150,25 @@ impl NameSet {
     fn add(&mut self, name: &str, value: i64, dot: bool, casing: Casing) {
         let (lower, upper) = (casing.lower(name), casing.upper(name));
         for spelling in [name.to_owned(), casing.capitalized(name), lower, upper] {
-            match self.0.iter_mut().find(|known| *known.text == *spelling) {
+            match self.names.iter_mut().find(|known| *known.text == *spelling) {
                 Some(known) => known.dot |= dot && known.value == value,
                 None if spelling.is_empty() => {}
-                None => self.0.push(Name { text: spelling.into(), value, dot }),
+                None => self.names.push(Name { text: spelling.into(), value, dot }),
             }
         }
     }
 
     fn sort(&mut self) {
-        self.0.sort_by_key(|name| (name.text.as_bytes()[0], std::cmp::Reverse(name.text.len())));
+        self.names.sort_by_key(|name| (name.text.as_bytes()[0], std::cmp::Reverse(name.text.len())));
+        let before =
+            |byte: usize| self.names.partition_point(|name| usize::from(name.text.as_bytes()[0]) < byte);
+        self.starts = (0..=256).map(|byte| before(byte) as u16).collect();
     }
 
     fn read(&self, text: &str, before_dot: bool) -> Option<(i64, usize)> {
-        let first = *text.as_bytes().first()?;
-        let from = self.0.partition_point(|name| name.text.as_bytes()[0] < first);
-        let same_letter = self.0[from..].iter().take_while(|name| name.text.as_bytes()[0] == first);
-        let name = { same_letter }.find(|name| text.starts_with(&*name.text))?;
+        let first = usize::from(*text.as_bytes().first()?);
+        let same_letter = usize::from(*self.starts.get(first)?)..usize::from(*self.starts.get(first + 1)?);
+        let name = self.names[same_letter].iter().find(|name| text.starts_with(&*name.text))?;
         let behind = &text[name.text.len()..];
         let dot = name.dot && behind.starts_with(if before_dot { ".." } else { "." });
         Some((name.value, name.text.len() + usize::from(dot)))

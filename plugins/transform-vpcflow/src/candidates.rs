@@ -93,11 +93,10 @@ impl Candidates {
         self.formats.iter().any(|format| format.is_header(line))
     }
 
-    /// A line without the time that a CloudWatch export puts in front of each. A format that has room for a first
-    /// value like it keeps it.
-    pub(crate) fn record<'a>(&self, line: &'a str) -> &'a str {
+    /// A line of `count` values without the time that a CloudWatch export puts in front of each. A format that has
+    /// room for a first value like it keeps it.
+    pub(crate) fn record<'a>(&self, line: &'a str, count: usize) -> &'a str {
         let Some(record) = record_behind_time(line.as_bytes()) else { return line };
-        let count = values(line).count();
         let keeps = |format: &Format| {
             let fields = format.fields.len();
             let exact = fields == count && (self.formats.len() == 1 || format.fits(values(line)));

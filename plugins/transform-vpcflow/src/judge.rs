@@ -19,7 +19,7 @@ pub(crate) enum Judgement {
 /// Judges a line that does not parse by `candidates`.
 #[cold]
 pub(crate) fn judge(candidates: &Candidates, line: &str) -> Judgement {
-    let line = candidates.record(line);
+    let line = candidates.record(line, values(line).count());
     let count = values(line).count();
     if count == 0 {
         return Judgement::Discard("empty_line");

@@ -102,20 +102,13 @@ impl Parsed {
         let (mut bad, mut irregular) = (0u64, 0u64);
         for (row, (line, places)) in window.lines.iter().zip(places.chunks_exact_mut(stride)).enumerate() {
             if window.wanted >> row & 1 == 1 {
-                let (start, end) = (line.offset as usize, (line.offset + line.len) as usize);
+                let start = line.offset as usize;
                 places[0] = line.offset.wrapping_sub(1);
-                let mut found = ends(bytes, start, end, &mut places[1..]);
-                if found.is_some_and(|found| found > fields)
-                    && let Some(record) = window.page.text.get(start..end).map(|line| candidates.record(line))
-                    && record.len() < end - start
-                {
-                    // The line of an export: its record is parsed.
-                    let start = end - record.len();
-                    places[0] = start as u32 - 1;
-                    found = ends(bytes, start, end, &mut places[1..]);
-                }
-                match found {
-                    Some(found) if candidates.has_enough(fields, found) => continue,
+                match ends(bytes, start, start + line.len as usize, &mut places[1..]) {
+                    Some(found) if found == fields => continue,
+                    Some(found) if another_count(candidates, fields, found, window.page, line, places) => {
+                        continue;
+                    }
                     Some(_) => bad |= 1 << row,
                     None => irregular |= 1 << row,
                 }
@@ -159,9 +152,11 @@ impl Parsed {
 
     /// Fills the cells of one row; whether its line parses.
     fn row(&mut self, candidates: &Candidates, row: usize, page: Page<'_>, line: &str) -> bool {
-        let line = candidates.record(line);
-        let Choice::One(format) = candidates.choose(values(line), values(line).count()) else { return false };
-        for (value, field) in values(line).zip(candidates.columns_of(format)) {
+        let count = values(line).count();
+        let record = candidates.record(line, count);
+        let count = if record.len() == line.len() { count } else { count - 1 };
+        let Choice::One(format) = candidates.choose(values(record), count) else { return false };
+        for (value, field) in values(record).zip(candidates.columns_of(format)) {
             let start = (value.as_ptr() as usize - page.text.as_ptr() as usize) as u32;
             let end = start + value.len() as u32;
             match &mut self.cells[*field] {
@@ -189,6 +184,28 @@ impl Parsed {
             }
         }
     }
+}
+
+/// Whether a line whose values are not as many as the format's `fields` has what it asks for: where surplus ones are
+/// left out, and in an export, whose time is left out of `places`.
+#[cold]
+#[inline(never)]
+fn another_count(
+    candidates: &Candidates,
+    fields: usize,
+    found: usize,
+    page: Page<'_>,
+    line: &StrRef,
+    places: &mut [u32],
+) -> bool {
+    let (start, end) = (line.offset as usize, (line.offset + line.len) as usize);
+    let text = page.text.get(start..end).filter(|_| found > fields);
+    if text.is_none_or(|text| candidates.record(text, found).len() == text.len()) {
+        return candidates.has_enough(fields, found);
+    }
+    // Where the time ends is one byte before the record.
+    places.copy_within(1..fields + 2, 0);
+    candidates.has_enough(fields, found - 1)
 }
 
 /// How far the next window goes: which of its rows are wanted, the page of their lines and how many rows it has.

@@ -75,6 +75,11 @@ fn what_only_follows_from_an_option_that_cannot_be_read_is_not_told() {
     // The password is there, but is no text: that is all.
     let said = said_of_store("user = 'joe'\npassword = 5");
     assert_eq!(said, [("wrong-type", "expected a string, found an integer".to_owned())]);
+    // One that is not there at all is missed beside any other mistake.
+    let mut said = said_of_store("user = 'joe'\nflush_interval = 'soon'");
+    said.sort();
+    let missed = ("invalid-option", "`user` has no `password`".to_owned());
+    assert_eq!(said, [missed, ("invalid-value", "\"soon\" is no duration".to_owned())]);
     // Without the other mistake it counts.
     assert_eq!(said_of_store("user = 'joe'"), [("invalid-option", "`user` has no `password`".to_owned())]);
     // And what the component as a whole objects to is said when its options can be read.
