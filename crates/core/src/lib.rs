@@ -42,6 +42,7 @@
 
 mod access;
 mod ack;
+mod append;
 mod calendar;
 mod component;
 mod condition;
@@ -56,6 +57,7 @@ mod json;
 mod lines;
 mod metrics;
 mod options;
+mod private_files;
 mod registry;
 mod ruby_regex;
 mod sink;
@@ -66,6 +68,7 @@ mod transform;
 mod verdict;
 
 pub use ack::{Ack, AckOutcome, AckSlot};
+pub use append::AppendFile;
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
 pub use condition::{Condition, Selection};
 pub use decode::INVALID_UTF8_TAG;
@@ -82,6 +85,7 @@ pub use options::{
     ByteSize, Diagnostic, Diagnostics, Entry, Node, NodeKind, OptionSpec, OptionType, Secret, Severity, Span,
     Table, nearest, parse_duration, show_duration,
 };
+pub use private_files::{make_private_dir, open_private, sync_dir};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use ruby_regex::{RubyRegex, RustPattern, TooManySteps, translate as translate_ruby_regex};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};

@@ -1,10 +1,12 @@
 //! Where a component keeps what must survive a restart.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A component's folder under `data_dir`. Files are replaced as a whole: written beside, synced, renamed.
+use crate::private_files::{make_private_dir, open_private, sync_dir};
+
+/// A component's folder under `data_dir`, for this user alone. Files are replaced as a whole: written beside, synced, renamed.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     dir: PathBuf,
@@ -32,15 +34,15 @@ impl StateDir {
 
     /// Replaces the file `name`: after a crash either the old content or the new one is there, whole.
     pub fn save(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+        make_private_dir(&self.dir)?;
         let temporary = self.dir.join(format!(".{name}.new"));
-        let mut file = File::create(&temporary)?;
+        let mut file = open_private(&temporary, OpenOptions::new().write(true).create(true).truncate(true))?;
         file.write_all(content)?;
         file.sync_all()?;
         drop(file);
         fs::rename(&temporary, self.dir.join(name))?;
         // The rename itself must survive a power cut.
-        File::open(&self.dir)?.sync_all()
+        sync_dir(&self.dir)
     }
 }
 
