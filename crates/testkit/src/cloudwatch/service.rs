@@ -13,6 +13,8 @@ use super::events::{Events, MadeEvents, SimulatedEvent};
 
 mod page;
 
+pub use page::{Maze, MazeKind};
+
 pub(super) use page::PageEvent;
 
 /// How the simulated service behaves. The default is AWS in eu-west-1 on a good day.
@@ -42,32 +44,6 @@ pub struct Behaviour {
     pub maze: Option<Maze>,
     /// Seed of all chance.
     pub seed: u64,
-}
-
-/// Requests of which the pages lead nowhere, and in which way.
-#[derive(Clone, Debug)]
-pub struct Maze {
-    /// The way.
-    pub kind: MazeKind,
-    /// The log group.
-    pub group: String,
-    /// Requests that touch this stretch of event time, in milliseconds, are concerned.
-    pub stretch: (i64, i64),
-}
-
-/// In which way pages lead nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MazeKind {
-    /// The last page has an empty token, which is refused when it is used.
-    EmptyToken,
-    /// Every reply is the first page, with one and the same token.
-    SameToken,
-    /// Every page leads to another one, and is empty.
-    EmptyPages,
-    /// Two tokens take turns, and so do their pages.
-    Circle,
-    /// The first page leads on, and its token is refused.
-    RefusedToken,
 }
 
 /// What the service was asked and what it gave.

@@ -5,8 +5,34 @@ use std::ops::ControlFlow;
 
 use flowstone_aws::{ApiError, EventKey, FilterRequest, Operation, StreamFilter};
 
-use super::{Group, Maze, MazeKind, State};
+use super::{Group, State};
 use crate::cloudwatch::traffic::write_flow_line;
+
+/// Requests of which the pages lead nowhere, and in which way.
+#[derive(Clone, Debug)]
+pub struct Maze {
+    /// The way.
+    pub kind: MazeKind,
+    /// The log group.
+    pub group: String,
+    /// Requests that touch this stretch of event time, in milliseconds, are concerned.
+    pub stretch: (i64, i64),
+}
+
+/// In which way pages lead nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MazeKind {
+    /// The last page has an empty token, which is refused when it is used.
+    EmptyToken,
+    /// Every reply is the first page, with one and the same token.
+    SameToken,
+    /// Every page leads to another one, and is empty.
+    EmptyPages,
+    /// Two tokens take turns, and so do their pages.
+    Circle,
+    /// The first page leads on, and its token is refused.
+    RefusedToken,
+}
 
 /// An event on a page, while the page is made.
 pub(in crate::cloudwatch) struct PageEvent<'a> {
