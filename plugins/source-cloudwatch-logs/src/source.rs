@@ -161,9 +161,8 @@ impl Source for CloudwatchLogs {
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
-        match &mut self.running {
-            Some(running) => running.commit(positions),
-            None => {}
+        if let Some(running) = &mut self.running {
+            running.commit(positions);
         }
         Ok(())
     }

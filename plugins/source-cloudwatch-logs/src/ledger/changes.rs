@@ -186,7 +186,7 @@ impl Changes {
     }
 
     /// Where event time begins.
-    pub(super) fn from_ms(&self) -> i64 {
+    pub(super) fn begins_at(&self) -> i64 {
         self.from_ms
     }
 

@@ -197,7 +197,7 @@ impl Ledger {
     pub fn known(&self) -> Restored {
         let slices = self.slices.values().map(|slice| (slice.start, (slice.end, slice.facts.clone())));
         Restored {
-            from_ms: self.changes.from_ms(),
+            from_ms: self.changes.begins_at(),
             slices: slices.collect(),
             done: self.changes.done.clone(),
             lateness: self.lateness.quantiles(),
