@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flowstone_aws::Operation;
 use flowstone_testkit::cloudwatch::{Behaviour, Fault, FlowTraffic, SimulatedLogs, SimulatedServer};
+use flowstone_testkit::http::Client;
 use support::{Flowstone, binary, free_port, metric_of};
 
 const SECRET: &str = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY";
@@ -80,6 +81,11 @@ fn every_refusal_says_what_is_missing_and_what_to_do() {
     let role =
         "log_groups = [\"/vpc/flow\"]\naccounts = [{ role_arn = \"arn:aws:iam::210987654321:role/reader\" }]";
     use Operation::*;
+    // Credentials that are no good are so for every service.
+    let unknown = [GetCallerIdentity, DescribeLogGroups, FilterLogEvents].map(|of| (of, Fault::UnknownKey));
+    let wrong = unknown.map(|(of, _)| (of, Fault::WrongSecret));
+    let expired = unknown.map(|(of, _)| (of, Fault::ExpiredToken));
+    let skewed = unknown.map(|(of, _)| (of, Fault::ClockSkew));
     // The options, what fails, what is said of it.
     type Row<'a> = (&'a str, &'a [(Operation, Fault)], &'a [&'a str]);
     let cases: [Row<'_>; 9] = [
@@ -94,11 +100,11 @@ fn every_refusal_says_what_is_missing_and_what_to_do() {
             &["logs:DescribeLogGroups failed (access_denied)", listing],
         ),
         (role, &[(AssumeRole, Fault::Denied)], &["sts:AssumeRole failed (access_denied)", assume]),
-        (plain, &[(GetCallerIdentity, Fault::UnknownKey)], &["no_credentials", "AWS_ACCESS_KEY_ID"]),
-        (plain, &[(GetCallerIdentity, Fault::WrongSecret)], &["no_credentials", "AWS_SECRET_ACCESS_KEY"]),
-        (plain, &[(GetCallerIdentity, Fault::ExpiredToken)], &["expired_credentials", "aws sso login"]),
+        (plain, &unknown, &["no_credentials", "AWS_ACCESS_KEY_ID"]),
+        (plain, &wrong, &["no_credentials", "AWS_SECRET_ACCESS_KEY"]),
+        (plain, &expired, &["expired_credentials", "aws sso login"]),
         (plain, &[(FilterLogEvents, Fault::ExpiredToken)], &["expired_credentials", "renew"]),
-        (plain, &[(GetCallerIdentity, Fault::ClockSkew)], &["clock_skew", "timedatectl"]),
+        (plain, &skewed, &["clock_skew", "timedatectl"]),
         (
             "log_groups = [\"/vpc/flwo\"]",
             &[],
@@ -187,4 +193,146 @@ fn a_permission_that_is_given_later_needs_no_restart() {
     flowstone.finish(Duration::from_secs(20));
     let log = flowstone.log();
     assert_eq!(log.matches("AWS refuses a request").count(), 1, "it is told once");
+}
+
+/// Waits until `/readyz` says all of this; with nothing to say, until it is ready.
+#[track_caller]
+fn wait_for_readyz(port: u16, flowstone: &mut Flowstone, expect: &[&str]) -> String {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let client = Client::new(&format!("http://127.0.0.1:{port}"));
+        let reply = client.ok().and_then(|client| client.request("GET", "/readyz", &[], b"").ok());
+        if let Some(reply) = reply {
+            let status = if expect.is_empty() { 200 } else { 503 };
+            if reply.status == status && expect.iter().all(|part| reply.body.contains(part)) {
+                return reply.body;
+            }
+            let late = std::time::Instant::now() > end;
+            assert!(!late, "expected {expect:?}, got {} {}\n{}", reply.status, reply.body, flowstone.log());
+        }
+        assert!(!flowstone.ended() && std::time::Instant::now() < end, "{}", flowstone.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn readyz_names_the_group_the_kind_and_what_to_do_until_the_first_success() {
+    let (_service, server) = serve();
+    let group = "log group `/vpc/flow` in region eu-west-1 of account 123456789012";
+    let statement = "\"Action\":\"logs:FilterLogEvents\"";
+    use Operation::FilterLogEvents;
+    for (fault, expect) in [
+        (Fault::Denied, &["read: ", group, "(access_denied)", statement][..]),
+        (Fault::ExpiredToken, &["read: ", "eu-west-1", "(expired_credentials)", "aws sso login"]),
+        (Fault::HangUp, &["read: ", "eu-west-1", "(unavailable)", "check the network"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        server.inject(move |operation, _| (operation == FilterLogEvents).then_some(fault));
+        let options = "log_groups = [\"/vpc/flow\"]\nstart_position = \"-9h\"";
+        let port = free_port();
+        let case = Case { folder: folder.path(), server: &server, options, port };
+        let mut flowstone = Flowstone::start(case.command(&["run"]));
+        let said = wait_for_readyz(port, &mut flowstone, expect);
+        assert_secret_free(&said);
+        server.inject(|_, _| None);
+        wait_for_readyz(port, &mut flowstone, &[]);
+        flowstone.signal("TERM");
+        flowstone.finish(Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn reading_needs_the_logs_api_alone() {
+    let (service, server) = serve();
+    // STS never answers, as where a VPC has no endpoint for it; and nothing else is allowed.
+    server.inject(|operation, _| match operation {
+        Operation::FilterLogEvents => None,
+        Operation::GetCallerIdentity => Some(Fault::Never),
+        _ => Some(Fault::Denied),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let options = "log_groups = [\"/vpc/flow\"]\nstart_position = \"-9h\"";
+    let port = free_port();
+    let case = Case { folder: folder.path(), server: &server, options, port };
+    let mut flowstone = Flowstone::start(case.command(&["run"]));
+    let end = std::time::Instant::now() + Duration::from_secs(90);
+    while metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"") < 6000.0 {
+        assert!(std::time::Instant::now() < end && !flowstone.ended(), "{}", flowstone.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(service.calls().events >= 6000);
+    wait_for_readyz(port, &mut flowstone, &[]);
+    flowstone.signal("TERM");
+    flowstone.finish(Duration::from_secs(20));
+    assert!(flowstone.log().contains("set `account_id`"), "{}", flowstone.log());
+}
+
+#[test]
+fn a_giant_of_a_refusal_is_one_short_line_and_little_memory() {
+    let (_service, server) = serve();
+    server.inject(|operation, _| (operation == Operation::FilterLogEvents).then_some(Fault::Huge));
+    let folder = tempfile::tempdir().unwrap();
+    let options = "log_groups = [\"/vpc/flow\"]";
+    let port = free_port();
+    let case = Case { folder: folder.path(), server: &server, options, port };
+    let mut command = case.command(&["run"]);
+    command.args(["--log-level", "info"]);
+    let mut flowstone = Flowstone::start(command);
+    let said = wait_for_readyz(port, &mut flowstone, &["(unavailable)"]);
+    let asked = server.count(Operation::FilterLogEvents);
+    while server.count(Operation::FilterLogEvents) < asked + 3 {
+        assert!(!flowstone.ended(), "{}", flowstone.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", flowstone.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let peak_kb: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(peak_kb < 100_000, "{peak_kb} kB for a refusal of 40 MB");
+    let log = flowstone.log();
+    assert!(said.len() < 2000 && log.lines().all(|line| line.len() < 3000), "{said}{log}");
+}
+
+#[test]
+fn a_checkpoint_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let (_service, server) = serve();
+    let folder = tempfile::tempdir().unwrap();
+    let options = "log_groups = [\"/vpc/flow\"]\nstart_position = \"-9h\"";
+    let port = free_port();
+    let case = Case { folder: folder.path(), server: &server, options, port };
+    let mut flowstone = Flowstone::start(case.command(&["run"]));
+    wait_for_readyz(port, &mut flowstone, &[]);
+    while metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"") < 6000.0 {
+        assert!(!flowstone.ended(), "{}", flowstone.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    flowstone.signal("TERM");
+    flowstone.finish(Duration::from_secs(20));
+    let find = || -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.path().join("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ledger-")) {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    let files = find();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    // As a later flowstone begins its file.
+    let newer = file.with_file_name("ledger-00000099.log");
+    std::fs::write(&newer, "491d1b1d1e0dec37 {\"v\":2}\n").unwrap();
+    let before = find();
+    let mut flowstone = Flowstone::start(case.command(&["run"]));
+    let status = flowstone.wait(Duration::from_secs(60));
+    let log = flowstone.log();
+    assert!(!status.success() && log.contains("version 2, this flowstone knows version 1"), "{log}");
+    assert!(log.contains("use the flowstone that wrote it"), "{log}");
+    assert_eq!(find(), before, "nothing is deleted, renamed or begun");
 }

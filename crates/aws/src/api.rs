@@ -17,7 +17,8 @@ pub trait LogsApi: Send + Sync {
     /// One page of `logs:DescribeLogGroups`.
     async fn describe_log_groups(&self, request: &GroupsRequest) -> Result<GroupsPage, ApiError>;
 
-    /// All flow logs that `ec2:DescribeFlowLogs` knows for this log group.
+    /// All flow logs that `ec2:DescribeFlowLogs` knows for this log group; [`ErrorKind::NoProgress`](crate::ErrorKind)
+    /// where they have no end.
     async fn describe_flow_logs(&self, log_group: &str) -> Result<Vec<FlowLog>, ApiError>;
 
     /// The metric `AWS/Logs IncomingLogEvents` of a log group for `from_ms <= time < to_ms`, in periods of `period_s`
@@ -119,6 +120,8 @@ pub struct GroupsPage {
 pub struct LogGroup {
     /// Its name.
     pub name: String,
+    /// The account that its ARN names.
+    pub account: Option<String>,
     /// When it was made, in milliseconds since the epoch.
     pub created_ms: Option<i64>,
     /// After how many days events are deleted; `None` keeps them for ever.

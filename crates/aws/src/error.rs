@@ -42,6 +42,8 @@ pub enum ErrorKind {
     WrongRegion,
     /// The request itself was refused; sending it again is pointless.
     Invalid,
+    /// The answers lead nowhere: pages without an end, or a token that is refused whenever it is used.
+    NoProgress,
 }
 
 /// Why a call to AWS failed.
@@ -56,6 +58,12 @@ pub struct ApiError {
     /// What was said about it.
     pub message: String,
 }
+
+/// The longest message that is kept, in characters. What is longer is what AWS appends for machines: an encoded
+/// authorization failure, a canonical request.
+const LONGEST_MESSAGE: usize = 600;
+/// The longest code that is kept; AWS's have up to some forty characters.
+const LONGEST_CODE: usize = 100;
 
 // === impl Operation ===
 
@@ -127,6 +135,7 @@ impl ErrorKind {
             Self::ClockSkew => "clock_skew",
             Self::WrongRegion => "wrong_region",
             Self::Invalid => "invalid",
+            Self::NoProgress => "no_progress",
         }
     }
 
@@ -193,18 +202,16 @@ impl ErrorKind {
 // === impl ApiError ===
 
 impl ApiError {
-    /// An error of this kind. What stands on several lines (the SDK lists every provider it has tried) is put on one.
+    /// An error of this kind. Code and message come from whoever answers: they are cut to a length that fits a log, and
+    /// what stands on several lines (the SDK lists every provider it has tried) is put on one.
     pub fn new(
         operation: Operation,
         kind: ErrorKind,
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        let mut message = message.into();
-        if message.contains('\n') {
-            message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        }
-        Self { operation, kind, code: code.into(), message }
+        let (code, message) = (short(code.into(), LONGEST_CODE), short(message.into(), LONGEST_MESSAGE));
+        Self { operation, kind, code, message }
     }
 
     /// The error that a reply of this HTTP status with this code and message means. `had_token` says that the request
@@ -266,6 +273,10 @@ impl ApiError {
                     "region `{region}` does not exist or is not enabled for account {account}; check `region`"
                 )
             }
+            ErrorKind::NoProgress => format!(
+                "what was being read counts as unread and is tried again later, the rest is read on; check what \
+                 answers for region {region} (a proxy, an emulator) and the filter pattern"
+            ),
             ErrorKind::Invalid => {
                 "AWS refused the request as it is; check the options that name groups, streams and \
                  the filter pattern"
@@ -288,6 +299,19 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+/// The text on one line, and at most so many characters of it.
+fn short(mut text: String, most: usize) -> String {
+    if text.contains(char::is_control) {
+        text = text.replace(|c: char| c.is_control() && !c.is_whitespace(), " ");
+        text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
 
 #[cfg(test)]
 mod tests {
@@ -327,6 +351,17 @@ mod tests {
             let error = ApiError::of_reply(Operation::FilterLogEvents, status, code, message, had_token);
             assert_eq!(error.kind, expect, "{status} {code} {message}");
         }
+    }
+
+    #[test]
+    fn what_a_peer_says_is_kept_on_one_line_and_cut() {
+        let of = |code: &str, message: &str| {
+            ApiError::of_reply(Operation::FilterLogEvents, 400, code, message, false)
+        };
+        assert_eq!(of("", &"\u{e9}".repeat(600)).message, "\u{e9}".repeat(600));
+        assert_eq!(of("", &"\u{e9}".repeat(601)).message, format!("{}...", "\u{e9}".repeat(600)));
+        assert_eq!(of(&"X".repeat(1000), "").code.len(), 103);
+        assert_eq!(of("", "one\n  two\u{1b}[31m\u{7}three").message, "one two [31m three");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub struct Metrics {
     source_lag: GaugeVec,
     source_lateness: HistogramVec,
     source_duplicates: IntCounterVec,
+    source_outside: IntCounterVec,
     source_missing: IntCounterVec,
     source_margin_mode: IntGaugeVec,
     aws_requests: IntCounterVec,
@@ -99,6 +100,9 @@ pub struct SourceMetrics {
     pub lateness: Histogram,
     /// `source_duplicates_total`: records recognised as read before.
     pub duplicates: IntCounter,
+    /// `source_outside_events_total`: records that the upstream gave although they lie outside of the time that it was
+    /// asked for.
+    pub outside: IntCounter,
     /// `source_dedupe_margin_mode`: partitions whose records are known by when they were taken in, for their ids take
     /// more memory than there is.
     pub dedupe_margin_mode: IntGauge,
@@ -227,6 +231,11 @@ impl Metrics {
                 powers(1.0, 2.0, 18),
             ),
             source_duplicates: counter("source_duplicates_total", "records recognised as read before", &[]),
+            source_outside: counter(
+                "source_outside_events_total",
+                "events that the upstream gave although they are outside of the time it was asked for",
+                &[],
+            ),
             source_missing: counter(
                 "source_missing_events_total",
                 "events that the upstream counted and that were not read: found by an audit, or lost for good",
@@ -313,6 +322,7 @@ impl Metrics {
             shown_lag: self.source_lag.with_label_values(&at),
             lateness: self.source_lateness.with_label_values(&at),
             duplicates: self.source_duplicates.with_label_values(&at),
+            outside: self.source_outside.with_label_values(&at),
             dedupe_margin_mode: self.source_margin_mode.with_label_values(&at),
             missing: self.source_missing.clone(),
             aws_requests: self.aws_requests.clone(),

@@ -11,6 +11,7 @@ use crate::clock::ServiceClock;
 use crate::connect::Connect;
 use crate::discovery::{self, Quota};
 use crate::ledger::{align_down, align_up};
+use crate::naming::Naming;
 use crate::options::Plan;
 use crate::sites::{self, Site};
 
@@ -31,6 +32,7 @@ pub(crate) struct Estimator {
     pub(crate) governors: Governors,
     pub(crate) clock: ServiceClock,
     pub(crate) stretch: Stretch,
+    pub(crate) naming: Naming,
 }
 
 /// Events on a page: 1 MB of records of version 2 (109 bytes and CloudWatch's 26 on each), as the design measured.
@@ -56,7 +58,9 @@ impl Stretch {
 #[async_trait]
 impl Backfill for Estimator {
     async fn estimate(&self) -> Result<BackfillEstimate, String> {
-        let sites = sites::enter(&self.plan, &*self.connect).await.map_err(|error| error.message)?;
+        let mut naming = self.naming.clone();
+        let sites =
+            sites::enter(&self.plan, &*self.connect, &mut naming).await.map_err(|error| error.message)?;
         let mut estimate = BackfillEstimate::default();
         let mut longest = Duration::ZERO;
         for site in &sites {
@@ -118,7 +122,7 @@ pub(crate) async fn expected(
     let period_ms = 1000 * i64::from(period_s);
     let (from_ms, to_ms) = (align_down(from_ms, period_ms), align_up(to_ms, period_ms));
     let counts = site.api.incoming_log_events(&group.name, from_ms, to_ms, period_s).await.ok()?;
-    Some(counts.iter().map(|count| count.events).sum())
+    Some(counts.iter().fold(0, |sum, count| sum.saturating_add(count.events)))
 }
 
 /// The shortest period that CloudWatch still keeps of a time: minutes for 15 days, five of them for 63, hours for 455

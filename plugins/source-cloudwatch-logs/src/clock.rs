@@ -30,6 +30,15 @@ pub fn monotonic(clock: Clock) -> LocalClock {
 /// So many measures count.
 const KEPT: usize = 16;
 
+/// AWS refuses requests of machines whose clocks are off by five minutes: a difference of more than this is no clock of
+/// AWS's but somebody's on the way, and by it events that have not happened yet would count as read.
+const WRONG_AT_MOST_MS: i64 = 86_400_000;
+
+/// Whether the service's clock can have said `asked_at_ms` when this machine's said `local_ms`.
+pub(crate) fn plausible(asked_at_ms: i64, local_ms: i64) -> bool {
+    asked_at_ms.abs_diff(local_ms) <= WRONG_AT_MOST_MS.unsigned_abs()
+}
+
 // === impl ServiceClock ===
 
 impl ServiceClock {
@@ -56,6 +65,7 @@ impl ServiceClock {
     /// A reply said that the service's clock had reached `asked_at_ms` when a request was sent at `sent_local_ms` of this
     /// machine's.
     pub fn learn(&mut self, asked_at_ms: i64, sent_local_ms: i64) {
+        let asked_at_ms = if plausible(asked_at_ms, sent_local_ms) { asked_at_ms } else { sent_local_ms };
         if self.measured.len() == KEPT {
             self.measured.pop_front();
         }
@@ -71,6 +81,15 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
+
+    #[test]
+    fn a_time_that_no_clock_can_tell_is_none() {
+        let mut clock = ServiceClock::new(Arc::new(|| 1_800_000_000_000));
+        for peer_says in [i64::MIN, 0, 1_799_900_000_000, 1_800_100_000_000, 253_402_300_799_000, i64::MAX] {
+            clock.learn(peer_says, 1_800_000_000_000);
+            assert_eq!((clock.now_ms(), clock.is_set()), (1_800_000_000_000, true), "{peer_says}");
+        }
+    }
 
     #[test]
     fn a_wrong_clock_is_set_and_a_right_one_left_alone() {

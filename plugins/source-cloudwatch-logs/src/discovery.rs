@@ -1,6 +1,6 @@
 //! Which log groups there are, and what EC2 knows of the flow logs that write to them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub(crate) enum Next {
 /// Log groups are listed this often.
 const LIST_EVERY_MS: i64 = 300_000;
 /// After a listing that failed.
-const LIST_AGAIN_MS: i64 = 30_000;
+pub(crate) const LIST_AGAIN_MS: i64 = 30_000;
 /// Flow logs are asked for this often, and more seldom where there are more than a hundred groups: they are deleted and
 /// made anew with other formats, and until that is known their records are dead letters.
 const DESCRIBE_EVERY_MS: i64 = 120_000;
@@ -82,6 +82,22 @@ const ASKING_AT_MOST: usize = 8;
 /// A new group waits for so many answers: without the format its first records could not be parsed.
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_AFTER_MS: i64 = 2000;
+
+/// Pages of one listing at most: AWS allows a million groups, and gives 50 on a page.
+const PAGES_AT_MOST: usize = 20_000;
+/// Pages in a row that may bring nothing new.
+const IN_VAIN_AT_MOST: usize = 100;
+/// Requests of a listing that may be throttled in a row.
+const THROTTLED_AT_MOST: usize = 30;
+
+// === impl Found ===
+
+impl Found {
+    /// Whether the other is the same group at the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.site, &self.name) == (other.site, &other.name)
+    }
+}
 
 // === impl Discovery ===
 
@@ -101,6 +117,14 @@ impl Discovery {
         if self.known.insert((found.site, found.name.clone())) {
             self.waiting.push_back((now_ms, Question { found, partition: None, attempts: 0 }));
         }
+    }
+
+    /// A group is gone: it is new if it is found again.
+    pub(crate) fn forget(&mut self, site: usize, name: &LogGroupName) {
+        self.known.remove(&(site, name.clone()));
+        self.waiting.retain(|(_, question)| {
+            (question.found.site, &question.found.name) != (site, name) || question.partition.is_none()
+        });
     }
 
     /// The next site whose groups are to be listed.
@@ -259,23 +283,123 @@ pub(crate) async fn list(
     quota: Quota,
 ) -> Result<Vec<LogGroup>, ApiError> {
     const OPERATION: Operation = Operation::DescribeLogGroups;
-    let mut groups = Vec::new();
+    let endless = |why: &str| Err(ApiError::new(OPERATION, ErrorKind::NoProgress, "", why));
+    let mut groups: BTreeMap<String, LogGroup> = BTreeMap::new();
     for prefix in prefixes {
         let mut request = GroupsRequest { prefix, token: None };
+        let (mut pages, mut in_vain, mut throttled) = (0, 0, 0);
         loop {
             quota.take(OPERATION).await;
             let page = api.describe_log_groups(&request).await;
             quota.answered(OPERATION, &page);
-            if matches!(&page, Err(error) if error.kind == ErrorKind::Throttled) {
+            throttled = match &page {
+                Err(error) if error.kind == ErrorKind::Throttled => throttled + 1,
+                _ => 0,
+            };
+            if (1..THROTTLED_AT_MOST).contains(&throttled) {
                 continue;
             }
             let page = page?;
-            groups.extend(page.groups);
-            request.token = page.next_token;
-            if request.token.is_none() {
+            let before = groups.len();
+            groups.extend(page.groups.into_iter().map(|group| (group.name.clone(), group)));
+            in_vain = if groups.len() > before { 0 } else { in_vain + 1 };
+            pages += 1;
+            // An empty token is none.
+            let token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
                 break;
             }
+            if token == request.token || in_vain >= IN_VAIN_AT_MOST {
+                return endless("page after page names no other group, and there is always a next one");
+            }
+            if pages >= PAGES_AT_MOST {
+                return endless("there are more than a million log groups, which AWS does not allow");
+            }
+            request.token = token;
         }
     }
-    Ok(groups)
+    Ok(groups.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use flowstone_aws::{FilterPage, FilterRequest, GroupsPage, MinuteCount};
+
+    use super::*;
+
+    type Pages = dyn FnMut(&GroupsRequest) -> Result<GroupsPage, ApiError> + Send;
+
+    /// A service that does nothing but list.
+    struct Lists(Mutex<(u32, Box<Pages>)>);
+
+    #[async_trait]
+    impl LogsApi for Lists {
+        async fn describe_log_groups(&self, request: &GroupsRequest) -> Result<GroupsPage, ApiError> {
+            let (asked, pages) = &mut *self.0.lock().unwrap();
+            *asked += 1;
+            pages(request)
+        }
+
+        async fn filter_log_events(&self, _request: &FilterRequest) -> Result<FilterPage, ApiError> {
+            unreachable!()
+        }
+
+        async fn describe_flow_logs(&self, _log_group: &str) -> Result<Vec<FlowLog>, ApiError> {
+            unreachable!()
+        }
+
+        async fn incoming_log_events(
+            &self,
+            _log_group: &str,
+            _from_ms: i64,
+            _to_ms: i64,
+            _period_s: u32,
+        ) -> Result<Vec<MinuteCount>, ApiError> {
+            unreachable!()
+        }
+
+        async fn account_id(&self) -> Result<String, ApiError> {
+            unreachable!()
+        }
+    }
+
+    /// What a listing gives, and how many pages it asked for.
+    async fn listed(
+        pages: impl FnMut(&GroupsRequest) -> Result<GroupsPage, ApiError> + Send + 'static,
+    ) -> (Result<usize, ErrorKind>, u32) {
+        let api = Arc::new(Lists(Mutex::new((0, Box::new(pages)))));
+        let begun = tokio::time::Instant::now();
+        let clock = ServiceClock::new(Arc::new(move || begun.elapsed().as_millis() as i64));
+        let governors = Governors::default();
+        let quota = Quota { account: "1".into(), region: "eu-west-1".into(), governors, share: 0.8, clock };
+        let found = list(Arc::clone(&api) as _, vec!["/vpc/".to_owned()], quota).await;
+        let asked = api.0.lock().unwrap().0;
+        (found.map(|groups| groups.len()).map_err(|error| error.kind), asked)
+    }
+
+    fn page(name: &str, token: Option<&str>) -> Result<GroupsPage, ApiError> {
+        let group = LogGroup { name: name.to_owned(), ..LogGroup::default() };
+        Ok(GroupsPage { groups: vec![group], next_token: token.map(str::to_owned) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_ends_whatever_its_pages_lead_to() {
+        let mut number = 0;
+        let mut next = move || {
+            number += 1;
+            number.to_string()
+        };
+        assert_eq!(listed(|_| page("/vpc/a", Some(""))).await, (Ok(1), 1), "an empty token is none");
+        let same = listed(|_| page("/vpc/a", Some("same"))).await;
+        assert_eq!(same, (Err(ErrorKind::NoProgress), 2));
+        let endless = listed(move |_| page("/vpc/a", Some(&next()))).await;
+        assert_eq!(endless, (Err(ErrorKind::NoProgress), 101));
+        let throttled = |_: &GroupsRequest| {
+            Err(ApiError::new(Operation::DescribeLogGroups, ErrorKind::Throttled, "ThrottlingException", ""))
+        };
+        assert_eq!(listed(throttled).await, (Err(ErrorKind::Throttled), THROTTLED_AT_MOST as u32));
+    }
 }

@@ -12,7 +12,8 @@ pub(crate) struct Origin {
     /// What tells the ids of this group's events from those of all others.
     seed: [u8; 16],
     group: Value,
-    account: Value,
+    /// `None` while it is not known.
+    account: Option<Value>,
     region: Value,
     /// The flow logs' format, and the event time from which on it holds.
     format: Option<(Value, i64)>,
@@ -24,15 +25,20 @@ const FIELDS: &str = "cloudwatch_logs";
 // === impl Origin ===
 
 impl Origin {
-    /// The log group `group` of an account in a region.
-    pub(crate) fn new(account: &str, region: &str, group: &str) -> Self {
+    /// The log group `group` in a region, named after `owner` for good, and of this account as far as it is known.
+    pub(crate) fn new(owner: &str, account: Option<&str>, region: &str, group: &str) -> Self {
         Self {
-            seed: RowId::of(format!("{account}/{region}/{group}").as_bytes()).0,
+            seed: RowId::of(format!("{owner}/{region}/{group}").as_bytes()).0,
             group: group.into(),
-            account: account.into(),
+            account: account.map(Value::from),
             region: region.into(),
             format: None,
         }
+    }
+
+    /// The account became known; ids stay what they are.
+    pub(crate) fn set_account(&mut self, account: &str) {
+        self.account = Some(account.into());
     }
 
     /// The format of flow-log records with a time from `since_ms` on; `None` when it is not known.
@@ -79,9 +85,11 @@ impl Origin {
                 field("ingestion_time"),
                 Column::Time(events.iter().map(|event| event.ingestion_time).collect()),
             ),
-            (metadata("account_id"), Column::Const(self.account.clone())),
             (metadata("region"), Column::Const(self.region.clone())),
         ];
+        columns.extend(
+            self.account.iter().map(|account| (metadata("account_id"), Column::Const(account.clone()))),
+        );
         columns.extend(self.format_column(&mut batch, events));
         batch.put_columns(columns);
         SourceBatch { batch, position, bytes }
@@ -160,7 +168,8 @@ mod tests {
             event(1_551_002_309_000, "eni-1-all", "2 1 eni-1 OK"),
             event(1_551_002_309_000, "eni-1-all", "two\nlines"),
         ];
-        let found = batch(&Origin::new("123456789012", "eu-west-1", "/vpc/flow"), &events);
+        let found =
+            batch(&Origin::new("123456789012", Some("123456789012"), "eu-west-1", "/vpc/flow"), &events);
         assert_eq!(found.bytes, 21);
         assert_eq!(
             document(&found.batch, 0),
@@ -200,7 +209,7 @@ mod tests {
                     .flat_map(|page| page["events"].as_array().into_iter().flatten())
                     .map(recorded)
                     .collect();
-                let found = batch(&Origin::new("123456789012", "ap-southeast-1", group), &events);
+                let found = batch(&Origin::new("123456789012", None, "ap-southeast-1", group), &events);
                 for row in 0..events.len() {
                     assert_eq!(Some(&document(&found.batch, row)), expected.next(), "{}", case["id"]);
                     checked += 1;
@@ -225,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_format_is_told_of_records_written_since_the_flow_log_exists() {
-        let mut origin = Origin::new("1", "eu-west-1", "g");
+        let mut origin = Origin::new("1", Some("1"), "eu-west-1", "g");
         origin.set_format(Some(("${version} ${srcaddr}", 1000)));
         let formats = |events: &[LogEvent]| -> Vec<Option<String>> {
             let batch = batch(&origin, events).batch;
@@ -245,10 +254,15 @@ mod tests {
             let batch = batch(origin, events).batch;
             (0..events.len()).map(|row| batch.id(row)).collect()
         };
-        let origin = Origin::new("1", "eu-west-1", "g");
+        let origin = Origin::new("1", Some("1"), "eu-west-1", "g");
         let both = ids(&origin, &events);
         assert_ne!(both[0], both[1]);
         assert_eq!(ids(&origin, &events[1..]), both[1..]);
-        assert_ne!(ids(&Origin::new("2", "eu-west-1", "g"), &events), both);
+        assert_ne!(ids(&Origin::new("2", Some("1"), "eu-west-1", "g"), &events), both);
+        // What is known of the account later changes nothing.
+        let mut later = Origin::new("1", None, "eu-west-1", "g");
+        assert_eq!(ids(&later, &events), both);
+        later.set_account("2");
+        assert_eq!(ids(&later, &events), both);
     }
 }

@@ -12,9 +12,11 @@
 //! | [`options`] | what it may be told |
 //! | [`select`] | which log groups that means |
 //! | [`sincedb`] | where Logstash stopped |
-//! | `sites` | accounts and regions |
+//! | `sites`, `naming` | accounts and regions, and what groups are named after |
 //! | `discovery` | which there are, and the flow logs that write to them |
 //! | `running` | requests in flight, and what comes back |
+//! | `checkpoint` | the journal at work: when it is written, and what is said of it |
+//! | `notices` | what is said of AWS's refusals, and whether reading is ready |
 //! | `events` | from CloudWatch's events to a batch |
 //! | `backfill` | a stretch of the past: what it takes, how far it is |
 //! | `probe` | `validate --connect` |
@@ -30,12 +32,14 @@
 #![forbid(unsafe_code)]
 
 mod backfill;
+mod checkpoint;
 pub mod clock;
 pub mod connect;
 mod discovery;
 mod events;
 pub mod journal;
 pub mod ledger;
+mod naming;
 mod notices;
 pub mod options;
 pub mod planner;
@@ -46,6 +50,7 @@ pub mod select;
 pub mod sincedb;
 mod sites;
 pub mod source;
+mod start;
 
 use std::sync::Arc;
 

@@ -1,9 +1,11 @@
-//! What the user should hear of AWS's refusals: once when it begins, now and then while it lasts, and once when it is over.
+//! What the user should hear of AWS's refusals: once when it begins, now and then while it lasts, and once when it is over;
+//! and whether the source is ready to read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use flowstone_aws::{ApiError, ErrorKind, Operation};
-use flowstone_core::{ComponentId, SourceMetrics};
+use flowstone_core::{ComponentHealth, ComponentId, SourceMetrics, show_duration};
 
 use crate::sites::Site;
 
@@ -11,11 +13,22 @@ use crate::sites::Site;
 const AGAIN_MS: i64 = 600_000;
 /// A service that does not answer is worth a word only when it does not for a while: every network hiccups.
 const PATIENCE_MS: i64 = 15_000;
+/// What could be read before is not ready when it cannot be for so long.
+const NOT_READY_MS: i64 = 10_000;
+/// The same where every request is throttled, which is the usual way of being told to wait, and for listings, which come
+/// seldom.
+const NOT_READY_SLOWLY_MS: i64 = 60_000;
+/// So many problems are told in full.
+const SHOWN: usize = 3;
 
 /// What was told.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     told: HashMap<Key, Told>,
+    /// Calls that were answered at some time.
+    answered: HashSet<Key>,
+    /// What is said about reading where readiness is asked for.
+    shown: Option<String>,
 }
 
 type Key = (String, Operation);
@@ -25,75 +38,169 @@ struct Told {
     kind: ErrorKind,
     since_ms: i64,
     at_ms: Option<i64>,
+    /// It was never answered before.
+    first: bool,
+    /// Groups are looked for in other places too.
+    elsewhere: bool,
+    resource: String,
+    problem: String,
+}
+
+/// A call that was refused.
+pub(crate) struct Refusal<'a> {
+    pub(crate) site: &'a Site,
+    /// Groups are looked for in other places too, so that it is no trouble if one is not here.
+    pub(crate) elsewhere: bool,
+    pub(crate) operation: Operation,
+    /// What it was about: a log group, or nothing.
+    pub(crate) resource: &'a str,
+    pub(crate) error: &'a ApiError,
+    /// In how many milliseconds it is tried again.
+    pub(crate) retry_ms: i64,
 }
 
 // === impl Notices ===
 
 impl Notices {
-    /// A call of `operation` about `resource` (a log group, or empty) was refused. `elsewhere` says that groups are looked
-    /// for in other places too, so that it is no trouble if one is not here. An audit or a format that cannot be had
-    /// costs no event: that is no more than worth knowing.
+    /// A call was refused. An audit or a format that cannot be had costs no event: that is no more than worth knowing.
     pub(crate) fn refused(
         &mut self,
         (id, metrics): (&ComponentId, &SourceMetrics),
-        (site, elsewhere): (&Site, bool),
-        (operation, resource): (Operation, &str),
-        error: &ApiError,
+        refusal: &Refusal<'_>,
         now_ms: i64,
     ) {
-        if matches!(error.kind, ErrorKind::Throttled | ErrorKind::BadToken) {
+        let Refusal { site, elsewhere, operation, resource, error, retry_ms } = *refusal;
+        if error.kind == ErrorKind::BadToken {
             return;
         }
-        metrics.component.error(error.kind.as_str(), 1);
+        let throttled = error.kind == ErrorKind::Throttled;
+        if !throttled {
+            metrics.component.error(error.kind.as_str(), 1);
+        }
         // Credentials, clock and region are the same for all of a site's groups: a word on each would be a hundred.
         let resource = if of_site(error.kind) { "" } else { resource };
-        let told = self.told.entry(key(site, operation, resource)).or_insert(Told {
+        let key = key(site, operation, resource);
+        let first = !self.answered.contains(&key);
+        let told = self.told.entry(key).or_insert_with(|| Told {
             kind: error.kind,
             since_ms: now_ms,
             at_ms: None,
+            first,
+            elsewhere,
+            resource: resource.to_owned(),
+            problem: String::new(),
         });
+        told.since_ms = told.since_ms.min(now_ms);
         let waits = error.kind == ErrorKind::Unavailable && now_ms - told.since_ms < PATIENCE_MS;
         let known = told.kind == error.kind && told.at_ms.is_some_and(|at_ms| now_ms - at_ms < AGAIN_MS);
         told.kind = error.kind;
-        if waits || known {
+        let advice = site.advice(error, resource);
+        let Site { account, region, .. } = site;
+        let place = match resource {
+            "" => format!("region {region} of account {account}"),
+            group => format!("log group `{group}` in region {region} of account {account}"),
+        };
+        told.problem = format!("{place}: {error}; {advice}");
+        if waits || known || throttled {
             return;
         }
         told.at_ms = Some(now_ms);
-        let Site { account, region, .. } = site;
-        let advice = site.advice(error, resource);
+        let retry_in = show_duration(Duration::from_millis(retry_ms.unsigned_abs()));
         if error.kind == ErrorKind::NotFound && elsewhere {
             tracing::info!(component = %id, %account, %region, log_group = resource, "the log group is not in this account and region; it is looked for again");
+        } else if error.kind == ErrorKind::NoProgress && operation.needed() {
+            tracing::warn!(component = %id, %account, %region, log_group = resource, %error, advice, retry_in, "AWS's answers lead nowhere, retrying");
         } else if operation.needed() {
-            tracing::warn!(component = %id, %account, %region, log_group = resource, %error, advice, "AWS refuses a request");
+            tracing::warn!(component = %id, %account, %region, log_group = resource, %error, advice, retry_in, "AWS refuses a request, retrying");
         } else {
             let without = operation.goes_on();
             tracing::info!(component = %id, %account, %region, log_group = resource, %error, advice, "{without}");
         }
     }
 
-    /// A call was answered.
+    /// A call was answered. `advances` says that answers lead somewhere.
     pub(crate) fn answered(
         &mut self,
         id: &ComponentId,
         site: &Site,
         (operation, resource): (Operation, &str),
+        advances: bool,
     ) {
-        if self.told.is_empty() {
-            return;
+        let mut over = false;
+        for key in [key(site, operation, resource), key(site, operation, "")] {
+            if self.told.get(&key).is_some_and(|told| advances || told.kind != ErrorKind::NoProgress) {
+                over |= self.told.remove(&key).is_some_and(|told| told.at_ms.is_some());
+            }
+            if !self.answered.contains(&key) {
+                self.answered.insert(key);
+            }
         }
-        let of_resource = self.told.remove(&key(site, operation, resource));
-        let of_site = self.told.remove(&key(site, operation, ""));
-        if let Some(Told { at_ms: Some(_), .. }) = of_resource.or(of_site) {
+        if over {
             let Site { account, region, .. } = site;
             tracing::info!(component = %id, %account, %region, log_group = resource, "AWS answers {operation} again");
+        }
+    }
+
+    /// A log group is gone, and nothing about it matters any more.
+    pub(crate) fn forget(&mut self, site: &Site, resource: &str) {
+        let key = key(site, Operation::FilterLogEvents, resource);
+        self.told.remove(&key);
+        self.answered.remove(&key);
+    }
+
+    /// Says whether reading is ready, if that has changed: not while a first read fails, nor when what could be read
+    /// before cannot be for a while. `sites` is the number of places in which groups are looked for.
+    pub(crate) fn tell_readiness(&mut self, health: &ComponentHealth, sites: usize, now_ms: i64) {
+        if self.told.is_empty() && self.shown.is_none() {
+            return;
+        }
+        let mut nowhere: HashMap<&str, usize> = HashMap::new();
+        let mut problems: BTreeSet<&str> = BTreeSet::new();
+        for ((_, operation), told) in self.told.iter().filter(|((_, operation), _)| operation.needed()) {
+            if now_ms - told.since_ms < told.patience_ms(*operation) {
+                continue;
+            }
+            if told.kind == ErrorKind::NotFound && told.elsewhere {
+                let places = nowhere.entry(&told.resource).or_default();
+                *places += 1;
+                if *places < sites {
+                    continue;
+                }
+            }
+            problems.insert(&told.problem);
+        }
+        let more = problems.len().saturating_sub(SHOWN);
+        let mut text = problems.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            text.push_str(&format!("; and {more} more"));
+        }
+        let shown = Some(text).filter(|text| !text.is_empty());
+        if shown != self.shown {
+            match &shown {
+                Some(problem) => health.not_ready("read", problem.as_str()),
+                None => health.ready("read"),
+            }
+            self.shown = shown;
+        }
+    }
+}
+
+impl Told {
+    fn patience_ms(&self, operation: Operation) -> i64 {
+        match self.kind {
+            ErrorKind::Throttled => NOT_READY_SLOWLY_MS,
+            ErrorKind::NoProgress => 0,
+            _ if self.first => 0,
+            _ if operation == Operation::DescribeLogGroups => NOT_READY_SLOWLY_MS,
+            _ => NOT_READY_MS,
         }
     }
 }
 
 /// Whether it is the same for all of a site's groups.
 fn of_site(kind: ErrorKind) -> bool {
-    use ErrorKind::{ClockSkew, ExpiredCredentials, NoCredentials, Unavailable, WrongRegion};
-    matches!(kind, ClockSkew | ExpiredCredentials | NoCredentials | Unavailable | WrongRegion)
+    use ErrorKind::{ClockSkew, ExpiredCredentials, NoCredentials, Throttled, Unavailable, WrongRegion};
+    matches!(kind, ClockSkew | ExpiredCredentials | NoCredentials | Throttled | Unavailable | WrongRegion)
 }
 
 fn key(site: &Site, operation: Operation, resource: &str) -> Key {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use flowstone_aws::sdk::is_endpoint;
 use flowstone_aws::{Arn, StreamFilter};
-use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 use flowstone_core::prelude::*;
-use flowstone_core::{Diagnostics, Node, OptionType, parse_duration, show_duration};
+use flowstone_core::show_duration;
 
 use crate::ledger::Rules;
 use crate::select::Groups;
+pub use crate::start::StartPosition;
 
 options! {
     /// Options of `cloudwatch_logs`.
@@ -34,6 +34,10 @@ options! {
         /// Several accounts: each entry names a role to assume, and its own `regions` if they differ. One without a role is the
         /// account of the credentials themselves, which is the only one if this is not set.
         pub accounts: Vec<AccountOptions> = Vec::new(),
+        /// The account of the credentials themselves, twelve digits. Unset: STS is asked once, at the start; where it does not
+        /// answer, DescribeLogGroups tells the account, or else the events are read all the same, with ids of their own and
+        /// without `[@metadata][cloudwatch_logs][account_id]`.
+        pub account_id: Option<String> = None,
         /// The profile of `~/.aws/config` whose credentials are taken. Unset: AWS's default chain (environment, profile, SSO,
         /// web identity, container, instance).
         pub profile: Option<String> = None,
@@ -81,24 +85,13 @@ options! {
     }
 }
 
-/// Where reading begins at the very first start, by the events' own time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartPosition {
-    /// With the first event that there is.
-    Beginning,
-    /// With events of after the first start.
-    End,
-    /// So long before the first start.
-    Before(Duration),
-    /// At this time, in milliseconds since the epoch.
-    At(i64),
-}
-
 /// Options that were checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where it reads.
     pub accounts: Vec<AccountPlan>,
+    /// The account of the credentials themselves.
+    pub account_id: Option<String>,
     /// The profile.
     pub profile: Option<String>,
     /// The endpoint.
@@ -138,8 +131,6 @@ pub struct AccountPlan {
 const UNKNOWN_LATE_WINDOW_MS: i64 = 3_600_000;
 /// The shortest late window that follows from an interval.
 const LEAST_LATE_WINDOW_MS: i64 = 1_800_000;
-/// AWS refuses requests of clocks that are off by more (Signature Version 4).
-const CLOCK_WRONG_BY_MS: i64 = 300_000;
 /// FilterLogEvents takes so many stream names.
 const STREAMS_AT_MOST: usize = 100;
 /// FilterLogEvents takes a pattern of so many characters.
@@ -147,74 +138,15 @@ const PATTERN_AT_MOST: usize = 1024;
 /// PutLogEvents takes events up to 14 days old: nothing comes later.
 const LATEST: Duration = Duration::from_secs(14 * 86_400);
 
-// === impl StartPosition ===
-
-impl StartPosition {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "beginning" => Some(Self::Beginning),
-            "end" => Some(Self::End),
-            _ => match text.strip_prefix('-') {
-                Some(span) => parse_duration(span).map(Self::Before),
-                None => parse_iso_millis(text).map(Self::At),
-            },
-        }
-    }
-
-    /// The first event time to read. `first_start_ms` is when the source was started first by this machine's clock,
-    /// `oldest_ms` a time before which there is nothing.
-    pub fn begins_at(self, first_start_ms: i64, oldest_ms: i64) -> i64 {
-        // The clock may be ahead by as much as AWS lets it: rather some minutes too early than an event not read.
-        let first_start_ms = first_start_ms - CLOCK_WRONG_BY_MS;
-        match self {
-            Self::Beginning => oldest_ms,
-            Self::End => first_start_ms,
-            Self::Before(span) => first_start_ms.saturating_sub(millis(span)),
-            Self::At(at_ms) => at_ms,
-        }
-    }
-}
-
-impl OptionType for StartPosition {
-    const TYPE: &'static str = "`\"beginning\"`, `\"end\"`, a duration before the start or a time";
-
-    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        const EXPECTED: &str =
-            "\"beginning\", \"end\", a duration such as \"-2h\" or a time such as \"2026-05-30T12:00:00Z\"";
-        let Some(text) = node.as_str() else {
-            node.expected(EXPECTED, diagnostics);
-            return None;
-        };
-        let position = Self::parse(text);
-        if position.is_none() {
-            node.invalid(
-                format!("{text:?} is no start position"),
-                format!("expected {EXPECTED}"),
-                diagnostics,
-            );
-        }
-        position
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Beginning => "\"beginning\"".to_owned(),
-            Self::End => "\"end\"".to_owned(),
-            Self::Before(span) => format!("\"-{}\"", show_duration(*span)),
-            Self::At(at_ms) => format!("\"{}\"", format_iso_millis(*at_ms)),
-        }
-    }
-}
-
 /// Milliseconds of a duration.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The late window that an aggregation interval asks for.
+/// The late window that an aggregation interval asks for: never longer than CloudWatch takes events in, whatever is said.
 pub(crate) fn late_window_of(aggregation_s: Option<u32>) -> i64 {
-    aggregation_s
-        .map_or(UNKNOWN_LATE_WINDOW_MS, |seconds| (6 * 1000 * i64::from(seconds)).max(LEAST_LATE_WINDOW_MS))
+    let window_ms = |seconds| (6 * 1000 * i64::from(seconds)).clamp(LEAST_LATE_WINDOW_MS, millis(LATEST));
+    aggregation_s.map_or(UNKNOWN_LATE_WINDOW_MS, window_ms)
 }
 
 // === impl Plan ===
@@ -225,6 +157,7 @@ impl Plan {
         let mut errors = Vec::new();
         let regions = regions(&options, &mut errors);
         let accounts = accounts(&options, &regions, &mut errors);
+        check_account_id(&options, &accounts, &mut errors);
         let groups = Groups::new(&options.log_groups, options.log_group_prefix.as_deref())
             .map_err(|wrong| errors.extend(wrong))
             .ok();
@@ -240,6 +173,7 @@ impl Plan {
         let whole = streams == StreamFilter::All && options.filter_pattern.is_none();
         Ok(Self {
             accounts,
+            account_id: options.account_id,
             profile: options.profile,
             endpoint: options.endpoint,
             groups,
@@ -340,6 +274,21 @@ fn accounts(
         accounts.push(plan);
     }
     accounts
+}
+
+fn check_account_id(options: &CloudwatchLogsOptions, accounts: &[AccountPlan], errors: &mut Vec<BuildError>) {
+    let Some(account) = &options.account_id else { return };
+    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        errors.push(
+            BuildError::option("account_id", format!("{account:?} is no account of AWS"))
+                .label("expected twelve digits, such as \"123456789012\""),
+        );
+    } else if accounts.iter().all(|account| account.role.is_some()) {
+        errors.push(
+            BuildError::option("account_id", "the credentials' own account is not read")
+                .label("expected an entry without `role_arn` among `accounts`, or no `account_id`"),
+        );
+    }
 }
 
 fn streams(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) -> StreamFilter {
@@ -481,6 +430,19 @@ mod tests {
                 "region eu-west-1 is there twice",
                 Box::new(|o| o.regions = vec!["eu-west-1".into(), "eu-west-1".into()]),
             ),
+            (
+                "account_id",
+                "\"12345\" is no account of AWS",
+                Box::new(|o| o.account_id = Some("12345".into())),
+            ),
+            (
+                "account_id",
+                "the credentials' own account is not read",
+                Box::new(|o| {
+                    o.account_id = Some("123456789012".into());
+                    o.accounts = vec![account(role)];
+                }),
+            ),
             ("accounts", "\"me\" is no ARN of a role", Box::new(|o| o.accounts = vec![account("me")])),
             (
                 "accounts",
@@ -539,24 +501,9 @@ mod tests {
     }
 
     #[test]
-    fn start_positions_are_words_durations_and_times() {
-        for (text, expect) in [
-            ("beginning", Some(StartPosition::Beginning)),
-            ("end", Some(StartPosition::End)),
-            ("-2h", Some(StartPosition::Before(Duration::from_secs(7200)))),
-            ("2026-05-30T12:00:00Z", Some(StartPosition::At(1_780_142_400_000))),
-            ("2h", None),
-            ("--2h", None),
-            ("yesterday", None),
-        ] {
-            assert_eq!(StartPosition::parse(text), expect, "{text}");
-        }
-        assert_eq!(StartPosition::Before(Duration::from_secs(7200)).show(), "\"-2h\"");
-    }
-
-    #[test]
     fn a_window_follows_the_interval_and_is_an_hour_where_that_is_unknown() {
         assert_eq!([Some(60), Some(600), None].map(late_window_of), [1_800_000, 3_600_000, 3_600_000]);
+        assert_eq!(late_window_of(Some(u32::MAX)), 14 * 86_400_000, "a number that a peer names");
         let plan = Plan::new(defaults()).unwrap();
         assert_eq!((plan.late_window, plan.rules.late_window_ms), (None, 3_600_000));
         assert!(plan.rules.audit);

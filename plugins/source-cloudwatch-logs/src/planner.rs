@@ -10,7 +10,7 @@ use flowstone_aws::{
 };
 use flowstone_core::Position;
 
-use crate::ledger::{Chunk, ChunkLimits, Class, Counts, Finding, Ledger, Ticket};
+use crate::ledger::{Chunk, ChunkLimits, Class, Counts, Finding, Ledger, Restored, Ticket};
 
 /// The log groups of one source.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Planner {
     asked: u64,
     /// Which scan travels in which lane.
     lanes: HashMap<Arc<str>, (usize, u64)>,
+    /// What was counted of log groups that were let go.
+    counts: Counts,
     balanced_at: i64,
     random: fastrand::Rng,
 }
@@ -61,10 +63,15 @@ pub struct Partition {
     /// Refused until then.
     blocked_until: i64,
     refused_in_a_row: u32,
-    /// Tokens that were refused since a chain of pages came to its end.
-    bad_tokens: u32,
+    /// Scans that were given up since a chain of pages came to its end.
+    given_up_in_a_row: u32,
+    /// Since when it is said not to be there.
+    missing_since: Option<i64>,
+    in_flight: usize,
     /// It is not there, and is not waited for.
     given_up: bool,
+    /// It is not read any more, and its place may be taken.
+    let_go: bool,
     /// No audit is begun before: one is going on, or could not be done.
     audit_after: i64,
 }
@@ -111,8 +118,9 @@ pub struct Ready {
 /// How long a partition rests after its first refusal in a row, doubled by each further one up to a minute.
 const FIRST_REST_MS: i64 = 1000;
 const LONGEST_REST_MS: i64 = 60_000;
-/// So many refused tokens before a chain came to its end are an error.
-const BAD_TOKENS: u32 = 5;
+/// A group that is said not to be there for so long is gone: it is looked for less often, and nothing is behind for it.
+const GONE_AFTER_MS: i64 = 600_000;
+const LOOK_AGAIN_MS: i64 = 300_000;
 /// The share of a quota that reading idle groups may use.
 const IDLE_SHARE: f64 = 0.25;
 /// A slice is read about this often.
@@ -136,6 +144,7 @@ impl Planner {
             in_flight: 0,
             asked: 0,
             lanes: HashMap::new(),
+            counts: Counts::default(),
             balanced_at: i64::MIN,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -143,7 +152,7 @@ impl Planner {
 
     /// Adds a log group and gives its number.
     pub fn add(&mut self, target: Target, ledger: Ledger) -> usize {
-        self.partitions.push(Partition {
+        let partition = Partition {
             target,
             ledger,
             lane_of: HashMap::new(),
@@ -151,12 +160,40 @@ impl Planner {
             lanes_made: 0,
             blocked_until: i64::MIN,
             refused_in_a_row: 0,
-            bad_tokens: 0,
+            given_up_in_a_row: 0,
+            missing_since: None,
+            in_flight: 0,
             given_up: false,
+            let_go: false,
             audit_after: i64::MIN,
-        });
+        };
+        let free = self.partitions.iter().position(|partition| partition.let_go);
+        let number = free.unwrap_or(self.partitions.len());
+        match free {
+            Some(free) => self.partitions[free] = partition,
+            None => self.partitions.push(partition),
+        }
         self.spread_idle();
-        self.partitions.len() - 1
+        number
+    }
+
+    /// A log group is gone: nothing of it is asked for any more. Gives what is known of it, unless something of it is on
+    /// its way; then this is to be tried again later.
+    pub fn let_go(&mut self, number: usize) -> Option<Restored> {
+        let partition = &mut self.partitions[number];
+        let is_idle = partition.in_flight == 0
+            && partition.lane_of.is_empty()
+            && partition.audit_after != i64::MAX
+            && !self.ready.iter().any(|ready| ready.partition == number);
+        if partition.let_go || !is_idle {
+            return None;
+        }
+        partition.let_go = true;
+        let known = partition.ledger.known();
+        self.counts = sum(self.counts, partition.ledger.counts());
+        let empty = Ledger::new(partition.ledger.rules().clone(), 0, None);
+        partition.ledger = empty;
+        Some(known)
     }
 
     /// The log groups.
@@ -171,7 +208,10 @@ impl Planner {
 
     /// The ledgers, with the names of their partitions.
     pub fn ledgers_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Ledger)> {
-        self.partitions.iter_mut().map(|partition| (&partition.target.name, &mut partition.ledger))
+        self.partitions
+            .iter_mut()
+            .filter(|partition| !partition.let_go)
+            .map(|partition| (&partition.target.name, &mut partition.ledger))
     }
 
     /// A log group is not there and is not waited for: a backfill of it is over.
@@ -181,40 +221,30 @@ impl Planner {
 
     /// The ledgers of the log groups that are there.
     pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
-        self.partitions.iter().filter(|partition| !partition.given_up).map(|partition| &partition.ledger)
+        self.partitions.iter().filter(|partition| partition.is_read()).map(|partition| &partition.ledger)
     }
 
     /// The number of the partition of this name.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.partitions.iter().position(|partition| &*partition.target.name == name)
+        self.partitions.iter().position(|partition| !partition.let_go && &*partition.target.name == name)
     }
 
     /// Everything seen so far, over all log groups.
     pub fn counts(&self) -> Counts {
-        self.partitions.iter().map(|partition| partition.ledger.counts()).fold(
-            Counts::default(),
-            |sum, one| Counts {
-                fresh: sum.fresh + one.fresh,
-                duplicates: sum.duplicates + one.duplicates,
-                by_rule: sum.by_rule + one.by_rule,
-                outside: sum.outside + one.outside,
-                pages: sum.pages + one.pages,
-                restarts: sum.restarts + one.restarts,
-                resent: sum.resent + one.resent,
-            },
-        )
+        self.partitions.iter().map(|partition| partition.ledger.counts()).fold(self.counts, sum)
     }
 
-    /// How far behind the log group is that is furthest behind, in milliseconds.
+    /// How far behind the log group is that is furthest behind, in milliseconds. One that is gone is not behind.
     pub fn lag_ms(&self, now_ms: i64) -> i64 {
-        self.partitions.iter().map(|partition| partition.ledger.lag_ms(now_ms)).max().unwrap_or(0)
+        let there = self.partitions.iter().filter(|one| one.is_read() && !one.is_gone(now_ms));
+        there.map(|partition| partition.ledger.lag_ms(now_ms)).max().unwrap_or(0)
     }
 
     /// Whether all there is to read is read and delivered; never for a planner of live ledgers.
     pub fn is_done(&self) -> bool {
         self.ready.is_empty()
             && self.in_flight == 0
-            && self.partitions.iter().all(|partition| partition.given_up || partition.ledger.is_done())
+            && self.partitions.iter().all(|partition| !partition.is_read() || partition.ledger.is_done())
     }
 
     // --- what to ask for
@@ -225,7 +255,7 @@ impl Planner {
         if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
             return None;
         }
-        let blocked = |partition: &Partition| partition.rests_until(now_ms) > now_ms || partition.given_up;
+        let blocked = |partition: &Partition| partition.rests_until(now_ms) > now_ms || partition.waits();
         let ready: Vec<[bool; 4]> = (self.partitions.iter_mut())
             .map(|partition| if blocked(partition) { [false; 4] } else { partition.ledger.ready(now_ms) })
             .collect();
@@ -235,8 +265,9 @@ impl Planner {
                 if !ready[place][class as usize] || !self.take_permit(place, now_ms) {
                     continue;
                 }
-                let Partition { target, ledger, .. } = &mut self.partitions[place];
+                let Partition { target, ledger, in_flight, .. } = &mut self.partitions[place];
                 let Some(page) = ledger.next_request(class, now_ms) else { continue };
+                *in_flight += 1;
                 self.turn = (place + 1) % count;
                 self.in_flight += 1;
                 self.asked += 1;
@@ -272,7 +303,7 @@ impl Planner {
         }
         let governors = &self.governors;
         let share = self.limits.quota_share;
-        let reads = self.partitions.iter().filter(|partition| !partition.given_up);
+        let reads = self.partitions.iter().filter(|partition| !partition.waits());
         let wakes = reads.filter_map(|partition| {
             let due = partition.ledger.wakes_at(now_ms)?.max(partition.rests_until(now_ms));
             let Target { account, region, .. } = &partition.target;
@@ -285,7 +316,8 @@ impl Planner {
     pub fn next_audit(&mut self, now_ms: i64) -> Option<(usize, (i64, i64))> {
         // A rest that seems longer than it can be was told by a clock that was wrong.
         let rested = |after: i64| after <= now_ms || after != i64::MAX && after > now_ms + AUDIT_REST_MS;
-        let due = self.partitions.iter_mut().enumerate().filter(|(_, one)| rested(one.audit_after));
+        let due = (self.partitions.iter_mut().enumerate())
+            .filter(|(_, one)| rested(one.audit_after) && !one.let_go && one.missing_since.is_none());
         let (number, minutes) =
             due.filter_map(|(number, it)| Some((number, it.ledger.audit_due(now_ms)?))).next()?;
         self.partitions[number].audit_after = i64::MAX;
@@ -307,13 +339,15 @@ impl Planner {
         let throttled =
             matches!(&reply, Err(error) if error.kind == ErrorKind::Throttled).then(|| self.random.f64());
         let partition = &mut self.partitions[ask.partition];
+        partition.in_flight -= 1;
         let Target { account, region, .. } = &partition.target;
         self.governors.answered(account, region, Operation::FilterLogEvents, now_ms, throttled);
         match reply {
             Ok(page) => {
                 partition.refused_in_a_row = 0;
-                if page.next_token.is_none() {
-                    partition.bad_tokens = 0;
+                partition.missing_since = None;
+                if page.next_token.as_deref().is_none_or(str::is_empty) {
+                    partition.given_up_in_a_row = 0;
                 }
                 let chunks =
                     partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
@@ -323,21 +357,27 @@ impl Planner {
                     let position = Position { partition: lane, value: chunk.number };
                     self.ready.push_back(Ready { partition: ask.partition, position, chunk });
                 }
+                let stalled = partition.ledger.is_stalled(ask.ticket);
+                if stalled {
+                    partition.give_up(ask.ticket, now_ms);
+                }
                 self.release_lanes(ask.partition);
                 self.balance(now_ms);
-                None
+                let why = "page after page brings nothing new, and there is always a next one";
+                stalled.then(|| ApiError::new(Operation::FilterLogEvents, ErrorKind::NoProgress, "", why))
             }
             Err(error) => {
-                let mut handled = partition.ledger.failed(ask.ticket, error.kind);
-                if handled && error.kind == ErrorKind::BadToken {
-                    partition.bad_tokens += 1;
-                    // Old tokens go bad; tokens that do so again and again are somebody's fault, and worth a word.
-                    handled = partition.bad_tokens < BAD_TOKENS;
-                }
-                if error.kind != ErrorKind::Throttled && !(handled && error.kind == ErrorKind::BadToken) {
-                    partition.refused_in_a_row += 1;
-                    let doublings = partition.refused_in_a_row.min(7) - 1;
-                    partition.blocked_until = now_ms + (FIRST_REST_MS << doublings).min(LONGEST_REST_MS);
+                let handled = partition.ledger.failed(ask.ticket, error.kind);
+                match error.kind {
+                    ErrorKind::Throttled => {}
+                    ErrorKind::BadToken if handled => {}
+                    ErrorKind::BadToken => {
+                        partition.give_up(ask.ticket, now_ms);
+                        self.release_lanes(ask.partition);
+                        let why = format!("the token of the next page is always refused: {}", error.message);
+                        return Some(ApiError::new(error.operation, ErrorKind::NoProgress, error.code, why));
+                    }
+                    _ => partition.refused(error.kind, now_ms),
                 }
                 (!handled).then_some(error)
             }
@@ -436,7 +476,7 @@ impl Planner {
     fn spread_idle(&mut self) {
         let mut groups: HashMap<(Arc<str>, Arc<str>), f64> = HashMap::new();
         let key = |target: &Target| (Arc::clone(&target.account), Arc::clone(&target.region));
-        for partition in &self.partitions {
+        for partition in self.partitions.iter().filter(|partition| partition.is_read()) {
             *groups.entry(key(&partition.target)).or_default() += 1.0;
         }
         for partition in &mut self.partitions {
@@ -448,6 +488,23 @@ impl Planner {
                 [60, 300, 900].into_iter().find(|&length| seconds <= f64::from(length)).unwrap_or(3600);
             partition.ledger.set_idle_slice(i64::from(idle_s) * 1000);
         }
+    }
+}
+
+fn rest_ms(times: u32) -> i64 {
+    (FIRST_REST_MS << (times.clamp(1, 7) - 1)).min(LONGEST_REST_MS)
+}
+
+fn sum(one: Counts, other: Counts) -> Counts {
+    Counts {
+        fresh: one.fresh + other.fresh,
+        duplicates: one.duplicates + other.duplicates,
+        by_rule: one.by_rule + other.by_rule,
+        outside: one.outside + other.outside,
+        pages: one.pages + other.pages,
+        restarts: one.restarts + other.restarts,
+        given_up: one.given_up + other.given_up,
+        resent: one.resent + other.resent,
     }
 }
 
@@ -467,9 +524,62 @@ fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
 // === impl Partition ===
 
 impl Partition {
+    /// Since when it is said not to be there, if it is.
+    pub fn missing_since(&self) -> Option<i64> {
+        self.missing_since
+    }
+
+    /// Whether it has not been there for long.
+    pub fn is_gone(&self, now_ms: i64) -> bool {
+        self.missing_since.is_some_and(|since_ms| now_ms - since_ms >= GONE_AFTER_MS)
+    }
+
+    /// Whether its place may be taken by another one.
+    pub fn was_let_go(&self) -> bool {
+        self.let_go
+    }
+
+    /// Whether pages lead somewhere, as far as the last ones tell, and nothing waits for that they do.
+    pub fn advances(&self) -> bool {
+        self.given_up_in_a_row == 0 && !self.ledger.has_given_up()
+    }
+
+    /// How long it rests from now on, for what was refused.
+    pub fn rest_ms(&self, now_ms: i64) -> i64 {
+        self.rests_until(now_ms).saturating_sub(now_ms).max(0)
+    }
+
     /// Until when it rests. A time further ahead was told by a clock that has been set back since.
     fn rests_until(&self, now_ms: i64) -> i64 {
-        self.blocked_until.min(now_ms.saturating_add(LONGEST_REST_MS))
+        self.blocked_until.min(now_ms.saturating_add(LOOK_AGAIN_MS))
+    }
+
+    fn is_read(&self) -> bool {
+        !self.given_up && !self.let_go
+    }
+
+    /// Whether nothing is asked for now: what was refused is tried with one request at a time.
+    fn waits(&self) -> bool {
+        !self.is_read() || self.refused_in_a_row > 0 && self.in_flight > 0
+    }
+
+    /// A request was refused: the group rests for a while.
+    fn refused(&mut self, kind: ErrorKind, now_ms: i64) {
+        self.refused_in_a_row += 1;
+        if kind == ErrorKind::NotFound {
+            self.missing_since = Some(self.missing_since.unwrap_or(now_ms).min(now_ms));
+        }
+        let rest_ms = if self.is_gone(now_ms) { LOOK_AGAIN_MS } else { rest_ms(self.refused_in_a_row) };
+        self.blocked_until = now_ms + rest_ms;
+        self.ledger.fold(now_ms);
+    }
+
+    /// A scan leads nowhere: it is ended, and the group rests for a while before the next one.
+    fn give_up(&mut self, ticket: Ticket, now_ms: i64) {
+        self.given_up_in_a_row += 1;
+        self.ledger.give_up(ticket, now_ms);
+        self.ledger.fold(now_ms);
+        self.blocked_until = now_ms + rest_ms(self.given_up_in_a_row);
     }
 
     /// The lane of a scan.

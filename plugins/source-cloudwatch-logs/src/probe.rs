@@ -9,13 +9,19 @@ use flowstone_aws::{ErrorKind, FilterRequest, Governors};
 use crate::clock::ServiceClock;
 use crate::connect::Connect;
 use crate::discovery::{self, Quota};
+use crate::naming::Naming;
 use crate::options::Plan;
 use crate::sites::{self, Site};
 
 /// A page of the last minute of each named group is asked for, and a listing where groups must be looked for. The first
 /// refusal is told, with what to do.
-pub(crate) async fn probe(plan: &Plan, connect: &dyn Connect, clock: &ServiceClock) -> Result<(), String> {
-    let sites = sites::enter(plan, connect).await.map_err(|refused| refused.message)?;
+pub(crate) async fn probe(
+    plan: &Plan,
+    connect: &dyn Connect,
+    mut naming: Naming,
+    clock: &ServiceClock,
+) -> Result<(), String> {
+    let sites = sites::enter(plan, connect, &mut naming).await.map_err(|refused| refused.message)?;
     // With several places it is enough that a group is in one of them.
     let mut missing: BTreeMap<String, (usize, String)> = BTreeMap::new();
     for site in &sites {

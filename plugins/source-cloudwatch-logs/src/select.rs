@@ -136,6 +136,21 @@ impl Groups {
         named
     }
 
+    /// The first group that is named, without its account.
+    pub fn first_name(&self) -> Option<&str> {
+        self.names.first().or(self.arns.first().map(|arn| &arn.name)).map(String::as_str)
+    }
+
+    /// The accounts of all ARNs.
+    pub fn accounts(&self) -> Vec<String> {
+        self.arns.iter().map(|arn| arn.account.clone()).collect()
+    }
+
+    /// Whether an account's group was named by its ARN.
+    pub fn has_arn(&self, account: &str, region: &str, name: &str) -> bool {
+        self.arns.iter().any(|arn| arn.account == account && arn.region == region && arn.name == name)
+    }
+
     /// The accounts of the ARNs in a region.
     pub fn accounts_in(&self, region: &str) -> Vec<String> {
         self.arns.iter().filter(|arn| arn.region == region).map(|arn| arn.account.clone()).collect()

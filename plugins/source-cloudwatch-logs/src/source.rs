@@ -1,21 +1,25 @@
 //! The source as the engine sees it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flowstone_aws::Governors;
+use flowstone_aws::{Arn, Governors};
 use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 use flowstone_core::{
     Backfill, BuildCx, ComponentId, Next, Position, Source, SourceCx, SourceError, StateDir,
 };
 
 use crate::backfill::Stretch;
+use crate::checkpoint::Checkpoint;
 use crate::clock::{LocalClock, ServiceClock};
 use crate::connect::Connect;
 use crate::journal::Journal;
+use crate::naming::Naming;
 use crate::options::Plan;
 use crate::running::{Mode, Parts, Running};
 use crate::sincedb::Sincedb;
+use crate::sites::Site;
 use crate::{backfill, probe, sites};
 
 /// Reads CloudWatch Logs.
@@ -26,6 +30,8 @@ pub struct CloudwatchLogs {
     governors: Governors,
     mode: Mode,
     state: StateDir,
+    /// The folder of live reading, which a backfill reads beside.
+    live: StateDir,
     running: Option<Running>,
 }
 
@@ -44,6 +50,7 @@ impl CloudwatchLogs {
             governors: Governors::of_process(),
             mode: Mode::Live,
             state: cx.state_dir(),
+            live: cx.state_dir(),
             running: None,
         }
     }
@@ -56,9 +63,9 @@ impl CloudwatchLogs {
     }
 
     fn first_start(&self, now_ms: i64) -> Result<i64, SourceError> {
+        let path = self.state.path().join(FIRST_START);
         let broken = |error: String| {
-            let path = self.state.path().join(FIRST_START);
-            SourceError::fatal("checkpoint", format!("cannot keep {}: {error}", path.display()))
+            SourceError::fatal("checkpoint", format!("cannot read {}: {error}", path.display()))
         };
         if let Some(content) = self.state.load(FIRST_START).map_err(|error| broken(error.to_string()))? {
             let text = String::from_utf8_lossy(&content);
@@ -66,8 +73,17 @@ impl CloudwatchLogs {
                 .ok_or_else(|| broken(format!("{:?} is no time; expected RFC 3339", text.trim())));
         }
         let text = format!("{}\n", format_iso_millis(now_ms));
-        self.state.save(FIRST_START, text.as_bytes()).map_err(|error| broken(error.to_string()))?;
+        self.state.save(FIRST_START, text.as_bytes()).map_err(|error| unwritten(&path, &error))?;
         Ok(now_ms)
+    }
+
+    /// What the own account's groups are named after: for live reading and backfills alike, or the ids of their events
+    /// would differ.
+    fn naming(&self) -> Result<Naming, String> {
+        let mut others = self.plan.groups.accounts();
+        let roles = self.plan.accounts.iter().filter_map(|account| Arn::parse(account.role.as_deref()?));
+        others.extend(roles.map(|arn| arn.account.to_owned()));
+        Naming::load(&self.live, &others)
     }
 
     /// Where Logstash stopped, if that is to count. While nothing is read yet, the file must be there; afterwards it
@@ -99,24 +115,37 @@ impl Source for CloudwatchLogs {
         self.state = cx.state.clone();
         let clock = ServiceClock::new(Arc::clone(&self.clock));
         let now_ms = clock.now_ms();
-        let sites = sites::enter(&self.plan, &*self.connect).await.map_err(|refused| {
+        let broken = |error: String| SourceError::fatal("checkpoint", error);
+        // Before anything is asked or written: what another version wrote is left as it is.
+        let (journal, report) = Journal::open(&self.state, &cx.id.name, now_ms).map_err(broken)?;
+        let before = self.naming().map_err(broken)?;
+        let mut naming = before.clone();
+        let sites = sites::enter(&self.plan, &*self.connect, &mut naming).await.map_err(|refused| {
             // Live reading waits until somebody mends it; a backfill would wait for ever, in a script where nobody looks.
             let fatal = refused.fatal || matches!(self.mode, Mode::Backfill(_)) && !refused.passes;
             SourceError { fatal, ..SourceError::new(refused.reason, refused.message) }
         })?;
         let first_start_ms = self.first_start(now_ms)?;
-        let (journal, report) = Journal::open(&self.state, &cx.id.name, now_ms).map_err(|error| {
-            let path = self.state.path().display();
-            SourceError::fatal("checkpoint", format!("cannot keep the checkpoint in {path}: {error}"))
-        })?;
-        if report.skipped > 0 {
-            tracing::warn!(component = %cx.id, lines = report.skipped, "a part of the checkpoint is not readable; what it was about is read again");
+        // Names are kept before the first event bears one.
+        if sites.iter().any(Site::is_own) {
+            naming.save(&self.live, &before).map_err(|error| unwritten(self.live.path(), &error))?;
+        }
+        if let Some(last) = before.last().filter(|&last| naming.last() != Some(last)) {
+            tracing::warn!(component = %cx.id, before = last, now = naming.last(), "the account is another one than before: its log groups are read from their beginning");
+        }
+        if report.torn > 0 {
+            tracing::debug!(component = %cx.id, files = report.torn, "the checkpoint ends in the middle of a line, as after a crash");
+        }
+        if report.damaged > 0 {
+            cx.metrics.component.error("checkpoint_damaged", report.damaged as u64);
+            tracing::warn!(component = %cx.id, lines = report.damaged, "lines of the checkpoint are damaged; what they were about is read again: look after the disk");
         }
         let parts = Parts {
             plan: Arc::clone(&self.plan),
             mode: self.mode.clone(),
             sites,
-            journal,
+            checkpoint: Checkpoint::new(journal, self.state.clone(), cx),
+            naming: (naming, self.live.clone()),
             governors: self.governors.clone(),
             clock,
             first_start_ms,
@@ -132,10 +161,10 @@ impl Source for CloudwatchLogs {
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
-        match &mut self.running {
-            Some(running) => running.commit(positions),
-            None => Ok(()),
+        if let Some(running) = &mut self.running {
+            running.commit(positions);
         }
+        Ok(())
     }
 
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
@@ -179,11 +208,21 @@ impl Source for CloudwatchLogs {
             governors: self.governors.clone(),
             clock: ServiceClock::new(Arc::clone(&self.clock)),
             stretch,
+            naming: self.naming()?,
         }))
     }
 
     async fn probe(&mut self) -> Result<(), String> {
         let clock = ServiceClock::new(Arc::clone(&self.clock));
-        probe::probe(&self.plan, &*self.connect, &clock).await
+        probe::probe(&self.plan, &*self.connect, self.naming()?, &clock).await
     }
+}
+
+/// An error that passes when there is room.
+fn unwritten(path: &Path, error: &std::io::Error) -> SourceError {
+    let message = format!(
+        "cannot write into {}: {error}; make room or give flowstone the right to write there",
+        path.display()
+    );
+    SourceError::new("checkpoint", message)
 }

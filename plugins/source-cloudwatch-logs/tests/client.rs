@@ -143,6 +143,40 @@ fn client_reads() {
     });
 }
 
+#[test]
+fn a_huge_refusal_takes_little_memory_and_is_a_short_text() {
+    let (_service, server) = serve();
+    server.inject(|_, _| Some(Fault::Huge));
+    run(&server, "client_meets_a_giant");
+}
+
+#[test]
+#[ignore = "a half of a_huge_refusal_takes_little_memory_and_is_a_short_text"]
+fn client_meets_a_giant() {
+    // The most memory that this process ever had, in kB.
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    block_on(async {
+        let client = Session::load(&SessionSettings::default()).await.unwrap().client("eu-west-1");
+        let before = peak();
+        for _ in 0..3 {
+            let errors = [
+                client.filter_log_events(&request(None)).await.map(drop).unwrap_err(),
+                client.describe_flow_logs("/vpc/flow").await.map(drop).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+                assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+            }
+        }
+        let grown = peak() - before;
+        assert!(grown < 16 << 10, "{grown} kB for refusals of 40 MB");
+    });
+}
+
 /// What the client is made to meet, in this order for each operation, and what it must understand. EC2 says the same of
 /// a wrong clock and of wrong credentials.
 const FAULTS: [(Fault, ErrorKind, ErrorKind); 9] = [

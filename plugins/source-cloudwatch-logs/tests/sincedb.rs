@@ -55,6 +55,7 @@ fn group(service: &SimulatedLogs, name: &str, times: &[i64]) {
 fn source(service: &SimulatedLogs, file: &Path, data_dir: &Path) -> (CloudwatchLogs, SourceCx) {
     let late_window_ms = 30 * MINUTE;
     let plan = Plan {
+        account_id: None,
         accounts: vec![AccountPlan { role: None, external_id: None, regions: vec!["us-east-1".to_owned()] }],
         profile: None,
         endpoint: None,

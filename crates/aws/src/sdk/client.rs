@@ -26,8 +26,8 @@ use super::query::{self, Form};
 use super::session::Session;
 use super::{http, replies};
 use crate::{
-    ApiError, ErrorKind, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup,
-    LogsApi, MinuteCount, Operation, StreamFilter,
+    ApiError, Arn, ErrorKind, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent,
+    LogGroup, LogsApi, MinuteCount, Operation, StreamFilter,
 };
 
 /// One region of one account. Clones are one client.
@@ -59,6 +59,8 @@ const GROUPS: i32 = 50;
 const FLOW_LOGS: &str = "1000";
 /// Minutes in a page of `GetMetricData` at most: what the service allows.
 const MINUTES: &str = "100800";
+/// Pages of one question at most: some hundred thousand flow logs, or minutes of more than ten years.
+const PAGES_AT_MOST: usize = 100;
 
 // === impl Client ===
 
@@ -225,7 +227,9 @@ impl LogsApi for Client {
         if output.log_groups.is_none() && output.request_id().is_none() {
             return Err(self.not_aws(operation, Service::Logs));
         }
+        let account = |arn: &str| Arn::parse(arn).map(|arn| arn.account.to_owned());
         let group = |group: aws_sdk_cloudwatchlogs::types::LogGroup| LogGroup {
+            account: group.arn.as_deref().or(group.log_group_arn.as_deref()).and_then(account),
             name: group.log_group_name.unwrap_or_default(),
             created_ms: group.creation_time,
             retention_days: group.retention_in_days,
@@ -240,7 +244,7 @@ impl LogsApi for Client {
         let operation = Operation::DescribeFlowLogs;
         let mut flow_logs = Vec::new();
         let mut token: Option<String> = None;
-        loop {
+        for _ in 0..PAGES_AT_MOST {
             let form = Form::new(operation.name(), "2016-11-15")
                 .with("Filter.1.Name", "log-group-name")
                 .with("Filter.1.Value.1", log_group)
@@ -253,6 +257,7 @@ impl LogsApi for Client {
                 token => token,
             };
         }
+        Err(endless(operation))
     }
 
     async fn incoming_log_events(
@@ -271,7 +276,7 @@ impl LogsApi for Client {
         let (from, to) = (time(from_ms)?, time(to_ms)?);
         let mut minutes = Vec::new();
         let mut token: Option<String> = None;
-        loop {
+        for _ in 0..PAGES_AT_MOST {
             let form = Form::new(operation.name(), "2010-08-01")
                 .with("StartTime", &from)
                 .with("EndTime", &to)
@@ -304,6 +309,7 @@ impl LogsApi for Client {
                 token => token,
             };
         }
+        Err(endless(operation))
     }
 
     async fn account_id(&self) -> Result<String, ApiError> {
@@ -340,9 +346,14 @@ fn further(
 ) -> Result<Option<String>, ApiError> {
     if next.is_some() && used == next {
         let message = "the answer names itself as its next page";
-        return Err(ApiError::new(operation, ErrorKind::Unavailable, "", message));
+        return Err(ApiError::new(operation, ErrorKind::NoProgress, "", message));
     }
     Ok(next)
+}
+
+fn endless(operation: Operation) -> ApiError {
+    let message = format!("the answer has no end after {PAGES_AT_MOST} pages");
+    ApiError::new(operation, ErrorKind::NoProgress, "", message)
 }
 
 // === impl AskedAt ===

@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("a_service_that_is_not_there_is_unavailable_and_named", unreachable),
         trial("no_answer_within_twenty_seconds_is_the_end_of_a_request", late),
         trial("no_secret_gets_into_a_message", no_secrets),
+        trial("a_reply_is_read_up_to_a_bound_and_said_of_it_is_one_short_line", huge_replies),
         trial("a_proxy_of_the_environment_is_used_and_excepted", proxies),
     ]
 }
@@ -218,6 +219,40 @@ fn no_secrets() {
         let text = format!("{client:?}");
         assert!(!text.contains(SECRET) && !text.contains(TOKEN), "{text}");
     });
+}
+
+fn huge_replies() {
+    let refusal = |bytes: usize| {
+        let message = "no ".repeat(bytes / 3);
+        let json = amz_json(400, json!({"__type": "AccessDeniedException", "Message": message}));
+        let text = format!(
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>{message}</Message></Error></ErrorResponse>"
+        );
+        (json, xml(403, &text))
+    };
+    // Within the bound it is what AWS says, cut; beyond it, no answer of AWS's.
+    for (bytes, kind) in [(200 << 10, ErrorKind::AccessDenied), (4 << 20, ErrorKind::Unavailable)] {
+        let (json, text) = refusal(bytes);
+        let server = FakeServer::start(move |request| match request.header("x-amz-target") {
+            Some(_) => json.clone(),
+            None => text.clone(),
+        });
+        for error in block_on(all(&server.url())) {
+            assert_eq!(error.kind, kind, "{bytes}: {error}");
+            assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+        }
+    }
+    let padding = " ".repeat(17 << 20);
+    let page = format!("{{\"events\":[]{padding}}}");
+    let server = FakeServer::start(move |request| match request.header("x-amz-target") {
+        Some(_) => amz_json(200, &page).header("x-amzn-RequestId", "r").chunked(),
+        None => xml(200, &format!("<DescribeFlowLogsResponse>{padding}</DescribeFlowLogsResponse>")),
+    });
+    for error in block_on(all(&server.url())) {
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("cannot be read"), "{error}");
+        assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+    }
 }
 
 fn proxies() {

@@ -1,5 +1,6 @@
 //! What each operation sends, and what it makes of a good answer.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -7,8 +8,8 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_smithy_types::date_time::{DateTime, Format};
 use flowstone_aws::{
-    FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup, LogGroupName,
-    LogsApi as _, MinuteCount, StreamFilter,
+    ErrorKind, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogEvent, LogGroup,
+    LogGroupName, LogsApi as _, MinuteCount, StreamFilter,
 };
 use flowstone_testkit::http::{FakeServer, Reply, Request};
 use libtest_mimic::Trial;
@@ -28,6 +29,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         trial("an_account_is_told", an_account),
         trial("a_request_of_our_own_is_signed_as_it_is_sent", signed),
         trial("a_page_that_names_itself_as_the_next_ends_the_reading", an_endless_page),
+        trial("pages_without_end_are_given_up_after_a_bounded_number", pages_without_end),
     ]
 }
 
@@ -153,14 +155,19 @@ fn log_groups() {
     let server = FakeServer::script([
         amz_json(
             200,
-            json!({"logGroups": [{"logGroupName": "/a", "creationTime": 7, "retentionInDays": 30}], "nextToken": "t"}),
+            json!({"logGroups": [{"logGroupName": "/a", "arn": "arn:aws:logs:eu-west-1:123456789012:log-group:/a:*", "creationTime": 7, "retentionInDays": 30}], "nextToken": "t"}),
         ),
         amz_json(200, json!({"logGroups": [{"logGroupName": "/b"}]})),
     ]);
     block_on(async {
         let client = client(&server.url()).await;
         let first = client.describe_log_groups(&GroupsRequest::default()).await.unwrap();
-        let group = LogGroup { name: "/a".to_owned(), created_ms: Some(7), retention_days: Some(30) };
+        let group = LogGroup {
+            name: "/a".to_owned(),
+            account: Some("123456789012".to_owned()),
+            created_ms: Some(7),
+            retention_days: Some(30),
+        };
         assert_eq!(first, GroupsPage { groups: vec![group], next_token: Some("t".to_owned()) });
         let request = GroupsRequest { prefix: "/".to_owned(), token: first.next_token };
         let second = client.describe_log_groups(&request).await.unwrap();
@@ -329,5 +336,38 @@ fn an_endless_page() {
     let error =
         block_on(async { client(&server.url()).await.describe_flow_logs("/vpc/flow").await }).unwrap_err();
     assert!(error.message.contains("next page"), "{error}");
+    assert_eq!(error.kind, ErrorKind::NoProgress);
     assert_eq!(server.requests().len(), 2);
+}
+
+fn pages_without_end() {
+    let number = AtomicU32::new(0);
+    let server = FakeServer::start(move |request| {
+        let token = format!("token-{}", number.fetch_add(1, Ordering::Relaxed));
+        match value(&form(request), "Action") {
+            Some("DescribeFlowLogs") => xml(
+                200,
+                &format!(
+                    "<DescribeFlowLogsResponse><flowLogSet/><nextToken>{token}</nextToken></DescribeFlowLogsResponse>"
+                ),
+            ),
+            _ => xml(
+                200,
+                &format!(
+                    "<GetMetricDataResponse><GetMetricDataResult><NextToken>{token}</NextToken></GetMetricDataResult></GetMetricDataResponse>"
+                ),
+            ),
+        }
+    });
+    block_on(async {
+        let client = client(&server.url()).await;
+        for error in [
+            client.describe_flow_logs("/vpc/flow").await.unwrap_err(),
+            client.incoming_log_events("/vpc/flow", 0, 60_000, 60).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind, ErrorKind::NoProgress, "{error}");
+            assert!(error.message.contains("no end after 100 pages"), "{error}");
+        }
+    });
+    assert_eq!(server.requests().len(), 200);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowstone_aws::{
-    ApiError, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogsApi, MinuteCount,
+    ApiError, FilterPage, FilterRequest, FlowLog, GroupsPage, GroupsRequest, LogsApi, MinuteCount, Operation,
 };
 
 use super::service::SimulatedLogs;
@@ -30,8 +30,11 @@ impl SimulatedApi {
     }
 
     /// On the way there half of the latency passes, and half on the way back.
-    async fn call<T>(&self, each: impl FnOnce(&SimulatedLogs, i64) -> T) -> T {
+    async fn call<T>(&self, operation: Operation, each: impl FnOnce(&SimulatedLogs, i64) -> T) -> T {
         tokio::time::sleep(self.latency / 2).await;
+        if self.service.is_silent(operation) {
+            return std::future::pending().await;
+        }
         let reply = each(&self.service, (self.now_ms)());
         tokio::time::sleep(self.latency / 2).await;
         reply
@@ -41,15 +44,15 @@ impl SimulatedApi {
 #[async_trait]
 impl LogsApi for SimulatedApi {
     async fn filter_log_events(&self, request: &FilterRequest) -> Result<FilterPage, ApiError> {
-        self.call(|service, now| service.filter_log_events(now, request)).await
+        self.call(Operation::FilterLogEvents, |service, now| service.filter_log_events(now, request)).await
     }
 
     async fn describe_log_groups(&self, request: &GroupsRequest) -> Result<GroupsPage, ApiError> {
-        self.call(|service, _| service.describe_log_groups(request)).await
+        self.call(Operation::DescribeLogGroups, |service, _| service.describe_log_groups(request)).await
     }
 
     async fn describe_flow_logs(&self, log_group: &str) -> Result<Vec<FlowLog>, ApiError> {
-        self.call(|service, _| service.describe_flow_logs(log_group)).await
+        self.call(Operation::DescribeFlowLogs, |service, _| service.describe_flow_logs(log_group)).await
     }
 
     async fn incoming_log_events(
@@ -59,10 +62,14 @@ impl LogsApi for SimulatedApi {
         to_ms: i64,
         period_s: u32,
     ) -> Result<Vec<MinuteCount>, ApiError> {
-        self.call(|service, now| service.incoming_log_events(now, log_group, from_ms, to_ms, period_s)).await
+        let operation = Operation::GetMetricData;
+        self.call(operation, |service, now| {
+            service.incoming_log_events(now, log_group, from_ms, to_ms, period_s)
+        })
+        .await
     }
 
     async fn account_id(&self) -> Result<String, ApiError> {
-        self.call(|service, _| service.account_id()).await
+        self.call(Operation::GetCallerIdentity, |service, _| service.account_id()).await
     }
 }

@@ -14,5 +14,5 @@ mod traffic;
 pub use api::SimulatedApi;
 pub use events::{MadeEvents, MakeBlock, SimulatedEvent};
 pub use http::{Clock, Fault, ServerOptions, SimulatedServer};
-pub use service::{Behaviour, Calls, SimulatedLogs};
+pub use service::{Behaviour, Calls, Maze, MazeKind, SimulatedLogs};
 pub use traffic::{FlowTraffic, flow_line};

@@ -13,6 +13,8 @@ use super::events::{Events, MadeEvents, SimulatedEvent};
 
 mod page;
 
+pub use page::{Maze, MazeKind};
+
 pub(super) use page::PageEvent;
 
 /// How the simulated service behaves. The default is AWS in eu-west-1 on a good day.
@@ -38,6 +40,8 @@ pub struct Behaviour {
     pub throttled: f64,
     /// The share of calls that fail with 503.
     pub unavailable: f64,
+    /// Where the pages of `FilterLogEvents` lead nowhere.
+    pub maze: Option<Maze>,
     /// Seed of all chance.
     pub seed: u64,
 }
@@ -65,6 +69,7 @@ struct State {
     behaviour: Behaviour,
     groups: BTreeMap<String, Group>,
     denied: HashSet<Operation>,
+    silent: HashSet<Operation>,
     random: fastrand::Rng,
     tokens: f64,
     refilled_ms: Option<i64>,
@@ -91,6 +96,7 @@ impl Default for Behaviour {
             short_pages: 0.0,
             throttled: 0.0,
             unavailable: 0.0,
+            maze: None,
             seed: 1,
         }
     }
@@ -106,6 +112,7 @@ impl SimulatedLogs {
             behaviour,
             groups: BTreeMap::new(),
             denied: HashSet::new(),
+            silent: HashSet::new(),
             random,
             tokens: 0.0,
             refilled_ms: None,
@@ -116,7 +123,7 @@ impl SimulatedLogs {
 
     /// Makes a log group with these streams; the events name them by number.
     pub fn create_group(&self, name: &str, created_ms: i64, streams: impl IntoIterator<Item = String>) {
-        let about = LogGroup { name: name.to_owned(), created_ms: Some(created_ms), retention_days: None };
+        let about = LogGroup { name: name.to_owned(), created_ms: Some(created_ms), ..LogGroup::default() };
         let group = Group {
             about,
             streams: streams.into_iter().collect(),
@@ -124,6 +131,11 @@ impl SimulatedLogs {
             flow_logs: Vec::new(),
         };
         self.lock().groups.insert(name.to_owned(), group);
+    }
+
+    /// Deletes a log group with its events.
+    pub fn delete_group(&self, name: &str) {
+        self.lock().groups.remove(name);
     }
 
     /// Makes a log group whose events are made when they are read.
@@ -153,6 +165,26 @@ impl SimulatedLogs {
     /// Takes the permission for an operation away.
     pub fn deny(&self, operation: Operation) {
         self.lock().denied.insert(operation);
+    }
+
+    /// Gives the permission for an operation back.
+    pub fn permit(&self, operation: Operation) {
+        self.lock().denied.remove(&operation);
+    }
+
+    /// From now on calls of an operation get no answer, or an answer again.
+    pub fn silence(&self, operation: Operation, silent: bool) {
+        let mut state = self.lock();
+        if silent {
+            state.silent.insert(operation);
+        } else {
+            state.silent.remove(&operation);
+        }
+    }
+
+    /// Whether calls of an operation get no answer.
+    pub(super) fn is_silent(&self, operation: Operation) -> bool {
+        self.lock().silent.contains(&operation)
     }
 
     /// Changes how the service behaves from now on.
@@ -236,7 +268,9 @@ impl SimulatedLogs {
             group.about.name.starts_with(&request.prefix)
                 && (after.is_empty() || group.about.name.as_str() > after)
         });
-        let groups: Vec<LogGroup> = found.by_ref().take(limit).map(|group| group.about.clone()).collect();
+        let account = Some(state.behaviour.account.clone());
+        let about = |group: &Group| LogGroup { account: account.clone(), ..group.about.clone() };
+        let groups: Vec<LogGroup> = found.by_ref().take(limit).map(about).collect();
         let next_token = found.next().and(groups.last()).map(|last| last.name.clone());
         Ok(GroupsPage { groups, next_token })
     }

@@ -9,11 +9,11 @@ use flowstone_event::format_iso_millis;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::ReadReport;
+use super::{OtherVersion, ReadReport};
 use crate::ledger::{Change, Facts, Minutes, Quantiles, Restored, decode_ids, encode_ids};
 
-/// The version of the format; lines of a file with another one are skipped.
-const VERSION: u64 = 1;
+/// The version of the format; a file with another one is not read.
+pub(super) const VERSION: u64 = 1;
 /// Event ids on one line at most, so that no line is longer than 200 kB.
 const KEYS_PER_LINE: usize = 8192;
 
@@ -32,6 +32,7 @@ pub(super) fn write(partition: &str, change: Change, mut each: impl FnMut(Vec<u8
                 &json!({ "p": partition, "from": from_ms, "lateness_ms": lateness, "audited_to": audited_to }),
             ));
         }
+        Change::Gone { since_ms } => each(line(&json!({ "p": partition, "gone": since_ms }))),
         Change::Done { start, end } => each(line(&json!({ "p": partition, "done": [start, end] }))),
         Change::Ids { start, end, keys } => {
             for keys in keys.chunks(KEYS_PER_LINE) {
@@ -72,29 +73,38 @@ fn line(value: &Value) -> Vec<u8> {
 }
 
 /// Reads a file's lines into what is known of each partition.
-pub(super) fn read(content: &[u8], known: &mut BTreeMap<String, Restored>) -> ReadReport {
+pub(super) fn read(
+    content: &[u8],
+    known: &mut BTreeMap<String, Restored>,
+) -> Result<ReadReport, OtherVersion> {
     let mut report = ReadReport::default();
     let mut parts: HashMap<(String, i64, i64), Vec<Vec<EventKey>>> = HashMap::new();
-    let mut understood = true;
     for line in content.split_inclusive(|&byte| byte == b'\n') {
-        let Some(entry) = checked(line) else {
-            report.skipped += 1;
-            continue;
-        };
-        if let Some(version) = entry.get("v") {
-            understood = version.as_u64() == Some(VERSION);
+        if !line.ends_with(b"\n") {
+            report.torn += 1;
             continue;
         }
-        if !understood {
-            report.skipped += 1;
+        let Some(entry) = checked(line) else {
+            report.damaged += 1;
             continue;
+        };
+        match entry.get("v") {
+            Some(version) if version.as_u64() == Some(VERSION) => continue,
+            Some(version) => return Err(OtherVersion(version.to_string())),
+            None => {}
         }
         match apply(&entry, known, &mut parts) {
             Some(()) => report.entries += 1,
-            None => report.skipped += 1,
+            None => report.damaged += 1,
         }
     }
-    report
+    Ok(report)
+}
+
+/// Whether a file begins as one of a version that is known here.
+pub(super) fn has_header(content: &[u8]) -> bool {
+    let first = content.split_inclusive(|&byte| byte == b'\n').next();
+    first.and_then(checked).is_some_and(|entry| entry.get("v").is_some())
 }
 
 /// The object of a line whose checksum holds.
@@ -124,6 +134,8 @@ fn apply(
             lateness,
             audited_to: entry.get("audited_to").and_then(Value::as_i64),
         }
+    } else if let Some(since) = entry.get("gone") {
+        Change::Gone { since_ms: since.as_i64()? }
     } else if let Some((start, end)) = pair("done") {
         Change::Done { start, end }
     } else {
@@ -198,6 +210,7 @@ mod tests {
             Change::Slice { start: 1000, end: 9000, facts: facts(3) },
             Change::Ids { start: 9000, end: 10_000, keys: vec![EventKey::new(9001, 9005, 1, 2)] },
             Change::Slice { start: 20_000, end: 60_000, facts: facts(20_000) },
+            Change::Gone { since_ms: 77 },
         ]
     }
 
@@ -218,11 +231,11 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let lines = lines(changes());
-        assert_eq!(lines.len(), 1 + 4 + 3, "20,000 ids take three lines");
+        assert_eq!(lines.len(), 1 + 4 + 3 + 1, "20,000 ids take three lines");
         assert!(lines.iter().all(|line| line.len() < 200_000));
         let mut known = BTreeMap::new();
-        let report = read(&lines.concat(), &mut known);
-        assert_eq!(report, ReadReport { entries: 7, skipped: 0 });
+        let report = read(&lines.concat(), &mut known).unwrap();
+        assert_eq!(report, ReadReport { entries: 8, torn: 0, damaged: 0 });
         assert_eq!(known["1/eu-west-1//vpc/flow"], restored(changes()));
     }
 
@@ -234,25 +247,28 @@ mod tests {
 
     #[test]
     fn a_torn_tail_and_a_broken_line_cost_only_themselves() {
-        let mut lines = lines(changes());
+        let mut changes = changes();
+        changes.pop();
+        let mut lines = lines(changes.clone());
         let last = lines.len() - 1;
         let cut = lines[last].len() / 2;
         lines[last].truncate(cut);
         lines[2][30] ^= 1;
         let mut known = BTreeMap::new();
-        assert_eq!(read(&lines.concat(), &mut known).skipped, 2);
-        let mut expect = changes();
+        let report = read(&lines.concat(), &mut known).unwrap();
+        assert_eq!((report.torn, report.damaged), (1, 1));
+        let mut expect = changes;
         expect.pop();
         expect.remove(1);
         assert_eq!(known["1/eu-west-1//vpc/flow"], restored(expect));
     }
 
     #[test]
-    fn a_file_of_another_version_is_left_alone() {
+    fn nothing_is_read_of_a_file_of_another_version() {
         let mut lines = lines(changes());
         lines[0] = line(&json!({ "v": 2 }));
         let mut known = BTreeMap::new();
-        assert_eq!(read(&lines.concat(), &mut known).entries, 0);
+        assert_eq!(read(&lines.concat(), &mut known), Err(OtherVersion("2".to_owned())));
         assert!(known.is_empty());
     }
 
@@ -261,7 +277,7 @@ mod tests {
         let mut lines = lines(changes());
         lines.remove(5);
         let mut known = BTreeMap::new();
-        read(&lines.concat(), &mut known);
+        read(&lines.concat(), &mut known).unwrap();
         assert!(!known["1/eu-west-1//vpc/flow"].slices.contains_key(&20_000));
     }
 }

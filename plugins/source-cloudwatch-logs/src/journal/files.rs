@@ -1,87 +1,95 @@
 //! The numbered files of the checkpoint: `ledger-00000007.log`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use flowstone_core::{make_private_dir, open_private};
+use flowstone_core::{AppendFile, sync_dir};
 
 /// The files of one checkpoint, the last of which is open.
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
     header: Vec<u8>,
+    /// The number of the newest file.
     number: u64,
-    file: File,
-    size: u64,
+    /// It, once this run has written into it. Never one of an earlier run, whose end may be torn.
+    newest: Option<AppendFile>,
     older: Vec<PathBuf>,
+}
+
+/// A file that was found, and what is in it.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) content: Vec<u8>,
 }
 
 // === impl Files ===
 
 impl Files {
-    /// Reads all files in `dir`, oldest first, and begins the next one with `header`.
-    pub(super) fn open(dir: &Path, header: &[u8]) -> io::Result<(Vec<Vec<u8>>, Self)> {
-        make_private_dir(dir)?;
+    /// Reads all files in `dir`, oldest first. Nothing is made before something is written.
+    pub(super) fn open(dir: &Path, header: &[u8]) -> io::Result<(Vec<Found>, Self)> {
         let mut found: Vec<(u64, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            if let Some(number) = path.file_name().and_then(|name| number_of(name.to_str()?)) {
-                found.push((number, path));
+        match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries? {
+                    let path = entry?.path();
+                    if let Some(number) = path.file_name().and_then(|name| number_of(name.to_str()?)) {
+                        found.push((number, path));
+                    }
+                }
             }
         }
         found.sort();
-        let content = found.iter().map(|(_, path)| fs::read(path)).collect::<io::Result<Vec<_>>>()?;
-        // Never append behind a torn tail: each run has a file of its own.
-        let number = found.last().map_or(1, |(number, _)| number + 1);
-        let file = begin(dir, number, header)?;
+        let read = |(_, path): &(u64, PathBuf)| Ok(Found { path: path.clone(), content: fs::read(path)? });
+        let content = found.iter().map(read).collect::<io::Result<Vec<_>>>()?;
+        let number = found.last().map_or(0, |(number, _)| *number);
         let older = found.into_iter().map(|(_, path)| path).collect();
-        let files = Self {
-            dir: dir.to_owned(),
-            header: header.to_owned(),
-            number,
-            file,
-            size: header.len() as u64,
-            older,
-        };
+        let files = Self { dir: dir.to_owned(), header: header.to_owned(), number, newest: None, older };
         Ok((content, files))
     }
 
-    /// The folder.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Appends and makes durable.
+    /// Appends and makes durable. After an error nothing of it is in the file, and the same bytes may be tried again.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.size += bytes.len() as u64;
-        self.file.sync_data()
+        if self.newest.is_none() {
+            self.begin_next()?;
+        }
+        let Some(file) = &mut self.newest else { return Ok(()) };
+        file.append(&[bytes.to_vec().into()])
     }
 
-    /// From now on the disk is full, as far as the open file goes.
-    #[cfg(test)]
-    pub(super) fn fill_disk(&mut self) {
-        self.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    }
-
-    /// Bytes in the open file.
+    /// Bytes in the newest file.
     pub(super) fn size(&self) -> u64 {
-        self.size
+        self.newest.as_ref().map_or(0, AppendFile::len)
     }
 
-    /// Begins the next file. One that could not be begun (the disk is full behind its name) is never tried again: its
-    /// number is passed over.
+    /// Begins the next file. One that cannot be begun (the disk is full) is gone again, and tried again under the same
+    /// number; the one before stays open.
     pub(super) fn begin_next(&mut self) -> io::Result<()> {
-        self.older.push(self.dir.join(name_of(self.number)));
+        let path = self.path_of(self.number + 1);
+        let begin = || -> io::Result<AppendFile> {
+            let mut file = AppendFile::private(&path)?;
+            // What a try before this one may have left there.
+            file.cut(0)?;
+            file.append(&[self.header.clone().into()])?;
+            Ok(file)
+        };
+        let file = begin().inspect_err(|_| {
+            fs::remove_file(&path).ok();
+        })?;
+        if self.newest.replace(file).is_some() {
+            self.older.push(self.path_of(self.number));
+        }
         self.number += 1;
-        self.file = begin(&self.dir, self.number, &self.header)?;
-        self.size = self.header.len() as u64;
         Ok(())
     }
 
-    /// Deletes all files before the open one.
+    /// Deletes all files before the newest one.
     pub(super) fn drop_older(&mut self) -> io::Result<()> {
+        if self.older.is_empty() {
+            return Ok(());
+        }
         while let Some(path) = self.older.last() {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -90,24 +98,23 @@ impl Files {
         }
         sync_dir(&self.dir)
     }
-}
 
-fn begin(dir: &Path, number: u64, header: &[u8]) -> io::Result<File> {
-    let mut file =
-        open_private(&dir.join(name_of(number)), OpenOptions::new().append(true).create_new(true))?;
-    file.write_all(header)?;
-    file.sync_all()?;
-    // The name itself must survive a power cut.
-    sync_dir(dir)?;
-    Ok(file)
-}
+    fn path_of(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("ledger-{number:08}.log"))
+    }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
+    /// From now on the disk is full, as far as the open file goes.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&mut self) {
+        let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        self.newest = Some(AppendFile::of(full).unwrap());
+    }
 
-fn name_of(number: u64) -> String {
-    format!("ledger-{number:08}.log")
+    /// There is room again.
+    #[cfg(test)]
+    pub(super) fn make_room(&mut self) {
+        self.newest = Some(AppendFile::private(&self.path_of(self.number)).unwrap());
+    }
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -116,35 +123,70 @@ fn number_of(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn content(dir: &Path) -> Vec<Vec<u8>> {
+        Files::open(dir, b"h\n").unwrap().0.into_iter().map(|found| found.content).collect()
+    }
+
     #[test]
-    fn a_file_that_could_not_be_begun_is_passed_over() {
+    fn a_file_that_cannot_be_begun_is_tried_again_under_the_same_number() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, mut files) = Files::open(folder.path(), b"h\n").unwrap();
-        // What a full disk leaves behind: the name, without the header.
-        std::fs::write(folder.path().join(name_of(2)), b"").unwrap();
-        assert!(files.begin_next().is_err());
+        let dir = folder.path().join("vpc");
+        let (_, mut files) = Files::open(&dir, b"h\n").unwrap();
+        files.append(b"one\n").unwrap();
+        // Something that cannot be written into and cannot be removed.
+        let in_the_way = dir.join("ledger-00000002.log");
+        fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..3 {
+            assert!(files.begin_next().is_err());
+            files.append(b"more\n").unwrap();
+        }
+        assert_eq!(names(&dir).len(), 2);
+        fs::remove_dir(&in_the_way).unwrap();
+        // What a full disk and a power cut leave behind: the name, with a part of the header.
+        fs::write(&in_the_way, b"h").unwrap();
         files.begin_next().unwrap();
-        files.append(b"three\n").unwrap();
-        files.drop_older().unwrap();
-        drop(files);
-        assert_eq!(Files::open(folder.path(), b"h\n").unwrap().0, [b"h\nthree\n".to_vec()]);
+        files.append(b"two\n").unwrap();
+        assert_eq!(content(&dir), [b"h\none\nmore\nmore\nmore\n".to_vec(), b"h\ntwo\n".to_vec()]);
     }
 
     #[test]
     fn files_follow_one_another_and_the_old_ones_go_when_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (content, mut files) = Files::open(folder.path(), b"h\n").unwrap();
-        assert!(content.is_empty());
+        let dir = folder.path().join("vpc");
+        let (found, mut files) = Files::open(&dir, b"h\n").unwrap();
+        assert!(found.is_empty() && !dir.exists(), "nothing is made before something is written");
         files.append(b"one\n").unwrap();
         files.begin_next().unwrap();
         files.append(b"two\n").unwrap();
         drop(files);
-        let (content, mut files) = Files::open(folder.path(), b"h\n").unwrap();
-        assert_eq!(content, [b"h\none\n".to_vec(), b"h\ntwo\n".to_vec()]);
+        assert_eq!(content(&dir), [b"h\none\n".to_vec(), b"h\ntwo\n".to_vec()]);
+        let (_, mut files) = Files::open(&dir, b"h\n").unwrap();
+        files.append(b"three\n").unwrap();
         files.drop_older().unwrap();
-        drop(files);
-        assert_eq!(Files::open(folder.path(), b"h\n").unwrap().0, [b"h\n".to_vec()]);
+        assert_eq!(names(&dir), ["ledger-00000003.log"]);
+        assert_eq!(content(&dir), [b"h\nthree\n".to_vec()]);
+    }
+
+    #[test]
+    fn nobody_else_may_read_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("vpc");
+        let (_, mut files) = Files::open(&dir, b"h\n").unwrap();
+        files.append(b"one\n").unwrap();
+        for (path, mode) in [(dir.clone(), 0o700), (dir.join("ledger-00000001.log"), 0o600)] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
+        }
     }
 }

@@ -11,6 +11,8 @@ const SLICE_EVENTS: f64 = 160_000.0;
 const SHORT_SLICES_MS: [i64; 4] = [60_000, 30_000, 20_000, 10_000];
 /// So many empty slices in a row make a group idle.
 const IDLE_AFTER: u32 = 5;
+/// So many reads of the past may be given up in a row before only those are tried again.
+const GIVEN_UP_AT_MOST: u32 = 32;
 /// A scan over several slices takes at most this much of event time.
 const TOGETHER_MS: i64 = 3_600_000;
 
@@ -75,6 +77,24 @@ impl Ledger {
         }
     }
 
+    /// Gives back to what is unread the slices that were never read and are history by now, because reading was refused
+    /// for long: later they are read as history is, many at once.
+    pub fn fold(&mut self, now_ms: i64) {
+        let before = self.history_before(now_ms);
+        let given_up = self.slices.values().filter(|slice| slice.given_up > 0).count();
+        let few = given_up <= GIVEN_UP_AT_MOST as usize;
+        let folded: Vec<(i64, i64)> = (self.slices.values())
+            .take_while(|slice| slice.end <= before)
+            .filter(|slice| self.rules.live && slice.is_untouched() && (slice.given_up == 0 || !few))
+            .map(|slice| (slice.start, slice.end))
+            .collect();
+        for (start, end) in folded {
+            self.unplan(start);
+            self.slices.remove(&start);
+            self.unread.add(start, end);
+        }
+    }
+
     /// Cuts the slices whose first read is due.
     pub(super) fn carve(&mut self, now_ms: i64) {
         while let Some((start, end, due)) = self.next_fresh(now_ms).filter(|&(_, _, due)| due <= now_ms) {
@@ -110,6 +130,10 @@ impl Ledger {
     }
 
     pub(super) fn next_history(&self, now_ms: i64) -> Option<(i64, i64)> {
+        // What leads nowhere everywhere is not cut into ever more pieces.
+        if self.history_given_up >= GIVEN_UP_AT_MOST {
+            return None;
+        }
         let before = self.history_before(now_ms);
         let (start, end) = self.unread.first_from(i64::MIN).filter(|&(start, _)| start < before)?;
         let long = align_up(start.saturating_add(1), HISTORY_MIN_MS)
@@ -155,6 +179,7 @@ impl Ledger {
                 events += next.events();
                 if next.start != to
                     || !is_due
+                    || first.given_up + next.given_up > 0
                     || next.end - start > TOGETHER_MS
                     || events as f64 > SLICE_EVENTS
                 {

@@ -110,7 +110,8 @@ impl Ledger {
         }
         let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
         for count in counts.iter().filter(|count| (from..to).contains(&count.minute_ms)) {
-            *expected.entry(align_down(count.minute_ms, MINUTE_MS)).or_default() += count.events;
+            let expected = expected.entry(align_down(count.minute_ms, MINUTE_MS)).or_default();
+            *expected = expected.saturating_add(count.events);
         }
         // The metric's minutes and the events' need not be cut at the same instant: what one minute has too many its
         // neighbour may have too few.
@@ -129,10 +130,10 @@ impl Ledger {
                 }
             }
             if missing > 0 {
-                self.audit.missing.insert(minute, had + missing);
+                self.audit.missing.insert(minute, had.saturating_add(missing));
                 let finding = Finding {
                     minute_ms: minute,
-                    expected: had + missing,
+                    expected: had.saturating_add(missing),
                     delivered: had,
                     stage: Stage::Missing,
                 };

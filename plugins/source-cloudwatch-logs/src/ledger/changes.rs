@@ -37,6 +37,11 @@ pub enum Change {
         /// What is known of it.
         facts: Facts,
     },
+    /// Nobody reads the log group since then; any other entry after this one says that somebody does.
+    Gone {
+        /// In milliseconds since the epoch.
+        since_ms: i64,
+    },
     /// More events of a slice are delivered although its read goes on.
     Ids {
         /// First millisecond of the slice.
@@ -61,6 +66,8 @@ pub struct Restored {
     pub lateness: Option<Quantiles>,
     /// Minutes before this one are audited.
     pub audited_to: Option<i64>,
+    /// Since when nobody reads it.
+    pub gone_ms: Option<i64>,
 }
 
 /// The changes of a ledger that wait to be written.
@@ -82,7 +89,9 @@ pub(super) struct Changes {
 impl Restored {
     /// Takes one entry in.
     pub fn apply(&mut self, change: Change) {
+        self.gone_ms = None;
         match change {
+            Change::Gone { since_ms } => self.gone_ms = Some(since_ms),
             Change::Opened { from_ms, lateness, audited_to } => {
                 (self.from_ms, self.lateness, self.audited_to) = (from_ms, lateness, audited_to);
             }
@@ -174,6 +183,11 @@ impl Changes {
     /// Whether a rewrite is going on.
     pub(super) fn is_rewriting(&self) -> bool {
         self.opened || !self.newly_done.is_empty() || !self.rewriting.is_empty()
+    }
+
+    /// Where event time begins.
+    pub(super) fn begins_at(&self) -> i64 {
+        self.from_ms
     }
 
     pub(super) fn any(&self) -> bool {

@@ -66,6 +66,8 @@ pub struct Ledger {
     audit: Audit,
     changes: Changes,
     counts: Counts,
+    /// Reads of the past that were given up since one came to its end.
+    history_given_up: u32,
 }
 
 /// What a ledger has seen.
@@ -83,6 +85,8 @@ pub struct Counts {
     pub pages: u64,
     /// Scans begun anew because their token was refused.
     pub restarts: u64,
+    /// Scans given up because their pages led nowhere.
+    pub given_up: u64,
     /// Events handed on again because an audit found that some of their minute had never been.
     pub resent: u64,
 }
@@ -168,6 +172,7 @@ impl Ledger {
             audit: Audit::new(&rules, known.from_ms, known.audited_to),
             changes: Changes::new(known.from_ms),
             counts: Counts::default(),
+            history_given_up: 0,
             rules,
         };
         for (start, end) in known.done.iter() {
@@ -186,6 +191,19 @@ impl Ledger {
             ledger.plan(start, now_ms);
         }
         ledger
+    }
+
+    /// What a checkpoint would give back now: events on their way are not known to be delivered.
+    pub fn known(&self) -> Restored {
+        let slices = self.slices.values().map(|slice| (slice.start, (slice.end, slice.facts.clone())));
+        Restored {
+            from_ms: self.changes.begins_at(),
+            slices: slices.collect(),
+            done: self.changes.done.clone(),
+            lateness: self.lateness.quantiles(),
+            audited_to: self.audit.audited_to(),
+            gone_ms: None,
+        }
     }
 
     /// Everything, for a checkpoint that begins anew.

@@ -10,6 +10,9 @@ use super::settle::note_delivered;
 use super::slice::{Recheck, minute_of};
 use super::{Chunk, ChunkLimits, Extent, Ledger, Rule};
 
+/// So many refused tokens of a chain that cannot be made shorter, and it is given up.
+const REFUSED_AT_MOST: u32 = 5;
+
 // === impl Ledger ===
 
 impl Ledger {
@@ -33,9 +36,10 @@ impl Ledger {
         if scan.asked_at.is_none() || !rules.keeps(Rule::FirstPageSaysWhen) {
             scan.asked_at = Some(page.asked_at_ms.unwrap_or(asked_ms));
         }
-        scan.ended =
-            page.next_token.is_none() || page.events.is_empty() && !rules.keeps(Rule::EmptyPagesGoOn);
-        scan.token = page.next_token;
+        // An empty token is none: AWS never gives one, and refuses it.
+        let token = page.next_token.filter(|token| !token.is_empty());
+        scan.ended = token.is_none() || page.events.is_empty() && !rules.keeps(Rule::EmptyPagesGoOn);
+        let (is_empty, mut reached) = (page.events.is_empty(), scan.reached);
         let mut chunker = Chunker { limits, bytes: 0, chunks: Vec::new() };
         let mut fresh: Option<HashSet<EventKey>> = None;
         let mut slice_range = (0, 0);
@@ -46,6 +50,7 @@ impl Ledger {
                 self.counts.outside += 1;
                 continue;
             }
+            reached = reached.max(Some(key));
             scan.ordered = scan.ordered && scan.last.is_none_or(|last| last <= key);
             if !scan.ordered && fresh.is_none() {
                 // From here on an event may repeat one of this page, which no batch on its way holds yet.
@@ -93,6 +98,7 @@ impl Ledger {
             }
             chunker.push(event, key);
         }
+        scan.note_page(reached, is_empty, token);
         let mut chunks = Vec::with_capacity(chunker.chunks.len());
         for Pending { events, keys } in chunker.chunks {
             let keys: Arc<[EventKey]> = keys.into();
@@ -132,8 +138,11 @@ impl Ledger {
             }
             ErrorKind::BadToken if scan.token.is_some() => {
                 self.counts.restarts += 1;
-                self.restart(ticket.scan, Extent::FirstHalf);
-                true
+                let shortened = self.restart(ticket.scan, Extent::FirstHalf);
+                let Some(scan) = self.scans.get_mut(&ticket.scan).filter(|_| !shortened) else { return true };
+                // Old tokens go bad; those of a short chain that do so again and again are somebody's fault.
+                scan.refused += 1;
+                scan.refused < REFUSED_AT_MOST
             }
             ErrorKind::Throttled | ErrorKind::Unavailable => true,
             _ => false,
@@ -142,8 +151,9 @@ impl Ledger {
 
     /// Begins a scan's chain anew over the slices that it still reads: all of them, or only the first half when a
     /// chain over all was too long for the life of its tokens.
-    pub(super) fn restart(&mut self, number: u64, extent: Extent) {
-        let Some(scan) = self.scans.get_mut(&number) else { return };
+    /// Says whether it is shorter now.
+    pub(super) fn restart(&mut self, number: u64, extent: Extent) -> bool {
+        let Some(scan) = self.scans.get_mut(&number) else { return false };
         let mut reads = Vec::new();
         for (_, slice) in self.slices.range_mut(scan.from..scan.to).filter(|(_, slice)| slice.reading) {
             reads.push((slice.start, slice.end));
@@ -156,7 +166,9 @@ impl Ledger {
             Extent::FirstHalf => (reads.len() / 2).saturating_sub(1),
         };
         let from = reads.first().map_or(scan.from, |&(start, _)| start);
-        scan.restart(from, reads.get(last).map_or(scan.to, |&(_, end)| end));
+        let (before, to) = (scan.to, reads.get(last).map_or(scan.to, |&(_, end)| end));
+        scan.restart(from, to);
+        to < before
     }
 }
 

@@ -40,6 +40,10 @@ impl Ticket {
     }
 }
 
+/// So many empty pages in a row, or as much otherwise, and a chain of pages leads nowhere. At a usual quota of 8 a second
+/// that is two minutes.
+const STALLED_AT_MOST: u32 = 1000;
+
 /// One chain of pages. Its range is fixed while a token lives.
 #[derive(Debug)]
 pub(super) struct Scan {
@@ -63,6 +67,14 @@ pub(super) struct Scan {
     pub(super) last: Option<EventKey>,
     /// The greatest event ever handed on.
     pub(super) newest: Option<EventKey>,
+    /// The greatest event of this attempt.
+    pub(super) reached: Option<EventKey>,
+    /// How much speaks against pages that would still bring something: see [`Scan::note_page`].
+    pub(super) stalled: u32,
+    /// Tokens refused in chains that cannot be made shorter.
+    pub(super) refused: u32,
+    /// Since when it is given up: it counts for nothing, and is over once what it has on its way is delivered.
+    pub(super) given_up: Option<i64>,
     /// Handed on and not delivered yet, in order.
     pub(super) batches: VecDeque<Outgoing>,
 }
@@ -102,6 +114,10 @@ impl Scan {
             ordered: true,
             last: None,
             newest: None,
+            reached: None,
+            stalled: 0,
+            refused: 0,
+            given_up: None,
             batches: VecDeque::new(),
         }
     }
@@ -117,6 +133,32 @@ impl Scan {
         self.asked_at = None;
         self.ordered = true;
         self.last = None;
+        self.reached = None;
+        self.stalled = 0;
+        self.given_up = None;
+    }
+
+    /// Notes how far a page has come and which page is next. One with events beyond all before it is progress. What
+    /// speaks against a page without is little if it is empty (AWS may search long for what a filter pattern wants),
+    /// more if it repeats what was there, and most if it leads to itself.
+    pub(super) fn note_page(&mut self, reached: Option<EventKey>, is_empty: bool, token: Option<String>) {
+        if reached > self.reached {
+            self.reached = reached;
+            self.stalled = 0;
+        } else {
+            let leads_to_itself = token.is_some() && token == self.token;
+            self.stalled += match is_empty {
+                _ if leads_to_itself => STALLED_AT_MOST / 3 + 1,
+                true => 1,
+                false => 10,
+            };
+        }
+        self.token = token;
+    }
+
+    /// Nothing is to be had from this chain of pages.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.ended && self.stalled >= STALLED_AT_MOST
     }
 
     /// Whether the event is on its way already.

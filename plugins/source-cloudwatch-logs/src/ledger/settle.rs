@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flowstone_aws::EventKey;
 
 use super::changes::Changes;
+use super::scan::{Scan, Ticket};
 use super::slice::{Recheck, Slice};
 use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger, Rule};
 
@@ -13,6 +14,9 @@ const HISTORY_PAGES: i64 = 10;
 const HISTORY_MAX_MS: i64 = 90 * 86_400_000;
 /// The seal is put off at most this often.
 const PUT_OFF_MOST: u8 = 3;
+/// How long a slice is left alone after its read was given up, doubled each time up to an hour.
+const FIRST_REST_MS: i64 = 60_000;
+const LONGEST_REST_MS: i64 = 3_600_000;
 /// Neighbours that were read together or are empty become one slice, up to this length.
 const MERGED_MS: i64 = 86_400_000;
 
@@ -35,6 +39,61 @@ impl Ledger {
             self.advance(scan);
         } else {
             self.settle_history(scan);
+        }
+    }
+
+    /// Whether the pages of this request's chain lead nowhere: see [`Ledger::give_up`].
+    pub fn is_stalled(&self, ticket: Ticket) -> bool {
+        self.scans.get(&ticket.scan).is_some_and(Scan::is_stalled)
+    }
+
+    /// Ends a scan whose pages lead nowhere. It does not count: what it read is unread but for what was delivered, and
+    /// is read again after a while, longer each time, while everything else is read on.
+    pub fn give_up(&mut self, ticket: Ticket, now_ms: i64) {
+        let Some(scan) = self.scans.get_mut(&ticket.scan) else { return };
+        scan.ended = true;
+        scan.given_up = Some(now_ms);
+        self.counts.given_up += 1;
+        if scan.is_complete(&self.rules) {
+            self.advance(ticket.scan);
+        }
+    }
+
+    /// Whether something is unread because reading it was given up.
+    pub fn has_given_up(&self) -> bool {
+        self.slices.values().any(|slice| slice.given_up > 0)
+    }
+
+    fn release(&mut self, scan: &Scan, now_ms: i64) {
+        let held: Vec<i64> = (self.slices.range(scan.from..scan.holds_to))
+            .filter(|(_, slice)| slice.reading)
+            .map(|(&start, _)| start)
+            .collect();
+        for start in held {
+            if scan.class == Class::History {
+                self.shorten(start);
+            }
+            let Some(slice) = self.slices.get_mut(&start) else { continue };
+            slice.reading = false;
+            slice.given_up = slice.given_up.saturating_add(1);
+            slice.not_before = now_ms + (FIRST_REST_MS << (slice.given_up - 1).min(6)).min(LONGEST_REST_MS);
+            self.plan(start, now_ms);
+        }
+        if scan.class == Class::History {
+            self.history_given_up += 1;
+            self.lengths.history_ms = HISTORY_MIN_MS;
+        }
+    }
+
+    /// Gives back to what is unread the rear three quarters of a stretch of which nothing is known there: a shorter one may
+    /// come to its end.
+    fn shorten(&mut self, start: i64) {
+        let Some(slice) = self.slices.get_mut(&start).filter(|slice| slice.facts.scans == 0) else { return };
+        let (cut, end) = (start + ((slice.end - start) / 4).max(HISTORY_MIN_MS), slice.end);
+        if cut < end && slice.facts.ids.iter().all(|key| key.timestamp() < cut) {
+            slice.end = cut;
+            self.unread.add(cut, end);
+            self.changes.slice(start);
         }
     }
 
@@ -88,6 +147,9 @@ impl Ledger {
     /// A scan is complete: all that was visible when it began is delivered.
     pub(super) fn advance(&mut self, number: u64) {
         let Some(scan) = self.scans.remove(&number) else { return };
+        if let Some(now_ms) = scan.given_up {
+            return self.release(&scan, now_ms);
+        }
         let through = scan.asked_at.unwrap_or(i64::MIN);
         let read: Vec<i64> = self
             .slices
@@ -108,6 +170,7 @@ impl Ledger {
         }
         match scan.class {
             Class::History => {
+                self.history_given_up = 0;
                 // By what a page held of time this time, the next scan takes about as many pages as it should.
                 let length = (scan.to - scan.from).max(HISTORY_MIN_MS);
                 let wanted = length.saturating_mul(HISTORY_PAGES) / i64::from(scan.pages.max(1));
@@ -134,6 +197,7 @@ impl Ledger {
         let margin = self.rules.visibility_margin_ms;
         let Some(slice) = self.slices.get_mut(&start) else { return };
         slice.reading = false;
+        (slice.given_up, slice.not_before) = (0, i64::MIN);
         slice.facts.scans += 1;
         slice.facts.through = slice.facts.through.max(Some(through));
         if through >= self.rules.seal_at(slice.end) && !slice.facts.sealed {
@@ -180,6 +244,7 @@ impl Ledger {
                 (class, Some(due))
             }
         };
+        let due = due.map(|due| due.max(slice.not_before));
         slice.due = due;
         if let Some(due) = due {
             self.due[class as usize].insert((due, start));

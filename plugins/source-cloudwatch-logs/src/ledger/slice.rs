@@ -24,6 +24,9 @@ pub(super) struct Slice {
     pub(super) reading: bool,
     /// What an audit wants of the next read.
     pub(super) recheck: Recheck,
+    /// Reads that were given up in a row, and until when it is left alone for that.
+    pub(super) given_up: u32,
+    pub(super) not_before: i64,
 }
 
 /// What is known of a slice, as the checkpoint keeps it.
@@ -68,7 +71,23 @@ impl Slice {
     /// A slice of which nothing is known.
     pub(super) fn new(start: i64, end: i64, exact: bool) -> Self {
         let facts = Facts { exact, ..Facts::default() };
-        Self { start, end, facts, due: None, reading: false, recheck: Recheck::No }
+        Self {
+            start,
+            end,
+            facts,
+            due: None,
+            reading: false,
+            recheck: Recheck::No,
+            given_up: 0,
+            not_before: i64::MIN,
+        }
+    }
+
+    /// Whether nothing is known of it, and nobody is about to learn something.
+    pub(super) fn is_untouched(&self) -> bool {
+        let Self { facts, reading, recheck, .. } = self;
+        let unknown = facts.scans == 0 && facts.ids.is_empty() && facts.minutes.0.is_empty();
+        unknown && !reading && *recheck == Recheck::No
     }
 
     /// Whether the event was delivered before, or the ingestion rule says so.

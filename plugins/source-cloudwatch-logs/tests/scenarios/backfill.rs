@@ -132,11 +132,11 @@ async fn a_group_that_one_of_two_regions_lacks_is_no_reason_to_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_are_refused_end_a_backfill_at_its_start() {
-    let rig = rig();
-    rig.service.deny(flowstone_aws::Operation::GetCallerIdentity);
+    let mut rig = rig();
+    rig.entry_is_refused = true;
     let mut source = rig.source();
     source.backfill(FROM, TO).unwrap();
     let error = rig.refused_at_start(source).await;
-    assert!(error.fatal && error.message.contains("sts:GetCallerIdentity"), "{error:?}");
+    assert!(error.fatal && error.message.contains("sts:AssumeRole"), "{error:?}");
     assert!(!rig.refused_at_start(rig.source()).await.fatal, "live reading waits until it is mended");
 }

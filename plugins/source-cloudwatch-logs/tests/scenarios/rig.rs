@@ -2,15 +2,17 @@
 //! that remembers what it was sent.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flowstone_aws::{ApiError, EventKey, Governors, LogsApi};
+use flowstone_aws::{ApiError, EventKey, Governors, LogsApi, Operation};
 use flowstone_core::event::{EncodeOptions, RowId};
 use flowstone_core::{
-    BuildCx, Clock, ComponentId, Kind, Metrics, Next, Position, Source, SourceCx, SourceError,
+    BuildCx, Clock, ComponentId, Health, Kind, Metrics, Next, Position, Source, SourceCx, SourceError,
+    StateDir,
 };
 use flowstone_testkit::cloudwatch::{Behaviour, SimulatedApi, SimulatedEvent, SimulatedLogs};
 use serde_json::Value;
@@ -33,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) options: CloudwatchLogsOptions,
     /// What there is in us-east-1.
     pub(crate) elsewhere: SimulatedLogs,
+    /// Whether AWS refuses the credentials.
+    pub(crate) entry_is_refused: bool,
     /// By how much this machine's clock is wrong, in milliseconds.
     pub(crate) wrong_by: Arc<AtomicI64>,
     data_dir: TempDir,
@@ -43,6 +47,10 @@ pub(crate) struct Rig {
     pub(crate) sent: BTreeMap<String, u32>,
     /// The documents, by `event_id`, and the ids they had.
     pub(crate) documents: BTreeMap<String, (RowId, Value)>,
+    /// `[@metadata][cloudwatch_logs][account_id]` of each event that has one.
+    pub(crate) accounts: BTreeMap<String, String>,
+    /// What `/readyz` says.
+    pub(crate) health: Health,
     /// `[@metadata][flow_log_format]` of each event that has one.
     pub(crate) formats: BTreeMap<String, String>,
 }
@@ -57,11 +65,15 @@ struct Run {
 struct World {
     here: SimulatedApi,
     elsewhere: SimulatedApi,
+    refuses: bool,
 }
 
 #[async_trait]
 impl Connect for World {
     async fn enter(&self, _account: &AccountPlan) -> Result<Box<dyn Account>, ApiError> {
+        if self.refuses {
+            return Err(ApiError::of_reply(Operation::AssumeRole, 403, "AccessDenied", "no", false));
+        }
         Ok(Box::new(self.clone()))
     }
 }
@@ -108,6 +120,7 @@ impl Rig {
                 region: "us-east-1".to_owned(),
                 ..Behaviour::default()
             }),
+            entry_is_refused: false,
             wrong_by: Arc::default(),
             data_dir: tempfile::tempdir().unwrap(),
             zero: Instant::now(),
@@ -115,6 +128,8 @@ impl Rig {
             metrics: Metrics::new(),
             sent: BTreeMap::new(),
             documents: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            health: Health::default(),
             formats: BTreeMap::new(),
         }
     }
@@ -128,7 +143,8 @@ impl Rig {
         let now = move || BEGIN + zero.elapsed().as_millis() as i64;
         let api =
             |service: &SimulatedLogs| SimulatedApi::new(service.clone(), now, Duration::from_millis(200));
-        let world = World { here: api(&self.service), elsewhere: api(&self.elsewhere) };
+        let refuses = self.entry_is_refused;
+        let world = World { here: api(&self.service), elsewhere: api(&self.elsewhere), refuses };
         let wrong_by = Arc::clone(&self.wrong_by);
         let clock = move || now() + wrong_by.load(Ordering::Relaxed);
         let id = ComponentId { name: "vpc".into(), kind: Kind::Source, type_name: "cloudwatch_logs" };
@@ -137,8 +153,19 @@ impl Rig {
         let plan = Plan::new(self.options.clone()).unwrap();
         let source = CloudwatchLogs::new(plan, Arc::new(world), Arc::new(clock), &build)
             .with_governors(Governors::default());
-        let cx = SourceCx { metrics: self.metrics.source(&id), ..SourceCx::alone(id, build.state_dir()) };
+        let (metrics, health) = (self.metrics.source(&id), self.health.of(&id));
+        let cx = SourceCx { metrics, health, ..SourceCx::alone(id, build.state_dir()) };
         (source, cx)
+    }
+
+    /// The folder of the checkpoint.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.build().1.state.path().to_owned()
+    }
+
+    /// What `/readyz` says, one problem a line; empty when all is well.
+    pub(crate) fn problems(&self) -> String {
+        self.health.problems().join("\n")
     }
 
     /// The source as it is before it is started.
@@ -152,9 +179,15 @@ impl Rig {
         self.start_with(source).await;
     }
 
-    pub(crate) async fn start_with(&mut self, mut source: CloudwatchLogs) {
+    pub(crate) async fn start_with(&mut self, source: CloudwatchLogs) {
+        self.start_in(source, self.state()).await;
+    }
+
+    /// The same with another folder for the checkpoint, as a backfill has.
+    pub(crate) async fn start_in(&mut self, mut source: CloudwatchLogs, state: PathBuf) {
         self.run = None;
-        let (_, mut cx) = self.build();
+        let (_, cx) = self.build();
+        let mut cx = SourceCx { state: StateDir::new(state), ..cx };
         source.start(&mut cx).await.unwrap();
         self.run = Some(Run { source: Box::new(source), cx });
     }
@@ -178,6 +211,10 @@ impl Rig {
                     read.batch.write_json(row, EncodeOptions::default(), &mut json);
                     let document: Value = serde_json::from_slice(&json).unwrap();
                     let event_id = document["cloudwatch_logs"]["event_id"].as_str().unwrap().to_owned();
+                    if let Some(account) = read.batch.row(row).str("[@metadata][cloudwatch_logs][account_id]")
+                    {
+                        self.accounts.insert(event_id.clone(), account.to_owned());
+                    }
                     if let Some(format) = read.batch.row(row).str("[@metadata][flow_log_format]") {
                         self.formats.insert(event_id.clone(), format.to_owned());
                     }
@@ -245,6 +282,20 @@ impl Rig {
         assert_eq!(self.sent.len(), all.len());
         let most = self.sent.values().copied().max().unwrap_or(0);
         assert!(most <= at_most, "an event was sent {most} times");
+    }
+
+    /// Everything that lies in these groups was sent.
+    pub(crate) fn assert_all_sent_of(&self, groups: &[&str]) {
+        for group in groups {
+            let all = self.service.all_events(group, 0, i64::MAX >> 17);
+            let missing = all.iter().filter(|event| !self.sent.contains_key(&event.key.to_decimal())).count();
+            assert_eq!(missing, 0, "{missing} of {} of {group} are missing", all.len());
+        }
+    }
+
+    /// Ends the source, with what it has in flight.
+    pub(crate) fn stop(&mut self) {
+        self.run = None;
     }
 
     /// The value of a metric of the source, the sum over its other labels that contain `label`.

@@ -160,7 +160,7 @@ impl World {
     /// What the checkpoint on disk says.
     pub(crate) fn restored(&self) -> BTreeMap<String, Restored> {
         let mut known = BTreeMap::new();
-        journal::read(&self.disk, &mut known);
+        journal::read(&self.disk, &mut known).unwrap();
         known
     }
 

@@ -26,6 +26,8 @@ pub enum Fault {
     Unavailable,
     /// The service failed: 500.
     Internal,
+    /// A refusal whose message has 40 MB.
+    Huge,
     /// The connection is closed without an answer.
     HangUp,
     /// No answer ever comes.
@@ -84,6 +86,7 @@ impl Refusal {
             (Fault::Unavailable, Protocol::Ec2) => {
                 (503, "Unavailable", "The server is overloaded and can't handle the request.".into())
             }
+            (Fault::Huge, _) => (400, "AccessDeniedException", "no ".repeat(40_000_000 / 3)),
             (Fault::Internal | Fault::HangUp | Fault::Never, Protocol::Ec2) => {
                 (500, "InternalError", "An internal error has occurred".into())
             }

@@ -8,6 +8,32 @@ use flowstone_aws::{ApiError, EventKey, FilterRequest, Operation, StreamFilter};
 use super::{Group, State};
 use crate::cloudwatch::traffic::write_flow_line;
 
+/// Requests of which the pages lead nowhere, and in which way.
+#[derive(Clone, Debug)]
+pub struct Maze {
+    /// The way.
+    pub kind: MazeKind,
+    /// The log group.
+    pub group: String,
+    /// Requests that touch this stretch of event time, in milliseconds, are concerned.
+    pub stretch: (i64, i64),
+}
+
+/// In which way pages lead nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MazeKind {
+    /// The last page has an empty token, which is refused when it is used.
+    EmptyToken,
+    /// Every reply is the first page, with one and the same token.
+    SameToken,
+    /// Every page leads to another one, and is empty.
+    EmptyPages,
+    /// Two tokens take turns, and so do their pages.
+    Circle,
+    /// The first page leads on, and its token is refused.
+    RefusedToken,
+}
+
 /// An event on a page, while the page is made.
 pub(in crate::cloudwatch) struct PageEvent<'a> {
     pub(in crate::cloudwatch) key: EventKey,
@@ -43,12 +69,26 @@ impl State {
         if request.start_ms < 0 || request.end_ms < request.start_ms {
             return refuse(400, "InvalidParameterException", "End time should not be less than start time.");
         }
+        let maze = self.behaviour.maze.as_ref().filter(|maze| maze.concerns(request)).map(|maze| maze.kind);
+        let given = request.token.as_deref();
+        match (maze, given) {
+            (Some(MazeKind::EmptyPages), _) => {
+                return Ok(Some(format!("empty-{:x}", self.random.u64(..))));
+            }
+            (Some(MazeKind::EmptyToken), Some("")) => {
+                let message = "Value at 'nextToken' failed to satisfy constraint: Member must have length greater \
+                               than or equal to 1";
+                return refuse(400, "InvalidParameterException", message);
+            }
+            (Some(MazeKind::RefusedToken), Some(_)) => {
+                return refuse(400, "InvalidParameterException", "The specified nextToken is invalid.");
+            }
+            _ => {}
+        }
+        // In a circle every token leads to the first page.
+        let given = given.filter(|_| !matches!(maze, Some(MazeKind::SameToken | MazeKind::Circle)));
         let chain = chain_of(request);
-        let after = match request
-            .token
-            .as_deref()
-            .map(|token| read_token(token, chain, now_ms, self.behaviour.token_life_ms))
-        {
+        let after = match given.map(|token| read_token(token, chain, now_ms, self.behaviour.token_life_ms)) {
             None => None,
             Some(Some(after)) => after,
             Some(None) => {
@@ -99,7 +139,21 @@ impl State {
             each(PageEvent { key: event.key, stream, message, is_flow_line: event.message.is_none() });
             ControlFlow::Continue(())
         });
-        Ok(more.then(|| write_token(chain, now_ms, last)))
+        let token = match maze {
+            Some(MazeKind::SameToken | MazeKind::RefusedToken) => Some("same".to_owned()),
+            Some(MazeKind::Circle) if request.token.as_deref() == Some("left") => Some("right".to_owned()),
+            Some(MazeKind::Circle) => Some("left".to_owned()),
+            Some(MazeKind::EmptyToken) if !more => Some(String::new()),
+            _ => more.then(|| write_token(chain, now_ms, last)),
+        };
+        Ok(token)
+    }
+}
+
+impl Maze {
+    fn concerns(&self, request: &FilterRequest) -> bool {
+        let (from_ms, to_ms) = self.stretch;
+        request.group.name == self.group && request.start_ms < to_ms && request.end_ms >= from_ms
     }
 }
 

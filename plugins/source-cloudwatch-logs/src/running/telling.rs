@@ -1,0 +1,59 @@
+//! What a running source tells: counts, lag, and what audits found.
+
+use flowstone_core::{BackfillProgress, SourceCx};
+
+use super::{Mode, Running};
+use crate::ledger::{Counts, Finding, Stage};
+use crate::planner::Target;
+
+// === impl Running ===
+
+impl Running {
+    pub(super) fn tell_counts(&mut self, now_ms: i64, cx: &SourceCx) {
+        let counts = self.planner.counts();
+        let again = |counts: &Counts| counts.duplicates + counts.by_rule;
+        cx.metrics.duplicates.inc_by(again(&counts) - again(&self.told));
+        cx.metrics.outside.inc_by(counts.outside - self.told.outside);
+        self.told = counts;
+        match &self.mode {
+            Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
+            Mode::Backfill(stretch) => {
+                let whole = (stretch.to_ms - stretch.from_ms) as f64 * self.planner.ledgers().count() as f64;
+                let unread: i64 = self.planner.ledgers().map(|ledger| ledger.unread_ms(now_ms)).sum();
+                stretch.tell(BackfillProgress {
+                    events: counts.fresh,
+                    expected: self.expected,
+                    requests: counts.pages,
+                    share: if whole > 0.0 && self.knows_all_groups() {
+                        1.0 - unread as f64 / whole
+                    } else {
+                        0.0
+                    },
+                });
+            }
+        }
+        let bounded = self.planner.partitions().iter().filter(|one| one.ledger.is_bounded()).count();
+        cx.metrics.dedupe_margin_mode.set(bounded as i64);
+    }
+
+    pub(super) fn tell_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
+        let Target { account, region, group, .. } = &self.planner.partitions()[partition].target;
+        let Finding { minute_ms, expected, delivered, stage } = finding;
+        let minute = flowstone_core::event::format_iso_millis(minute_ms);
+        let missing = expected.saturating_sub(delivered);
+        let (component, log_group) = (&cx.id, &*group.name);
+        match stage {
+            Stage::Missing => {
+                cx.metrics.missing("found", missing);
+                tracing::warn!(%component, %account, %region, log_group, minute, expected, delivered, "CloudWatch took in more events than were read; their slices are read again");
+            }
+            Stage::Recovered => {
+                tracing::info!(%component, %account, %region, log_group, minute, expected, delivered, "missing events were found");
+            }
+            Stage::Lost => {
+                cx.metrics.missing("lost", missing);
+                tracing::error!(%component, %account, %region, log_group, minute, expected, delivered, "events are missing: they are later than `late_window` and the last of `sweeps`, or the metric counts what cannot be read; widen `sweeps`");
+            }
+        }
+    }
+}
