@@ -45,6 +45,7 @@ mod ack;
 mod calendar;
 mod component;
 mod condition;
+mod cut;
 mod decode;
 mod decorate;
 mod destinations;

@@ -108,7 +108,7 @@ options! {
         close_inactive: Duration = Duration::from_secs(300),
         /// Leave out files that were not written to for this long when they are found.
         ignore_older: Option<Duration> = None,
-        /// A longer line is rejected with its first 64 KiB.
+        /// A longer line is rejected with its first and its last 64 KiB.
         max_line_bytes: ByteSize = ByteSize(1 << 20),
         /// What a line is: `"text"` becomes `message`, the members of a `"json"` object become fields.
         decoding: Decoding = Decoding::Text,
