@@ -82,8 +82,7 @@ impl Source for Stdin {
         let feed = feed.map_err(|error| {
             SourceError::fatal("start", format!("cannot start the thread that reads standard input: {error}"))
         })?;
-        let (lines, ids) = (Lines::new(self.options, feed.offset), LineIds::new(feed.seed));
-        self.reading = Some(Reading { feed, lines, ids, given: VecDeque::new() });
+        self.reading = Some(Reading::new(feed, self.options));
         Ok(())
     }
 
@@ -135,6 +134,11 @@ impl Drop for Stdin {
 // === impl Reading ===
 
 impl Reading {
+    fn new(feed: Feed, options: LineOptions) -> Self {
+        let (lines, ids) = (Lines::new(options, feed.offset), LineIds::new(feed.seed));
+        Self { feed, lines, ids, given: VecDeque::new() }
+    }
+
     async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
         loop {
             // Whatever is here already shares a batch; one line alone does not wait for others.
