@@ -361,7 +361,11 @@ impl Lines {
         if self.long.is_some() {
             return;
         }
-        let mark = if self.offset == 0 && self.rest.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let mark = if self.offset == 0 && self.rest.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        };
         let passed = mark + nuls_at_start(&self.rest[mark..]);
         if passed > 0 {
             self.rest.advance(passed);

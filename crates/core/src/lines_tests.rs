@@ -257,7 +257,9 @@ fn nuls_where_a_line_begins_are_no_content_and_are_not_held() {
                 (0..batch.len()).map(|row| batch.row(row).str("message").unwrap().to_owned())
             });
             assert_eq!(texts.collect::<Vec<_>>(), expect.iter().map(|(_, text)| *text).collect::<Vec<_>>());
-            let raw = |at: usize| &stream[at..at + stream[at..].iter().take_while(|b| !b"\r\n".contains(b)).count()];
+            let raw = |at: usize| {
+                &stream[at..at + stream[at..].iter().take_while(|b| !b"\r\n".contains(b)).count()]
+            };
             for ((offset, _), (id, _)) in expect.iter().zip(&reading.rows) {
                 assert_eq!(*id, LineIds::new(7).id(*offset, raw(*offset as usize)), "{stream:?} in {part}");
             }
@@ -299,7 +301,8 @@ fn nuls_that_were_passed_count_as_if_they_were_read() {
             }
             push(&mut lines, b"ab\ncd\n");
             let taken = lines.batch(&cx, "x", false, |offset, line| ids.id(offset, line)).unwrap();
-            let rows = (0..2).map(|row| (taken.batch.id(row), taken.batch.row(row).str("message").map(str::to_owned)));
+            let rows = (0..2)
+                .map(|row| (taken.batch.id(row), taken.batch.row(row).str("message").map(str::to_owned)));
             seen.push((rows.collect::<Vec<_>>(), taken.start, taken.end));
         }
         assert_eq!(seen[0], seen[1], "behind {long:?}");
