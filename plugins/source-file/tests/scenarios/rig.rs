@@ -300,7 +300,7 @@ impl Rig {
         Table { span: Span::default(), entries: entries.collect() }
     }
 
-    fn cx(&self) -> SourceCx {
+    pub(crate) fn cx(&self) -> SourceCx {
         let build = BuildCx { id: id(), data_dir: self.data_dir.path().to_owned(), clock: Clock::System };
         SourceCx {
             max_rows: self.max_rows,
