@@ -24,7 +24,10 @@ pub fn ndjson(data: &[u8]) {
         return;
     }
     in_time(|| {
-        let lines: Vec<&[u8]> = data.split_inclusive(|byte| *byte == b'\n').map(without_line_end).collect();
+        // A byte order mark, and NULs where a line begins, are no content.
+        let content = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
+        let lines = content.split_inclusive(|byte| *byte == b'\n').map(without_nuls);
+        let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).map(without_line_end).collect();
         for (line, outcome) in lines.iter().zip(fates(data, Decoding::Json, lines.len())) {
             assert_is_what_the_line_says(line, outcome);
         }
@@ -39,6 +42,10 @@ fn fates(data: &[u8], decoding: Decoding, lines: usize) -> Vec<Outcome> {
     let fates: Vec<Outcome> = batches(data, decoding, 16).iter_mut().flat_map(outcomes).collect();
     assert_eq!(fates.len(), lines, "as many rows as lines");
     fates
+}
+
+fn without_nuls(line: &[u8]) -> &[u8] {
+    &line[line.iter().take_while(|byte| **byte == 0).count()..]
 }
 
 fn without_line_end(line: &[u8]) -> &[u8] {

@@ -46,6 +46,7 @@ mod append;
 mod calendar;
 mod component;
 mod condition;
+mod cut;
 mod date_letters;
 mod decode;
 mod decorate;

@@ -2,6 +2,9 @@
 //!
 //! A source reads into [`Lines::fill`] and takes [`Lines::batch`]es out. The bytes that it read become the batch's
 //! page; a row is a place in it. What one reading leaves of an unfinished line is put in front of the next one.
+//!
+//! Two things are no content: NULs where a line begins (the hole that a truncated file has when its writer goes on at
+//! its old place), and a UTF-8 byte order mark where the stream does. A line begins behind them.
 
 use std::io;
 
@@ -9,12 +12,16 @@ use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::decode::{Decoder, LinesCut, LongLine};
+use crate::cut::LinesCut;
+use crate::decode::Decoder;
 use crate::event::{Batch, RowId, StrRef};
 use crate::{BuildError, ByteSize, SourceCx};
 
-/// Of a line over `max_line_bytes` this much is kept: its first 64 KiB.
+/// Of a line over `max_line_bytes` at most this much of its beginning is kept, and as much of its end.
 pub const LONG_LINE_HEAD: usize = 64 << 10;
+
+/// What a stream of UTF-8 text may begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line may not be allowed to be longer than this; the text of a batch is addressed with 32 bits.
 const MAX_LINE_LIMIT: u64 = 256 << 20;
@@ -67,8 +74,8 @@ pub struct Lines {
     full: Vec<Bytes>,
     /// Where in the stream the first line that was not handed out begins: that of `long` if there is one, else `rest`.
     offset: u64,
-    /// A line that is too long to hold: its head, while the remainder is skipped. With it, unless it is complete,
-    /// `rest` is empty.
+    /// A line that is too long to hold: its head and its last bytes, while the remainder is skipped. With it, unless it
+    /// is complete, `rest` is empty.
     long: Option<Skipped>,
     /// Bytes per line of the last batch, to read about as much as a batch takes.
     line_bytes: usize,
@@ -79,7 +86,7 @@ pub struct Lines {
 pub struct LineBatch {
     /// One row per line. Lines that are refused are rejected in it.
     pub batch: Batch,
-    /// Where the first line begins.
+    /// Where the first line begins: behind the NULs that may stand between it and the end of the batch before.
     pub start: u64,
     /// The byte behind the last line and its newline.
     pub end: u64,
@@ -90,11 +97,12 @@ pub struct LineBatch {
 #[derive(Debug)]
 struct Skipped {
     head: Vec<u8>,
+    /// The last bytes of what came behind the head: one more than is kept, which may be a carriage return.
+    tail: Vec<u8>,
     /// Bytes in the stream so far, the newline included once it is found.
     span: u64,
     /// Bytes that belong to the line.
     length: u64,
-    last: u8,
     complete: bool,
 }
 
@@ -162,6 +170,27 @@ impl Lines {
         &self.rest
     }
 
+    /// Whether [`Lines::pass_nuls`] may be called: no byte is held, and no line waits to be handed out.
+    pub fn may_pass_nuls(&self) -> bool {
+        self.rest.is_empty() && self.long.as_ref().is_none_or(|long| !long.complete)
+    }
+
+    /// The stream's next `count` bytes are NULs and need not be read. Where a line begins they are no content, and of
+    /// a line that is too long to hold they are a part.
+    pub fn pass_nuls(&mut self, count: u64) {
+        debug_assert!(self.may_pass_nuls(), "bytes before the hole are not handed out");
+        let most = self.kept_bytes() + 1;
+        match &mut self.long {
+            None => self.offset += count,
+            Some(long) => {
+                let nuls = vec![0; most.min(usize::try_from(count).unwrap_or(most))];
+                long.push(&nuls, most);
+                long.length += count - nuls.len() as u64;
+                long.span += count - nuls.len() as u64;
+            }
+        }
+    }
+
     /// How many bytes to read so that the next batch is full; 0 if enough is here.
     pub fn room(&self, cx: &SourceCx) -> usize {
         let batch = cx.max_rows.saturating_mul(self.line_bytes).min(cx.max_bytes);
@@ -200,6 +229,7 @@ impl Lines {
             if is_full && self.full.len() < MOST_FULL {
                 self.full.push(self.rest.clone());
             }
+            self.skip_no_content();
             self.skip_long_line();
         }
         outcome.map(|()| count)
@@ -250,7 +280,7 @@ impl Lines {
             let start = self.offset;
             cut.truncate((0..cut.rows()).take_while(|&row| cut.start_of(row, start) < until).count());
             for row in 0..cut.rows() {
-                each(cut.start_of(row, start), cut.bytes_of(row));
+                each(cut.start_of(row, start), cut.id_bytes(row));
             }
             self.advance(cut.end(start));
         }
@@ -261,24 +291,26 @@ impl Lines {
         let window = &text[..text.len().min(max_bytes)];
         let expected = memchr_iter(b'\n', window).count().min(max_rows) + 2;
         let mut cut = LinesCut { places: Vec::with_capacity(expected), ..LinesCut::default() };
+        let kept = self.kept_bytes();
         match &self.long {
             Some(long) if long.complete || ends => {
-                cut.places.push(StrRef { page: 1, offset: 0, len: long.head.len() as u32 });
-                cut.long.push(LongLine { row: 0, length: long.length });
-                cut.head = Bytes::from(long.head.clone());
-                cut.head_span = long.span;
+                let tail = &long.tail[long.tail.len().saturating_sub(kept)..];
+                cut.push_long(0, Bytes::from(long.head.clone()), tail, long.length);
+                cut.long_span = long.span;
             }
             Some(_) => return None,
             None => {}
         }
         let max_line = self.options.max_line_bytes;
         let push = |cut: &mut LinesCut, start: usize, end: usize| {
-            let mut len = end - start;
+            let len = end - start;
             if len > max_line {
-                cut.long.push(LongLine { row: cut.places.len(), length: len as u64 });
-                len = max_line.min(LONG_LINE_HEAD);
+                let head = self.rest.slice(start..start + kept);
+                let tail = &text[(end - kept).max(start + kept)..end];
+                cut.push_long(cut.long_span + start as u64, head, tail, len as u64);
+            } else {
+                cut.places.push(StrRef { page: 0, offset: start as u32, len: len as u32 });
             }
-            cut.places.push(StrRef { page: 0, offset: start as u32, len: len as u32 });
         };
         let mut start = 0;
         let mut full = false;
@@ -287,13 +319,19 @@ impl Lines {
             if full {
                 break;
             }
+            if text[start] == 0 {
+                start += nuls_at_start(&text[start..newline]);
+            }
             let return_before = newline > start && text[newline - 1] == b'\r';
             push(&mut cut, start, newline - usize::from(return_before));
             start = newline + 1;
         }
         if ends && !full && start < text.len() && cut.places.len() < max_rows {
-            push(&mut cut, start, text.len());
-            start = text.len();
+            start += nuls_at_start(&text[start..]);
+            if start < text.len() {
+                push(&mut cut, start, text.len());
+                start = text.len();
+            }
         }
         cut.text = self.rest.slice(..start);
         (!cut.places.is_empty()).then_some(cut)
@@ -309,7 +347,38 @@ impl Lines {
         }
         self.rest.advance(forward as usize);
         self.offset = to;
+        self.skip_no_content();
         self.skip_long_line();
+    }
+
+    /// How much of each end of a long line is kept.
+    fn kept_bytes(&self) -> usize {
+        self.options.max_line_bytes.min(LONG_LINE_HEAD)
+    }
+
+    /// Passes what is no content, where a line begins. It is not held.
+    fn skip_no_content(&mut self) {
+        if self.long.is_some() {
+            return;
+        }
+        let mark = if self.offset == 0 && self.rest.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        };
+        let passed = mark + nuls_at_start(&self.rest[mark..]);
+        if passed > 0 {
+            self.rest.advance(passed);
+            self.offset += passed as u64;
+            self.let_go_if_empty();
+        }
+    }
+
+    /// An empty view would keep the whole buffer alive.
+    fn let_go_if_empty(&mut self) {
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+        }
     }
 
     /// Begins or goes on to skip a line that is too long to hold.
@@ -322,32 +391,62 @@ impl Lines {
         if self.long.is_none() && (!too_long || memchr(b'\n', &self.rest).is_some()) {
             return;
         }
-        let keep = self.options.max_line_bytes.min(LONG_LINE_HEAD);
-        let long = self.long.get_or_insert_with(|| Skipped {
-            head: self.rest[..keep].to_vec(),
-            span: 0,
-            length: 0,
-            last: 0,
-            complete: false,
-        });
+        let kept = self.kept_bytes();
         let newline = memchr(b'\n', &self.rest);
         let part = &self.rest[..newline.unwrap_or(self.rest.len())];
-        long.last = part.last().copied().unwrap_or(long.last);
-        long.length += part.len() as u64;
-        long.span += part.len() as u64;
-        let mut passed = part.len();
-        if newline.is_some() {
-            long.complete = true;
-            long.span += 1;
-            long.length -= u64::from(long.last == b'\r');
-            passed += 1;
+        let passed = part.len() + usize::from(newline.is_some());
+        match &mut self.long {
+            Some(long) => long.push(part, kept + 1),
+            None => {
+                let (head, behind) = part.split_at(kept);
+                let mut long = Skipped {
+                    head: head.to_vec(),
+                    tail: Vec::new(),
+                    span: kept as u64,
+                    length: kept as u64,
+                    complete: false,
+                };
+                long.push(behind, kept + 1);
+                self.long = Some(long);
+            }
+        }
+        if newline.is_some()
+            && let Some(long) = &mut self.long
+        {
+            long.end();
         }
         self.rest.advance(passed);
-        if self.rest.is_empty() {
-            // An empty view would keep the whole buffer alive.
-            self.rest = Bytes::new();
+        self.let_go_if_empty();
+    }
+}
+
+// === impl Skipped ===
+
+impl Skipped {
+    /// More of the line; `most` bytes of its end are held.
+    fn push(&mut self, part: &[u8], most: usize) {
+        self.span += part.len() as u64;
+        self.length += part.len() as u64;
+        let last = &part[part.len().saturating_sub(most)..];
+        let surplus = (self.tail.len() + last.len()).saturating_sub(most);
+        self.tail.drain(..surplus);
+        self.tail.extend_from_slice(last);
+    }
+
+    /// Its newline was found.
+    fn end(&mut self) {
+        self.complete = true;
+        self.span += 1;
+        if self.tail.last() == Some(&b'\r') {
+            self.tail.pop();
+            self.length -= 1;
         }
     }
+}
+
+/// How many NULs `bytes` begins with.
+fn nuls_at_start(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]

@@ -194,26 +194,122 @@ fn a_batch_keeps_to_the_limits_but_always_holds_a_line() {
 }
 
 #[test]
-fn a_line_over_the_limit_is_rejected_with_its_head_place_and_length() {
-    let long = "x".repeat(100_000);
+fn a_line_over_the_limit_is_rejected_with_both_of_its_ends_its_place_and_its_length() {
+    let long: String = (0..30_000).map(|number| format!("{number:05} ")).collect();
     let stream = format!("a\n{long}\r\nb\n{long}");
     for parts in [&[usize::MAX][..], &[1000], &[2, 70_000, 3]] {
         let reading = read(stream.as_bytes(), parts, text(70_000), &cx(10, 1 << 20));
         let rows: Vec<&str> = reading.rows.iter().map(|(_, row)| row.as_str()).collect();
         assert_eq!(rows.len(), 4);
-        for (row, offset) in [(1, 2), (3, 100_006)] {
+        for (row, offset) in [(1, 2), (3, 180_006)] {
             assert!(
                 rows[row].starts_with(&format!(
-                    "line_too_long: the line at offset {offset} of x.log is 100000 bytes long, more than \
-                     `max_line_bytes` allows; its first 65536 are kept | "
+                    "line_too_long: the line at offset {offset} of x.log is 180000 bytes long, more than \
+                     `max_line_bytes` allows; its first and last bytes are kept, 48928 between them are not | "
                 )),
                 "{}",
                 &rows[row][..200]
             );
-            assert!(rows[row].contains(&format!("{{\"message\":\"{}\",", &long[..LONG_LINE_HEAD])));
+            let kept = format!(
+                "{{\"message\":\"{} [... 48928 bytes left out ...] {}\",",
+                &long[..LONG_LINE_HEAD],
+                &long[long.len() - LONG_LINE_HEAD..]
+            );
+            assert!(rows[row].contains(&kept));
         }
         assert!(rows[0].starts_with("{\"message\":\"a\"") && rows[2].starts_with("{\"message\":\"b\""));
+        // The id is that of the first 64 KiB, as it always was.
+        assert_eq!(reading.rows[1].0, LineIds::new(7).id(2, &long.as_bytes()[..LONG_LINE_HEAD]));
     }
+}
+
+#[test]
+fn junk_before_a_record_does_not_hide_the_record_in_the_rejected_line() {
+    for junk in [3, 100, 200_000, 3 << 20] {
+        let stream = [&vec![b'#'; junk][..], b"2 the record\n3 another\n"].concat();
+        for parts in [&[usize::MAX][..], &[1000]] {
+            let reading = read(&stream, parts, text(10), &cx(10, 1 << 20));
+            assert!(reading.rows[0].1.starts_with("line_too_long"));
+            let message = reading.batches[0].row(0).str("message").unwrap();
+            assert!(message.ends_with("the record"), "{junk}: {message}");
+        }
+    }
+}
+
+#[test]
+fn nuls_where_a_line_begins_are_no_content_and_are_not_held() {
+    for (stream, expect) in [
+        (&b"\0\0a\n"[..], vec![(2, "a")]),
+        (b"\0\0\n", vec![(2, "")]),
+        (b"\0\r\n\0b\0c\0\n", vec![(1, ""), (4, "b\0c\0")]),
+        (b"a\n\0\0\0", vec![(0, "a")]),
+        (b"a\n\0\0b", vec![(0, "a"), (4, "b")]),
+        (b"\0\xef\xbb\xbfa\n", vec![(1, "\u{feff}a")]),
+        // A byte order mark is none where the stream does not begin.
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", vec![(3, "a"), (5, "\u{feff}b")]),
+        (b"\xef\xbb\xbf", vec![]),
+        (b"\xef\xbb\xbf\0\0\na", vec![(5, ""), (6, "a")]),
+        (b"\xef\xbb", vec![(0, "\u{fffd}")]),
+    ] {
+        for part in [1, 2, 3, usize::MAX] {
+            let reading = read(stream, &[part], text(100), &cx(10, 1000));
+            let texts = reading.batches.iter().flat_map(|batch| {
+                (0..batch.len()).map(|row| batch.row(row).str("message").unwrap().to_owned())
+            });
+            assert_eq!(texts.collect::<Vec<_>>(), expect.iter().map(|(_, text)| *text).collect::<Vec<_>>());
+            let raw = |at: usize| {
+                &stream[at..at + stream[at..].iter().take_while(|b| !b"\r\n".contains(b)).count()]
+            };
+            for ((offset, _), (id, _)) in expect.iter().zip(&reading.rows) {
+                assert_eq!(*id, LineIds::new(7).id(*offset, raw(*offset as usize)), "{stream:?} in {part}");
+            }
+        }
+    }
+    let mut lines = Lines::new(text(1000), 0);
+    for _ in 0..50 {
+        lines
+            .fill(1 << 20, |buffer| {
+                buffer.resize(buffer.len() + (1 << 20), 0);
+                Ok(())
+            })
+            .unwrap();
+        assert!(lines.rest.is_empty() && lines.long.is_none());
+    }
+    assert_eq!((lines.offset(), lines.end()), (50 << 20, 50 << 20));
+}
+
+#[test]
+fn nuls_that_were_passed_count_as_if_they_were_read() {
+    let (cx, ids) = (cx(10, 1000), LineIds::new(7));
+    let push = |lines: &mut Lines, bytes: &[u8]| {
+        let fill = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(bytes);
+            Ok(())
+        };
+        lines.fill(bytes.len(), fill).unwrap();
+    };
+    for long in [&b""[..], b"0123456789", b"01234567890123456789"] {
+        let mut seen = Vec::new();
+        for pass in [false, true] {
+            let mut lines = Lines::new(text(4), 5);
+            push(&mut lines, long);
+            if pass {
+                assert!(lines.may_pass_nuls());
+                lines.pass_nuls(1000);
+            } else {
+                push(&mut lines, &[0; 1000]);
+            }
+            push(&mut lines, b"ab\ncd\n");
+            let taken = lines.batch(&cx, "x", false, |offset, line| ids.id(offset, line)).unwrap();
+            let rows = (0..2)
+                .map(|row| (taken.batch.id(row), taken.batch.row(row).str("message").map(str::to_owned)));
+            seen.push((rows.collect::<Vec<_>>(), taken.start, taken.end));
+        }
+        assert_eq!(seen[0], seen[1], "behind {long:?}");
+    }
+    let mut lines = Lines::new(text(100), 0);
+    push(&mut lines, b"ab");
+    assert!(!lines.may_pass_nuls(), "its NULs belong to the line");
 }
 
 #[test]
@@ -231,7 +327,7 @@ fn a_line_of_exactly_the_limit_is_taken_whole_whatever_its_line_end() {
 }
 
 #[test]
-fn skipping_a_long_line_holds_no_more_than_its_head() {
+fn skipping_a_long_line_holds_no_more_than_its_ends() {
     let mut lines = Lines::new(text(1 << 20), 0);
     for _ in 0..100 {
         lines
@@ -241,7 +337,8 @@ fn skipping_a_long_line_holds_no_more_than_its_head() {
             })
             .unwrap();
         assert!(lines.batch(&cx(10, 1 << 20), "x", false, |_, line| RowId::of(line)).is_none());
-        assert!(lines.rest.len() <= (1 << 20) + 1);
+        let held = lines.long.as_ref().map_or(0, |long| long.head.capacity() + long.tail.capacity());
+        assert!(lines.rest.len() <= (1 << 20) + 1 && held <= 4 * LONG_LINE_HEAD, "{held} bytes");
     }
     assert!(lines.rest.is_empty());
     let taken = lines.batch(&cx(10, 1 << 20), "x", true, |_, line| RowId::of(line)).unwrap();
@@ -269,12 +366,13 @@ fn what_is_no_utf_8_becomes_a_replacement_character_with_a_tag_in_just_that_row(
 }
 
 #[test]
-fn the_head_of_a_long_line_does_not_end_within_a_character() {
+fn what_is_kept_of_a_long_line_does_not_end_or_begin_within_a_character() {
     let stream = "é".repeat(40_000);
     for part in [usize::MAX, 999] {
         let reading = read(stream.as_bytes(), &[part], text(1001), &cx(10, 1 << 20));
-        assert!(reading.rows[0].1.contains("its first 1000 are kept"), "{}", reading.rows[0].1);
-        assert_eq!(reading.batches[0].row(0).str("message"), Some("é".repeat(500).as_str()));
+        let end = "é".repeat(500);
+        let kept = format!("{end} [... 78000 bytes left out ...] {end}");
+        assert_eq!(reading.batches[0].row(0).str("message"), Some(kept.as_str()));
         assert!(reading.batches[0].row(0).get("tags").is_none());
     }
 }
@@ -417,6 +515,7 @@ proptest! {
         pieces in prop::collection::vec(
             prop_oneof![
                 Just(b"\n".to_vec()), Just(b"\r\n".to_vec()), Just(b"\r".to_vec()), Just(vec![0xff]),
+                Just(b"\0".to_vec()), Just(b"\0\0\n".to_vec()), Just(b"\xef\xbb\xbf".to_vec()),
                 Just("é".as_bytes().to_vec()), Just(b"{\"a\":1}\n".to_vec()), Just(b"{\"b\":\"c\"}\n".to_vec()),
                 "[a-z]{0,30}".prop_map(String::into_bytes),
             ], 0..60),
@@ -436,10 +535,12 @@ proptest! {
         prop_assert_eq!(&whole.rows, &parted.rows);
         let mut at = 0;
         for (start, end) in parted.stretches {
-            prop_assert_eq!(start, at);
+            let between = &stream[at as usize..start as usize];
+            prop_assert!(between.iter().all(|byte| *byte == 0) || (at == 0 && between.starts_with(BYTE_ORDER_MARK)));
             at = end;
         }
-        prop_assert_eq!(at, stream.len() as u64);
+        let behind = &stream[at as usize..];
+        prop_assert!(behind.iter().all(|byte| *byte == 0) || (at == 0 && behind.starts_with(BYTE_ORDER_MARK)));
 
         // Skimming sees the same lines.
         let ids = LineIds::new(7);

@@ -114,7 +114,7 @@ pub(crate) fn birth_hash(head: &[u8], complete: bool, headers: bool) -> Option<u
     let end_of_line = |from: usize| memchr(b'\n', &head[from..]).map(|newline| from + newline + 1);
     let first = end_of_line(0);
     let record = match first {
-        Some(end) if headers && flow_log_format(&head[..end]).is_some() => end_of_line(end),
+        Some(end) if headers && flow_log_format(text_of(&head[..end])).is_some() => end_of_line(end),
         other => other,
     };
     let end = match record {
@@ -128,7 +128,12 @@ pub(crate) fn birth_hash(head: &[u8], complete: bool, headers: bool) -> Option<u
 /// The format that a file's header line names, if its first line is one. With `complete` the line needs no newline.
 pub(crate) fn header_of(head: &[u8], complete: bool) -> Option<Arc<str>> {
     let end = memchr(b'\n', head).or(complete.then_some(head.len()))?;
-    flow_log_format(&head[..end]).map(Arc::from)
+    flow_log_format(text_of(&head[..end])).map(Arc::from)
+}
+
+/// A file's first bytes without a byte order mark.
+fn text_of(head: &[u8]) -> &[u8] {
+    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
 }
 
 // === impl Head ===
@@ -189,6 +194,11 @@ impl Mark {
         }
     }
 
+    /// The same lines, with bytes behind them that are no line, up to `offset`; `last` are the last of all.
+    pub(crate) fn moved_to(self, offset: u64, last: &[u8]) -> Self {
+        Self { offset, anchor_len: last.len(), anchor: xxh3_64(last), ..self }
+    }
+
     /// Whether `before`, the bytes right before the offset, are those that were there.
     pub(crate) fn is_behind(&self, before: &[u8]) -> bool {
         before.len() == self.anchor_len && xxh3_64(before) == self.anchor
@@ -246,7 +256,15 @@ mod tests {
     fn beginning(bytes: &[u8]) -> Beginning {
         let bytes = bytes[..bytes.len().min(HEAD_BYTES)].to_vec();
         let stat = Stat { dev: 0, ino: 0, size: 0, modified: 0, born: None };
-        Beginning { head: Head::of(&bytes), bytes, whole: false, gzip: false, stat }
+        Beginning {
+            head: Head::of(&bytes),
+            bytes,
+            whole: false,
+            gzip: false,
+            stat,
+            folder: None,
+            broken: None,
+        }
     }
 
     #[test]

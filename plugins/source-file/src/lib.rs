@@ -5,13 +5,17 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | [`desk`] | the thread that the source works on |
+//! | [`hands`] | the thread for calls into file systems that may not return |
+//! | [`walk`] | the paths that a glob names |
 //! | [`listing`] | which files there are |
 //! | [`watch`] | what each file found is, and whose turn it is |
 //! | [`newcomer`] | a file under an inode nobody knows: new, moved, or a copy |
 //! | [`identity`] | which content is which, and why ids never name two records |
 //! | [`proof`] | that a file begins with all that was read of another |
 //! | [`tail`] | one file's content, from reading to delivery |
-//! | [`reader`] | bytes out of plain and gzip files |
+//! | [`work`] | what is done with its file |
+//! | [`reader`], [`gzip`] | bytes out of plain and gzip files |
 //! | [`header`] | header lines of flow-log files |
 //! | [`state`] | what survives a restart |
 //!
@@ -26,6 +30,9 @@
 //! * of a file that was written over in place, between two looks or while flowstone was stopped, with content that
 //!   begins with all that was read of the old one: that looks like growth.
 //!
+//! What is seen to be lost so is told with its bytes, and counted (`truncated`, `vanished`), once no copy of it turned up
+//! in `rotate_wait`.
+//!
 //! Lines come a second time, under new ids,
 //!
 //! * if a plain file of under 1 KiB is moved to another file system, or unpacked from a `.gz`, and was changed meanwhile,
@@ -35,14 +42,27 @@
 //! * if a file was gone while a thousand others went, and then comes back.
 //!
 //! An unfinished last line waits for its newline as long as its file has its name. In a file that was renamed or deleted
-//! it is taken as it is after `rotate_wait`; what is appended later becomes a line of its own.
+//! it is taken as it is after `rotate_wait`; what is appended later becomes a line of its own. That a file was renamed or
+//! deleted is known only from a folder that is there and does not have its name, or from an open file without a name: an
+//! error says nothing about a file, and a file that is open is read on meanwhile. In a folder that was itself moved away
+//! a file keeps its unfinished line until it is closed, after `close_inactive`; then that is told as lost.
+//!
+//! # What is no content
+//!
+//! NULs where a line begins: a file that is truncated under a writer without `O_APPEND` has a hole up to its old end. It
+//! is passed and not read. A UTF-8 byte order mark at the beginning of a file. In a `.gz` zeros behind the last member,
+//! and, with a warning, whatever else follows it.
 //!
 //! # Reading
 //!
-//! Reading is blocking and done within [`Source::next`]: some hundred kilobytes at a time out of a regular file, which
-//! takes well under a millisecond. A look at the file system takes longer the more files there are, and at most a
-//! twentieth of the time is spent on looks.
+//! The source works on a thread of its own ([`desk`]), a batch per request, and calls into file systems are made by
+//! another one ([`hands`]). A call that does not return within two seconds (a hung mount) costs its file, or one of
+//! `paths`, until it does; that is told, and the other files are read on. A look at the file system takes longer the more
+//! files there are, and at most a twentieth of the time is spent on looks.
 
+mod desk;
+mod gzip;
+mod hands;
 mod header;
 mod identity;
 mod listing;
@@ -50,19 +70,25 @@ mod newcomer;
 mod proof;
 mod reader;
 mod state;
+#[cfg(test)]
+mod stuck;
 mod tail;
+mod walk;
 mod watch;
+mod work;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use flowstone_core::prelude::*;
 use flowstone_core::{Decoding, LineOptions, StateDir};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::listing::Listing;
+use crate::desk::{Answer, Came, Desk, Request};
+use crate::hands::{Call, Hands};
+use crate::listing::{Listed, Listing};
 use crate::tail::Manner;
-use crate::watch::{Progress, Watch};
+use crate::watch::Watch;
 
 choices! {
     /// Where reading begins at the very first start.
@@ -108,7 +134,7 @@ options! {
         close_inactive: Duration = Duration::from_secs(300),
         /// Leave out files that were not written to for this long when they are found.
         ignore_older: Option<Duration> = None,
-        /// A longer line is rejected with its first 64 KiB.
+        /// A longer line is rejected with its first and its last 64 KiB.
         max_line_bytes: ByteSize = ByteSize(1 << 20),
         /// What a line is: `"text"` becomes `message`, the members of a `"json"` object become fields.
         decoding: Decoding = Decoding::Text,
@@ -120,24 +146,20 @@ options! {
 }
 
 /// Reads and follows files.
-#[derive(Debug)]
 pub struct FileSource {
-    watch: Watch,
+    /// Until the source starts.
+    watch: Option<Watch>,
+    listing: Listing,
     poll_interval: Duration,
     skip_present: bool,
     state: StateDir,
-    name: Arc<str>,
+    desk: Option<Desk>,
+    /// A batch was asked for, and with `Some` a look at that time.
+    asked: Option<Option<Instant>>,
+    /// What came when somebody else waited for it.
+    kept: Option<Came>,
     next_look: Option<Instant>,
-    /// What `paths` names and the first look did not find.
-    missing: Vec<String>,
-    /// Something is delivered that the state file does not say yet.
-    dirty: bool,
 }
-
-/// A call of `next` that brings no batch ends after about this time, to let others run.
-const STRETCH: Duration = Duration::from_millis(5);
-/// How often a finite run looks for a file that cannot be read before it gives up.
-const FINITE_LOOKS: usize = 4;
 
 register_source! {
     "file",
@@ -172,15 +194,17 @@ impl FileSource {
                     follow: options.follow,
                     rotate_wait: options.rotate_wait,
                 };
+                let (old, inactive) = (options.ignore_older, options.close_inactive);
                 Ok(Self {
-                    watch: Watch::new(listing, manner, options.ignore_older, options.close_inactive),
+                    watch: Some(Watch::new(listing.clone(), manner, old, inactive)),
+                    listing,
                     poll_interval,
                     skip_present: options.read_from == ReadFrom::End,
                     state: cx.state_dir(),
-                    name: Arc::clone(&cx.id.name),
+                    desk: None,
+                    asked: None,
+                    kept: None,
                     next_look: None,
-                    missing: Vec::new(),
-                    dirty: false,
                 })
             }
             (listing, ..) => {
@@ -190,92 +214,93 @@ impl FileSource {
         }
     }
 
-    fn look(&mut self, cx: &SourceCx, now: Instant) {
-        self.watch.look(cx, now);
-        if self.watch.looks() == 1 {
-            let missing = self.watch.listing().literal_paths().filter(|path| !path.exists());
-            self.missing =
-                missing.map(|path| format!("{} is not there; correct `paths`", path.display())).collect();
-            if !self.watch.has_files() {
-                tracing::warn!(paths = self.watch.listing().describe(), component = %self.name, "no file matches `paths` yet");
-            }
-        }
-        // Many files, or a slow file system: look less often.
-        self.next_look = Some(now + self.poll_interval.max(now.elapsed() * 20));
+    /// The thread, which `start` starts.
+    fn desk(&mut self) -> Result<&mut Desk, SourceError> {
+        self.desk.as_mut().ok_or_else(|| SourceError::fatal("start", "the source was not started"))
     }
 
-    fn save(&mut self) -> Result<(), SourceError> {
-        state::save(&self.state, self.watch.identities(), self.watch.records())
-            .map_err(|message| SourceError::new("checkpoint", message))?;
-        self.watch.unsaved = false;
-        self.dirty = false;
-        Ok(())
+    /// Waits for what was asked for. Cancel-safe: what comes later is waited for again.
+    async fn wait(&mut self) -> Result<Came, SourceError> {
+        if let Some(came) = self.kept.take() {
+            return Ok(came);
+        }
+        let desk = self.desk()?;
+        let Some(Answer { came, looked }) = desk.answers.recv().await else { return Err(desk.gone()) };
+        if let (Some(Some(at)), Some(took)) = (self.asked.take(), looked) {
+            // Many files, or a slow file system: look less often.
+            let took = took.min(at.elapsed());
+            self.next_look = Some(at + self.poll_interval.max(took * 20));
+        }
+        Ok(came)
     }
 
-    /// What a finite run ends with.
-    fn end(&self) -> Result<Next, SourceError> {
-        let troubles: Vec<&String> = self.watch.troubles().into_iter().chain(&self.missing).collect();
-        if troubles.is_empty() {
-            return Ok(Next::End);
+    /// Waits for an answer that is given once.
+    async fn answer<T>(&mut self, answer: oneshot::Receiver<T>) -> Result<T, SourceError> {
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(self.desk()?.gone()),
         }
-        let shown: Vec<&str> = troubles.iter().take(5).map(|trouble| trouble.as_str()).collect();
-        let more =
-            if troubles.len() > 5 { format!("; and {} more", troubles.len() - 5) } else { String::new() };
-        Err(SourceError::fatal(
-            "unreadable",
-            format!("not everything could be read: {}{more}", shown.join("; ")),
-        ))
     }
 }
 
 #[async_trait]
 impl Source for FileSource {
-    async fn start(&mut self, _cx: &mut SourceCx) -> Result<(), SourceError> {
-        let state = state::load(&self.state).map_err(|message| SourceError::fatal("checkpoint", message))?;
-        self.watch.resume(state, self.skip_present);
-        Ok(())
+    async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
+        if let Some(watch) = self.watch.take() {
+            let desk =
+                Desk::new(watch, self.skip_present, self.state.clone(), cx.clone()).map_err(|error| {
+                    SourceError::fatal("start", format!("cannot start the thread that reads files: {error}"))
+                })?;
+            self.desk = Some(desk);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.desk()?.ask(Request::Start(cx.clone(), Instant::now(), reply));
+        self.answer(answer).await?
     }
 
     async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
-        let started = Instant::now();
-        if self.watch.look_again || self.next_look.is_none_or(|at| started >= at) {
-            self.look(cx, started);
+        if self.asked.is_none() && self.kept.is_none() {
+            let now = Instant::now();
+            let look = self.next_look.is_none_or(|at| now >= at);
+            self.desk()?.ask(Request::Next { cx: cx.clone(), now, look });
+            self.asked = Some(look.then_some(now));
         }
-        loop {
-            // An identity is in the state before the first record that bears it leaves.
-            if self.watch.unsaved {
-                self.save()?;
+        Ok(match self.wait().await? {
+            Came::Batch(batch) => Next::Batch(batch),
+            Came::Busy => Next::Idle(Duration::ZERO),
+            Came::Nothing(look_again) => {
+                let now = Instant::now();
+                if look_again {
+                    self.next_look = Some(now);
+                }
+                Next::Idle(self.next_look.unwrap_or(now).saturating_duration_since(now))
             }
-            match self.watch.step(cx, Instant::now()) {
-                Progress::Batch(batch) => return Ok(Next::Batch(batch)),
-                Progress::More if started.elapsed() < STRETCH => {}
-                Progress::More => return Ok(Next::Idle(Duration::ZERO)),
-                Progress::Nothing => break,
-            }
-        }
-        if self.watch.look_again {
-            return Ok(Next::Idle(Duration::ZERO));
-        }
-        let hopeless = self.watch.looks() >= FINITE_LOOKS;
-        if self.watch.is_done() && (hopeless || self.watch.troubles().is_empty()) {
-            return self.end();
-        }
-        let next_look = self.next_look.unwrap_or(started);
-        Ok(Next::Idle(next_look.saturating_duration_since(Instant::now())))
+            Came::End(end) => end.map(|()| Next::End)?,
+            Came::Error(error) => return Err(error),
+        })
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
-        for position in positions {
-            if let Some(tail) = self.watch.tail(&position.partition) {
-                self.dirty |= tail.commit(position.value);
-            }
-        }
-        if self.dirty { self.save() } else { Ok(()) }
+        let (reply, answer) = oneshot::channel();
+        self.desk()?.ask(Request::Commit(positions.to_vec(), reply));
+        self.answer(answer).await?
     }
 
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
-        self.watch.rewind(&position.partition, position.value, &self.name);
-        Ok(())
+        // A batch that is on its way is one of those to be given out again, or it waits.
+        if self.asked.is_some() {
+            let came = self.wait().await?;
+            self.kept = Some(came);
+        }
+        if let Some(Came::Batch(batch)) = &self.kept
+            && batch.position.partition == position.partition
+            && batch.position.value >= position.value
+        {
+            self.kept = None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.desk()?.ask(Request::Rewind(position.clone(), Instant::now(), reply));
+        self.answer(answer).await
     }
 
     fn claims(&self) -> Vec<String> {
@@ -291,15 +316,33 @@ impl Source for FileSource {
     }
 
     async fn probe(&mut self) -> Result<(), String> {
-        let listed = self.watch.listing().list();
-        let errors = listed.errors.into_iter().map(|(path, error)| watch::message(&path, &error));
-        let unreadable = listed.files.iter().filter_map(|found| {
-            let error = reader::Beginning::of(&found.path).err()?;
-            Some(watch::message(&found.path, &error))
-        });
-        match errors.chain(unreadable).next() {
-            Some(message) => Err(message),
-            None => Ok(()),
+        let listing = self.listing.clone();
+        let (reply, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("files".to_owned());
+        let spawned = thread.spawn(move || drop(reply.send(probe(&listing))));
+        spawned.map_err(|error| format!("cannot start a thread: {error}"))?;
+        answer.await.unwrap_or_else(|_| Err("looking at `paths` failed".to_owned()))
+    }
+}
+
+/// What is first found to be unreadable.
+fn probe(listing: &Listing) -> Result<(), String> {
+    let mut hands = Hands::new();
+    let calls = listing.calls().enumerate().map(|(index, call)| Call::new(u64::MAX - index as u64, call));
+    let mut looks = Vec::new();
+    for (index, look) in hands.run_all(calls.collect()).into_iter().enumerate() {
+        looks.push(look.map_err(|_| watch::message(&listing.path(index), &watch::no_answer()))?);
+    }
+    let listed = Listed::merge(looks);
+    if let Some((path, error)) = listed.errors.first() {
+        return Err(watch::message(path, error));
+    }
+    for found in listed.files {
+        let path = found.path.clone();
+        let beginning = hands.run(found.stat.dev, move || reader::Beginning::of(&path).map(drop));
+        if let Err(error) = beginning.unwrap_or_else(|_| Err(watch::no_answer())) {
+            return Err(watch::message(&found.path, &error));
         }
     }
+    Ok(())
 }

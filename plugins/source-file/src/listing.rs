@@ -5,16 +5,20 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use flowstone_core::BuildError;
 use glob::Pattern;
 
+use crate::walk::{Glob, text_of};
+
 /// The files that a source reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listing {
     paths: Vec<String>,
-    exclude: Vec<Pattern>,
+    globs: Vec<Arc<Glob>>,
+    exclude: Arc<[Pattern]>,
 }
 
 /// A file as it was seen: enough to know whether anything changed.
@@ -35,6 +39,8 @@ pub(crate) struct Stat {
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) stat: Stat,
+    /// It was there when this one of `paths` was looked at for the first time.
+    pub(crate) is_first: bool,
 }
 
 /// The outcome of one look.
@@ -43,6 +49,22 @@ pub(crate) struct Listed {
     /// Oldest first.
     pub(crate) files: Vec<Found>,
     pub(crate) errors: Vec<(PathBuf, io::Error)>,
+    /// What `paths` names without a glob, and is not there.
+    pub(crate) missing: Vec<PathBuf>,
+}
+
+/// Where a known file is now, by its path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whereabouts {
+    /// Where it was.
+    Here(Stat),
+    /// Its name leads to another file, or is not in its folder.
+    Gone,
+    /// Its folder is not there.
+    Adrift,
+    /// That cannot be told: its folder cannot be entered, is on another device now, or the link that led to it leads
+    /// nowhere.
+    Unknown,
 }
 
 // === impl Listing ===
@@ -56,10 +78,15 @@ impl Listing {
                 BuildError::option("paths", "no path is given").label("expected at least one path or glob");
             errors.push(error.help("for example `paths = [\"/var/log/flow/*.log\"]`"));
         }
+        let mut globs = Vec::new();
         let mut check = |option: &str, patterns: &[String]| -> Vec<Pattern> {
             let mut read = Vec::new();
             for (index, pattern) in patterns.iter().enumerate() {
-                match Pattern::new(pattern) {
+                let glob = match option {
+                    "paths" => Glob::new(pattern).map(|glob| globs.push(Arc::new(glob))),
+                    _ => Ok(()),
+                };
+                match glob.and_then(|()| Pattern::new(pattern)) {
                     Ok(_) if pattern.is_empty() => {
                         errors
                             .push(BuildError::option(option, "an empty path names no file").at_index(index));
@@ -76,67 +103,121 @@ impl Listing {
             read
         };
         check("paths", paths);
-        let exclude = check("exclude", exclude);
-        if errors.is_empty() { Ok(Self { paths: paths.to_vec(), exclude }) } else { Err(errors) }
+        let exclude = check("exclude", exclude).into();
+        if errors.is_empty() { Ok(Self { paths: paths.to_vec(), globs, exclude }) } else { Err(errors) }
     }
 
-    /// Looks: one `stat` per file, nothing is opened.
-    pub(crate) fn list(&self) -> Listed {
-        let mut listed = Listed::default();
-        let mut seen = HashSet::new();
-        for pattern in &self.paths {
-            let Ok(paths) = glob::glob(pattern) else { continue };
-            for path in paths {
-                let path = match path {
-                    Ok(path) => path,
-                    Err(error) => {
-                        listed.errors.push((error.path().to_owned(), error.into()));
-                        continue;
-                    }
-                };
-                if self.excludes(&path) {
-                    continue;
-                }
-                match path.metadata() {
-                    Ok(metadata) if metadata.is_file() => {
-                        let stat = Stat::of(&metadata);
-                        // Two globs, a hard link or a symbolic link: still one file.
-                        if seen.insert((stat.dev, stat.ino)) {
-                            listed.files.push(Found { path, stat });
-                        }
-                    }
-                    Ok(metadata) if metadata.is_dir() => {}
-                    Ok(_) => {
-                        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
-                        listed.errors.push((path, error));
-                    }
-                    // Gone between the glob and the look, or a link that leads nowhere yet.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => listed.errors.push((path, error)),
-                }
-            }
-        }
-        listed.files.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
-        listed
+    /// One call for each of `paths`, which looks at what that names: one `stat` per file, nothing is opened.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = impl FnOnce() -> Listed + Send + 'static> + '_ {
+        self.globs.iter().map(|glob| {
+            let (glob, exclude) = (Arc::clone(glob), Arc::clone(&self.exclude));
+            move || list(&glob, &exclude)
+        })
     }
 
-    /// The paths that are no globs, so that a missing file can be told from an empty folder.
-    pub(crate) fn literal_paths(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().filter(|path| !path.contains(['*', '?', '['])).map(Path::new)
+    /// Looks, and waits for it.
+    #[cfg(test)]
+    fn list(&self) -> Listed {
+        Listed::merge(self.calls().map(|call| call()))
+    }
+
+    /// Whether `paths` name this path, be that there or not, and `exclude` does not.
+    pub(crate) fn names(&self, path: &Path) -> bool {
+        self.globs.iter().any(|glob| glob.names(path)) && !excludes(&self.exclude, path)
+    }
+
+    /// One of `paths`.
+    pub(crate) fn path(&self, index: usize) -> PathBuf {
+        self.paths[index].clone().into()
     }
 
     /// `paths` as a message shows it.
     pub(crate) fn describe(&self) -> String {
         self.paths.join(", ")
     }
+}
 
-    fn excludes(&self, path: &Path) -> bool {
-        self.exclude.iter().any(|pattern| {
-            let name = path.file_name().map(Path::new);
-            let of_name =
-                !pattern.as_str().contains('/') && name.is_some_and(|name| pattern.matches_path(name));
-            of_name || pattern.matches_path(path)
-        })
+fn list(glob: &Glob, exclude: &[Pattern]) -> Listed {
+    #[cfg(test)]
+    crate::stuck::wait_if_stuck(glob.literal().as_deref().unwrap_or(Path::new("")));
+    let (paths, errors) = glob.paths();
+    let mut listed = Listed { errors, ..Listed::default() };
+    for path in paths.into_iter().filter(|path| !excludes(exclude, path)) {
+        match path.metadata() {
+            Ok(metadata) if metadata.is_file() => {
+                listed.files.push(Found { path, stat: Stat::of(&metadata), is_first: false });
+            }
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+                listed.errors.push((path, error));
+            }
+            // Gone between the glob and the look, or a link that leads nowhere yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                listed.missing.extend(glob.literal());
+            }
+            Err(error) => listed.errors.push((path, error)),
+        }
+    }
+    listed
+}
+
+fn excludes(exclude: &[Pattern], path: &Path) -> bool {
+    exclude.iter().any(|pattern| {
+        let of_name = !pattern.as_str().contains('/')
+            && path.file_name().is_some_and(|name| pattern.matches(&text_of(name)));
+        of_name || pattern.matches(&text_of(path.as_os_str()))
+    })
+}
+
+// === impl Listed ===
+
+impl Listed {
+    /// What several looks found; a file that two found is the first one's.
+    pub(crate) fn merge(looks: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        let mut seen = HashSet::new();
+        for listed in looks {
+            // Two globs, a hard link or a symbolic link: still one file.
+            let new = listed.files.into_iter().filter(|found| seen.insert((found.stat.dev, found.stat.ino)));
+            all.files.extend(new);
+            all.errors.extend(listed.errors);
+            all.missing.extend(listed.missing);
+        }
+        all.files.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
+        all
+    }
+}
+
+// === impl Whereabouts ===
+
+impl Whereabouts {
+    /// Looks for the file with this inode at `path`, in a folder that was on the device `folder`. An error says nothing
+    /// about a file: only a folder that is there, and in which its name is not, does.
+    pub(crate) fn of(path: &Path, inode: &Stat, folder: Option<u64>) -> Self {
+        match path.metadata() {
+            Ok(metadata) => match Stat::of(&metadata) {
+                stat if stat.same_inode(inode) => Self::Here(stat),
+                // Something was mounted there, or is no longer.
+                stat if stat.dev != inode.dev => Self::Unknown,
+                _ => Self::Gone,
+            },
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Self::Unknown,
+            Err(_) if path.symlink_metadata().is_ok() => Self::Unknown,
+            Err(_) => match folder_of(path).metadata() {
+                Ok(metadata) if folder.is_none_or(|device| device == metadata.dev()) => Self::Gone,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Adrift,
+                _ => Self::Unknown,
+            },
+        }
+    }
+}
+
+/// The folder of the file at `path`.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -198,7 +279,9 @@ mod tests {
             .collect();
         assert_eq!(names, ["b.log", "a.log", "sub/c.log"]);
         assert!(listed.errors.is_empty());
-        assert_eq!(listing.literal_paths().collect::<Vec<_>>(), [at("a.log")]);
+        assert!(listed.missing.is_empty());
+        fs::remove_file(at("a.log")).unwrap();
+        assert_eq!(listing.list().missing, [at("a.log")]);
     }
 
     #[test]

@@ -25,10 +25,11 @@ use std::path::{Path, PathBuf};
 use memchr::memrchr;
 use tokio::time::Instant;
 
+use crate::hands::Late;
 use crate::identity::FileId;
 use crate::listing::{Found, Stat};
-use crate::proof::Proof;
-use crate::reader::{Beginning, may_be_part_of};
+use crate::proof::{Proof, Verdict};
+use crate::reader::Beginning;
 use crate::tail::{Place, Tail};
 
 /// A file that has no identity yet.
@@ -48,8 +49,10 @@ pub(crate) struct Newcomer {
     pub(crate) was_present: bool,
     /// Where reading begins in that case.
     pub(crate) start: u64,
+    /// The call that reads its first bytes, if it did not return in time.
+    pub(crate) late: Option<Late<io::Result<First>>>,
     /// A proof under way.
-    pub(crate) proof: Option<(Aim, Proof)>,
+    pub(crate) proof: Option<(Aim, Proving)>,
     /// Identities that are not this file's.
     pub(crate) refuted: Vec<Aim>,
 }
@@ -61,6 +64,22 @@ pub(crate) enum Aim {
     Heir(FileId),
     /// The newcomer is a compressed copy of this file, and nothing else.
     Copy(FileId),
+}
+
+/// A step of a proof that is to be done, or did not return in time.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Proving {
+    Next(Proof),
+    Late(Late<io::Result<(Verdict, Option<Proof>)>>),
+}
+
+/// What is read of a newcomer first.
+#[derive(Debug)]
+pub(crate) struct First {
+    beginning: Beginning,
+    /// Where its lines end, if what is there is not to be read.
+    end: Option<u64>,
 }
 
 // === impl Newcomer ===
@@ -77,6 +96,7 @@ impl Newcomer {
             skip_present,
             was_present: skip_present,
             start: 0,
+            late: None,
             proof: None,
             refuted: Vec::new(),
         }
@@ -98,16 +118,25 @@ impl Newcomer {
         }
     }
 
-    /// Reads its first bytes, and finds where reading begins.
-    pub(crate) fn read_beginning(&mut self) -> io::Result<()> {
-        let (beginning, file) = Beginning::of(&self.path)?;
-        if !beginning.stat.same_inode(&self.stat) {
-            // Rotated since the look; the next one sees it.
-            return Err(io::ErrorKind::NotFound.into());
+    /// The call that reads its first bytes, and finds where reading begins.
+    pub(crate) fn first(&self) -> impl FnOnce() -> io::Result<First> + Send + 'static {
+        let (path, stat) = (self.path.clone(), self.stat);
+        let skip = self.skip_present && self.start == 0;
+        move || {
+            let (beginning, file) = Beginning::of(&path)?;
+            if !beginning.stat.same_inode(&stat) {
+                // Rotated since the look; the next one sees it.
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            let end = (skip && !beginning.gzip).then(|| end_of_lines(&file)).transpose()?;
+            Ok(First { beginning, end })
         }
-        if self.skip_present && !beginning.gzip && self.start == 0 {
-            self.start = end_of_lines(&file)?;
-        }
+    }
+
+    /// Takes in what that call came to.
+    pub(crate) fn take_first(&mut self, first: First) {
+        let First { beginning, end } = first;
+        self.start = end.unwrap_or(self.start);
         if beginning.stat.size < self.start {
             self.start = 0;
         }
@@ -115,7 +144,6 @@ impl Newcomer {
         self.skip_present &= beginning.gzip;
         self.stat = beginning.stat;
         self.beginning = Some(beginning);
-        Ok(())
     }
 
     /// Whether `tail`, whose content is not at its place any more, may have this file as its heir.
@@ -137,14 +165,14 @@ impl Newcomer {
             || (are_related(&self.path, &tail.path) && (was_compressed || was_copied || is_as_long))
     }
 
-    /// Whether the file may be a copy of `tail`, which is there, complete or still being made.
+    /// Whether it may still turn out to be what was read as `id`.
+    pub(crate) fn may_become(&self, id: FileId) -> bool {
+        matches!(self.proof, Some((Aim::Heir(aim), _)) if aim == id)
+    }
+
+    /// Whether the file begins like `tail`, which is there, and so may be a copy of it, complete or still being made.
     pub(crate) fn resembles(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        if self.was_present || tail.place != Place::Here || !tail.head.agrees(beginning) {
-            return false;
-        }
-        let both_plain = !beginning.gzip && !tail.gzip;
-        // Which cannot be told now is left to the next look.
-        !both_plain || may_be_part_of(&self.path, &tail.path).unwrap_or(true)
+        !self.was_present && tail.place == Place::Here && tail.head.agrees(beginning)
     }
 }
 

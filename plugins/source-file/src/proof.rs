@@ -73,6 +73,9 @@ impl Proof {
             }
             return Ok((Verdict::Open, Some(self)));
         }
+        if let Reader::Plain(reader) = &mut self.reader {
+            reader.pass_hole(&mut self.lines, end)?;
+        }
         let room = usize::try_from(end - self.reader.offset()).unwrap_or(usize::MAX).min(STEP_BYTES);
         if room > 0 {
             let mut replaced = false;

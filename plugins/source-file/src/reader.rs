@@ -1,16 +1,18 @@
 //! Reading the bytes of a file: as they are, or out of gzip, told apart by the file's first two bytes.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flowstone_core::Lines;
 use rustix::buffer::spare_capacity;
+use rustix::fs::OFlags;
 
+use crate::gzip::Members;
 use crate::identity::{ANCHOR_BYTES, HEAD_BYTES, Head, Mark};
-use crate::listing::Stat;
+use crate::listing::{Stat, folder_of};
 
 /// A file that is read from front to back.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct PlainReader {
 /// Reads what is in a gzip file, of any number of members.
 #[derive(Debug)]
 pub(crate) struct GzipReader {
-    decoder: MultiGzDecoder<BufReader<File>>,
+    members: Members<File>,
     offset: u64,
 }
 
@@ -55,6 +57,10 @@ pub(crate) struct Beginning {
     pub(crate) whole: bool,
     pub(crate) gzip: bool,
     pub(crate) stat: Stat,
+    /// On which device its folder is, if it was opened by its path.
+    pub(crate) folder: Option<u64>,
+    /// A compressed file is damaged, or ends too early, so near its beginning that there is no more of it.
+    pub(crate) broken: Option<io::Error>,
 }
 
 /// First bytes of compressed files that cannot be read here, and what makes them.
@@ -75,8 +81,7 @@ impl Reader {
     /// A reader of the whole stream of `file`.
     pub(crate) fn from_start(file: File, gzip: bool) -> Self {
         if gzip {
-            let decoder = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file));
-            Self::Gzip(Box::new(GzipReader { decoder, offset: 0 }))
+            Self::Gzip(Box::new(GzipReader { members: Members::new(file), offset: 0 }))
         } else {
             Self::Plain(PlainReader { file, offset: 0, last: Vec::new() })
         }
@@ -87,7 +92,7 @@ impl Reader {
         match self {
             Self::Plain(reader) => Ok(reader.file),
             Self::Gzip(reader) => {
-                let mut file = reader.decoder.into_inner().into_inner();
+                let mut file = reader.members.into_inner();
                 file.rewind()?;
                 Ok(file)
             }
@@ -100,6 +105,21 @@ impl Reader {
             Self::Plain(reader) => reader.offset,
             Self::Gzip(reader) => reader.offset,
         }
+    }
+
+    /// How the file is now, and how many names it has.
+    pub(crate) fn stat(&self) -> io::Result<(Stat, u64)> {
+        let file = match self {
+            Self::Plain(reader) => &reader.file,
+            Self::Gzip(reader) => reader.members.get_ref(),
+        };
+        let metadata = file.metadata()?;
+        Ok((Stat::of(&metadata), metadata.nlink()))
+    }
+
+    /// Whether something that is no gzip follows the last member of a compressed file.
+    pub(crate) fn has_garbage(&self) -> bool {
+        matches!(self, Self::Gzip(reader) if reader.members.has_garbage())
     }
 }
 
@@ -129,6 +149,56 @@ impl PlainReader {
         self.last.clear();
     }
 
+    /// Passes the hole that begins where the reader stands, up to `until`, if `lines` may pass it: a truncated file
+    /// whose writer goes on at its old place has one of any size, which is not there to be read.
+    pub(crate) fn pass_hole(&mut self, lines: &mut Lines, until: u64) -> io::Result<()> {
+        if self.last.last() != Some(&0) || !lines.may_pass_nuls() {
+            return Ok(());
+        }
+        let Some(end) = self.end_of_hole()? else { return Ok(()) };
+        let count = end.min(until).saturating_sub(self.offset);
+        if count > 0 {
+            lines.pass_nuls(count);
+            self.offset += count;
+            let nuls = usize::try_from(count).unwrap_or(usize::MAX).min(ANCHOR_BYTES);
+            self.note_last(&[0; ANCHOR_BYTES][..nuls]);
+        }
+        Ok(())
+    }
+
+    /// Where data begins again; nothing where the system cannot tell holes.
+    #[cfg(target_os = "linux")]
+    fn end_of_hole(&self) -> io::Result<Option<u64>> {
+        use rustix::io::Errno;
+        // Before the search: all up to there is a hole if no data is found.
+        let size = self.file.metadata()?.len();
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.offset)) {
+            Ok(data) => Ok(Some(data)),
+            Err(Errno::NXIO) => Ok(Some(size)),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn end_of_hole(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// A mark where the reader stands, if only NUL bytes were passed since `mark`.
+    pub(crate) fn mark_after(&self, mark: Mark) -> Mark {
+        mark.moved_to(self.offset, &self.last)
+    }
+
+    fn note_last(&mut self, new: &[u8]) {
+        if new.len() >= ANCHOR_BYTES {
+            self.last.clear();
+        }
+        self.last.extend_from_slice(&new[new.len().saturating_sub(ANCHOR_BYTES)..]);
+        let surplus = self.last.len().saturating_sub(ANCHOR_BYTES);
+        self.last.drain(..surplus);
+    }
+
     fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> io::Result<Outcome> {
         let carried = buffer.len();
         buffer.reserve(room);
@@ -142,12 +212,7 @@ impl PlainReader {
             return Ok(Outcome::Replaced);
         }
         let new = &buffer[carried..];
-        if new.len() >= ANCHOR_BYTES {
-            self.last.clear();
-        }
-        self.last.extend_from_slice(&new[new.len().saturating_sub(ANCHOR_BYTES)..]);
-        let surplus = self.last.len().saturating_sub(ANCHOR_BYTES);
-        self.last.drain(..surplus);
+        self.note_last(new);
         self.offset += new.len() as u64;
         Ok(Outcome::Bytes(new.len()))
     }
@@ -169,11 +234,6 @@ impl PlainReader {
     pub(crate) fn beginning(&self) -> io::Result<Beginning> {
         Beginning::of_file(&self.file)
     }
-
-    /// How the file is now.
-    pub(crate) fn stat(&self) -> io::Result<Stat> {
-        Ok(Stat::of(&self.file.metadata()?))
-    }
 }
 
 // === impl GzipReader ===
@@ -181,7 +241,7 @@ impl PlainReader {
 impl GzipReader {
     fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
         let carried = buffer.len();
-        let outcome = (&mut self.decoder).take(room as u64).read_to_end(buffer);
+        let outcome = (&mut self.members).take(room as u64).read_to_end(buffer);
         self.offset += (buffer.len() - carried) as u64;
         outcome
     }
@@ -192,35 +252,56 @@ impl GzipReader {
 impl Beginning {
     /// Reads the first bytes of the file at `path` and leaves it open.
     pub(crate) fn of(path: &Path) -> io::Result<(Self, File)> {
-        let file = File::open(path)?;
-        Ok((Self::of_file(&file)?, file))
+        let file = open(path)?;
+        let folder = folder_of(path).metadata().ok().map(|metadata| metadata.dev());
+        Ok((Self { folder, ..Self::of_file(&file)? }, file))
     }
 
     /// Reads the first bytes of an open file.
     ///
-    /// A gzip file that ends too early gives what is there so far: it may still be being written.
+    /// A gzip file that ends too early, or is damaged, gives what is there so far: it may still be being written.
     pub(crate) fn of_file(file: &File) -> io::Result<Self> {
         let stat = Stat::of(&file.metadata()?);
         let mut head = vec![0; HEAD_BYTES];
         let count = read_full_at(file, &mut head, 0)?;
         head.truncate(count);
-        let gzip = head.starts_with(b"\x1f\x8b");
-        let mut whole = false;
+        // The first byte alone: the others are still to come.
+        let gzip = head.starts_with(b"\x1f\x8b") || head == b"\x1f";
+        let (mut whole, mut broken) = (false, None);
         if gzip {
-            let mut decoder = MultiGzDecoder::new(BufReader::new(At { file, offset: 0 }));
             head.clear();
-            match (&mut decoder).take(HEAD_BYTES as u64).read_to_end(&mut head) {
+            match Members::new(At { file, offset: 0 }).take(HEAD_BYTES as u64).read_to_end(&mut head) {
                 Ok(count) => whole = count < HEAD_BYTES,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-                Err(error) => return Err(error),
+                Err(error) => broken = Some(error),
             }
         } else if let Some(name) = foreign_compression(&head) {
             return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it is compressed with {name}, and only gzip can be read; name it in `exclude`"),
+                io::ErrorKind::InvalidInput,
+                format!("it is compressed with {name}, and only gzip can be read"),
             ));
         }
-        Ok(Self { head: Head::of(&head), bytes: head, whole, gzip, stat })
+        Ok(Self { head: Head::of(&head), bytes: head, whole, gzip, stat, folder: None, broken })
+    }
+
+    /// Whether the file begins with `head`; an error if damage hides that.
+    pub(crate) fn begins_with(&mut self, head: &Head) -> io::Result<bool> {
+        let begins = head.begins(self);
+        match self.broken.take_if(|error| !begins && error.kind() != io::ErrorKind::UnexpectedEof) {
+            Some(error) => Err(error),
+            None => Ok(begins),
+        }
+    }
+}
+
+/// Opens a file to read it. A pipe that took its place is not waited for.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    crate::stuck::wait_if_stuck(path);
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
     }
 }
 
@@ -248,7 +329,7 @@ impl Read for At<'_> {
 /// Whether the bytes at the end of `shorter` also stand at that place in `longer`: whether it may be a copy of it that
 /// is still being made.
 pub(crate) fn may_be_part_of(shorter: &Path, longer: &Path) -> io::Result<bool> {
-    let (shorter, longer) = (File::open(shorter)?, File::open(longer)?);
+    let (shorter, longer) = (open(shorter)?, open(longer)?);
     let end = shorter.metadata()?.len();
     let len = usize::try_from(end).unwrap_or(usize::MAX).min(ANCHOR_BYTES);
     Ok(bytes_before(&shorter, end, len)? == bytes_before(&longer, end, len)?)
@@ -328,7 +409,7 @@ mod tests {
         let whole = gzip(&b"line\n".repeat(5000));
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         let (beginning, file) = Beginning::of(&path).unwrap();
-        assert_eq!(beginning.bytes.len(), HEAD_BYTES);
+        assert!(beginning.bytes.len() == HEAD_BYTES && beginning.broken.is_none());
         let mut all = Vec::new();
         let error = Reader::from_start(file, true).read(&mut all, 1 << 20).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

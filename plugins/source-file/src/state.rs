@@ -2,10 +2,15 @@
 //! person can read it; replaced as a whole ([`StateDir::save`]).
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use flowstone_core::event::{Map, Value, write_json_value};
 use flowstone_core::{StateDir, parse_json};
+use memchr::memmem;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::identity::{FileId, Head, Mark};
 use crate::listing::Stat;
@@ -13,8 +18,12 @@ use crate::listing::Stat;
 /// The name of the file in the component's state folder.
 const FILE_NAME: &str = "files.json";
 
-/// What this program writes; another number is another program's.
-const VERSION: i64 = 1;
+/// What this program writes: a state whose last member is a checksum of all before it.
+const VERSION: i64 = 2;
+/// The version before, without a checksum. It is read.
+const VERSION_1: i64 = 1;
+/// What stands before the checksum.
+const CHECKSUM: &[u8] = b",\"checksum\":\"";
 
 /// What is kept of one file.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) complete: bool,
     /// The file was seen under a second name: it was rotated, and a last line may stay without a newline.
     pub(crate) rotated: bool,
+    /// It was said that what was not read of it can no longer be read.
+    pub(crate) lost: bool,
     /// When the file was there last, in milliseconds since the epoch.
     pub(crate) seen: i64,
 }
@@ -98,15 +109,24 @@ pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>
     else {
         return Ok(None);
     };
+    let checksum = checksum_fits(&text);
     let content = parse_json(&mut text)
         .map_err(|error| format!("{} is damaged ({error}); restore it {what_to_do}", path.display()))?;
     let fields = Fields::of(&content);
     match fields.and_then(|fields| fields.int("version")) {
-        Some(VERSION) => {}
+        Some(VERSION) if checksum == Some(true) => {}
+        // A version that was changed from 2 to 1 does not make the checksum fit.
+        Some(VERSION_1) if checksum.is_none() => {}
+        Some(VERSION | VERSION_1) => {
+            return Err(format!(
+                "{} is damaged (it was changed since it was written: its checksum does not fit); restore it {what_to_do}",
+                path.display()
+            ));
+        }
         version => {
             let found = version.map_or("none".to_owned(), |version| version.to_string());
             return Err(format!(
-                "{} has state version {found}, this flowstone knows version {VERSION}; use the flowstone that wrote it {what_to_do}",
+                "{} has state version {found}, this flowstone knows versions {VERSION_1} and {VERSION}; use the flowstone that wrote it {what_to_do}",
                 path.display()
             ));
         }
@@ -139,11 +159,21 @@ pub(crate) fn save<'a>(
         text.extend_from_slice(if index == 0 { b"\n" } else { b",\n" });
         write_json_value(&record.to_value(), &mut text);
     }
-    text.extend_from_slice(b"\n]}\n");
+    text.extend_from_slice(b"\n]");
+    let checksum = xxh3_64(&text);
+    text.extend_from_slice(CHECKSUM);
+    text.extend_from_slice(format!("{checksum:016x}\"}}\n").as_bytes());
     state.save(FILE_NAME, &text).map_err(|error| {
         let path = state.path().join(FILE_NAME);
         format!("cannot write {}: {error}; give flowstone the right to write there, or room", path.display())
     })
+}
+
+/// Whether the checksum at the end of a state is that of what stands before it; nothing if there is none.
+fn checksum_fits(text: &[u8]) -> Option<bool> {
+    let at = memmem::rfind(text, CHECKSUM)?;
+    let found = text[at + CHECKSUM.len()..].split(|byte| *byte == b'"').next().unwrap_or_default();
+    Some(found == format!("{:016x}", xxh3_64(&text[..at])).as_bytes())
 }
 
 // === impl Record ===
@@ -165,6 +195,14 @@ impl Record {
             ("size", number(self.stat.size)),
             ("modified", Value::Int(self.stat.modified)),
         ];
+        if self.path.to_str().is_none() {
+            // The path above is for persons.
+            let mut bytes = String::new();
+            for byte in self.path.as_os_str().as_bytes() {
+                let _ = write!(bytes, "{byte:02x}");
+            }
+            fields.push(("path_bytes", Value::from(bytes)));
+        }
         fields.extend(self.stat.born.map(|born| ("born", Value::Int(born))));
         if !self.torn.is_empty() {
             fields.push(("torn", Value::Array(self.torn.iter().map(|offset| number(*offset)).collect())));
@@ -172,6 +210,9 @@ impl Record {
         fields.push(("gzip", Value::Bool(self.gzip)));
         fields.push(("complete", Value::Bool(self.complete)));
         fields.push(("rotated", Value::Bool(self.rotated)));
+        if self.lost {
+            fields.push(("lost", Value::Bool(true)));
+        }
         fields.push(("seen", Value::Int(self.seen)));
         object(fields)
     }
@@ -186,7 +227,10 @@ impl Record {
         let (anchor_len, anchor) = hashed("before")?;
         Some(Self {
             id: FileId::from_key(fields.text("id")?)?,
-            path: fields.text("path")?.into(),
+            path: match fields.0.get("path_bytes") {
+                Some(bytes) => OsString::from_vec(from_hex(bytes.as_str()?)?).into(),
+                None => fields.text("path")?.into(),
+            },
             stat: Stat {
                 dev: fields.unsigned("device")?,
                 ino: fields.unsigned("inode")?,
@@ -210,9 +254,15 @@ impl Record {
             gzip: fields.truth("gzip")?,
             complete: fields.truth("complete")?,
             rotated: fields.truth("rotated")?,
+            lost: fields.truth("lost").unwrap_or(false),
             seen: fields.int("seen")?,
         })
     }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = |at: usize| text.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
@@ -289,6 +339,7 @@ mod tests {
             gzip: true,
             complete: false,
             rotated: true,
+            lost: false,
             seen: 1_700_000_000_000,
         }
     }
@@ -301,6 +352,8 @@ mod tests {
         let mut second = record(8, 2);
         second.stat.born = None;
         second.torn.clear();
+        second.lost = true;
+        second.path = OsString::from_vec(b"/var/\xff\xfe.log".to_vec()).into();
         let records = [record(7, 0), second];
         save(&state, &Identities { floor: 2, ..Identities::default() }, records.iter().cloned()).unwrap();
         let (mut identities, loaded) = load(&state).unwrap().unwrap();
@@ -312,13 +365,36 @@ mod tests {
     }
 
     #[test]
+    fn a_state_in_which_one_byte_was_changed_is_refused_and_one_of_version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path().to_owned());
+        save(&state, &Identities::default(), [record(7, 0)].into_iter()).unwrap();
+        let saved = std::fs::read(state.path().join(FILE_NAME)).unwrap();
+        for at in 0..saved.len() {
+            let mut changed = saved.clone();
+            changed[at] = if saved[at].is_ascii_digit() { (saved[at] - b'0' + 1) % 10 + b'0' } else { b'x' };
+            // The white space behind the end.
+            if changed != saved && saved[at] != b'\n' {
+                std::fs::write(state.path().join(FILE_NAME), &changed).unwrap();
+                let error = load(&state).expect_err(&String::from_utf8_lossy(&changed));
+                assert!(error.contains("move it away"), "{error}");
+            }
+        }
+        let text = String::from_utf8(saved).unwrap().replace("\"version\":2", "\"version\":1");
+        let (content, _) = text.split_once(",\"checksum\"").unwrap();
+        state.save(FILE_NAME, format!("{content}}}\n").as_bytes()).unwrap();
+        assert_eq!(load(&state).unwrap().unwrap().1, [record(7, 0)]);
+    }
+
+    #[test]
     fn a_state_file_that_cannot_be_understood_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path().to_owned());
         for (content, expect) in [
             ("{", "is damaged"),
-            ("[]", "has state version none, this flowstone knows version 1"),
-            (r#"{"version":2}"#, "has state version 2"),
+            ("[]", "has state version none, this flowstone knows versions 1 and 2"),
+            (r#"{"version":3}"#, "has state version 3"),
+            (r#"{"version":2}"#, "its checksum does not fit"),
             (r#"{"version":1}"#, "is damaged (a field is missing or of another type)"),
             (r#"{"version":1,"floor":0,"files":[{"id":"x"}]}"#, "is damaged (a field is missing"),
         ] {

@@ -1,7 +1,8 @@
 //! One file's content as it is being read: from a reader to batches, and between what was read and what is delivered.
 
+mod looks;
+
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -11,11 +12,13 @@ use flowstone_core::event::{Column, Path as Field, Value};
 use flowstone_core::{LineIds, LineOptions, Lines, Position, SourceBatch, SourceCx};
 use tokio::time::Instant;
 
-use crate::identity::{FileId, Head, Mark, header_of};
+use crate::hands::Late;
+use crate::identity::{FileId, Head, Mark};
 use crate::listing::Stat;
-use crate::proof::{Known, Proof, Verdict};
-use crate::reader::{Beginning, Outcome, PlainReader, Reader};
+use crate::proof::{Known, Verdict};
+use crate::reader::{Beginning, Outcome, Reader};
 use crate::state::Record;
+use crate::work::{Done, Opened, Opening, Stream, Work};
 
 static PATH_FIELD: LazyLock<Field> = LazyLock::new(|| Field::new(["@metadata", "path"]));
 static FORMAT_FIELD: LazyLock<Field> = LazyLock::new(|| Field::new(["@metadata", "flow_log_format"]));
@@ -69,12 +72,22 @@ pub(crate) struct Tail {
     rotated: Option<Instant>,
     /// Since when it is not found.
     missed: Option<Instant>,
+    /// Since when what was not read of it can no longer be read.
+    unread: Option<Instant>,
+    /// That was said.
+    pub(crate) lost: bool,
+    /// On which device its folder is, where that is known.
+    folder: Option<u64>,
     /// The compressed file, as it is, was given out to its end.
     complete: bool,
     /// At the last look it had just been written to.
     racy: bool,
     /// Reading failed the last time.
     pub(crate) broken: bool,
+    /// Behind the last member of the compressed file there is something else.
+    garbage: bool,
+    /// That was said.
+    told_garbage: bool,
 }
 
 /// Where the content of a [`Tail`] is.
@@ -86,17 +99,6 @@ pub(crate) enum Place {
     Gone,
     /// Overwritten: its inode holds something else.
     Replaced,
-}
-
-/// The open file.
-#[derive(Debug)]
-enum Stream {
-    Closed,
-    /// On the way to where reading goes on, in a file that can only be read from the front.
-    Returning(Proof),
-    Open(Reader, Lines),
-    /// Reading failed; what was read before that is still to be given out.
-    Failed(io::Error, Lines),
 }
 
 /// What one step of reading came to.
@@ -112,13 +114,22 @@ pub(crate) enum Step {
     Replaced,
     /// The file cannot be read now.
     Failed(io::Error),
+    /// This is to be done first, by the thread that makes calls.
+    Work(Work),
 }
 
 // === impl Tail ===
 
 impl Tail {
     /// A new file that is read from `start`.
-    pub(crate) fn new(id: FileId, path: &Path, beginning: &Beginning, start: u64, manner: &Manner) -> Self {
+    pub(crate) fn new(
+        id: FileId,
+        path: &Path,
+        beginning: &Beginning,
+        start: u64,
+        manner: &Manner,
+        now: Instant,
+    ) -> Self {
         let record = Record {
             id,
             path: path.to_owned(),
@@ -130,15 +141,16 @@ impl Tail {
             gzip: beginning.gzip,
             complete: false,
             rotated: false,
+            lost: false,
             seen: 0,
         };
-        let mut tail = Self::from_record(record);
+        let mut tail = Self::from_record(record, now);
         tail.meet(beginning, manner);
         tail
     }
 
     /// A file out of the state. Where it is now is not known yet.
-    pub(crate) fn from_record(record: Record) -> Self {
+    pub(crate) fn from_record(record: Record, now: Instant) -> Self {
         Self {
             id: record.id,
             key: record.id.key(),
@@ -160,12 +172,17 @@ impl Tail {
             header: None,
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
-            grown: Instant::now(),
-            rotated: record.rotated.then(Instant::now),
+            grown: now,
+            rotated: record.rotated.then_some(now),
             missed: None,
+            unread: None,
+            lost: record.lost,
+            folder: None,
             complete: record.complete,
             racy: false,
             broken: false,
+            garbage: false,
+            told_garbage: false,
         }
     }
 
@@ -182,155 +199,9 @@ impl Tail {
             gzip: self.gzip,
             complete: self.complete && self.committed.offset == self.read.offset,
             rotated: self.rotated.is_some(),
+            lost: self.lost,
             seen: self.seen,
         }
-    }
-
-    // --- looks
-
-    /// The file was found and is what it was: takes note of how it is now.
-    fn meet(&mut self, beginning: &Beginning, manner: &Manner) {
-        if beginning.head.len > self.head.len || self.remembered {
-            self.head = beginning.head.clone();
-        }
-        if manner.headers && self.header.is_none() {
-            self.header = header_of(&beginning.bytes, beginning.whole || !manner.follow);
-        }
-        self.remembered = false;
-        self.place = Place::Here;
-        self.stat = beginning.stat;
-    }
-
-    /// The file was found at `path` with `stat`: checks that it still holds what was read of it, unless nothing
-    /// changed. `false` if not; an error if that cannot be told now.
-    pub(crate) fn look(
-        &mut self,
-        path: &Path,
-        stat: Stat,
-        manner: &Manner,
-        now: Instant,
-    ) -> io::Result<bool> {
-        let back = self.place == Place::Gone;
-        // A write that came right after the last look may have left the same time behind.
-        let was_racy = std::mem::replace(&mut self.racy, true);
-        if stat == self.stat && !self.remembered && !back && !was_racy {
-            self.racy = is_racy(&stat);
-            self.see_at(path, now);
-            return Ok(true);
-        }
-        let intact = match &self.stream {
-            Stream::Open(Reader::Plain(reader), _) if reader.stat()?.same_inode(&stat) => {
-                let intact = reader.still_has(&self.head)?;
-                if intact && self.head.len < crate::identity::HEAD_BYTES {
-                    self.head = reader.beginning()?.head;
-                }
-                intact
-            }
-            _ => {
-                let (beginning, file) = Beginning::of(path)?;
-                if !beginning.stat.same_inode(&stat) {
-                    // Rotated since the listing; the next look finds it under its new name.
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                let same_kind = beginning.gzip == self.gzip;
-                let reborn = stat.born.is_some() && self.stat.born.is_some() && stat.born != self.stat.born;
-                let intact = same_kind
-                    && self.head.begins(&beginning)
-                    // A compressed file is proven when reading returns to where it was.
-                    && (self.gzip || PlainReader::behind(file, &self.read)?.is_some())
-                    && !(reborn && self.has_little_evidence());
-                if intact {
-                    let before = self.stat;
-                    self.meet(&beginning, manner);
-                    self.stat = before;
-                }
-                intact
-            }
-        };
-        if intact {
-            if stat.size != self.stat.size {
-                self.grown = now;
-            }
-            self.complete &= stat.size == self.stat.size && stat.modified == self.stat.modified;
-            self.see_at(path, now);
-            self.place = Place::Here;
-            self.missed = None;
-            self.racy = is_racy(&stat);
-            self.stat = stat;
-        }
-        Ok(intact)
-    }
-
-    /// The file was not found. `true` if it has just gone and something in it was never read.
-    pub(crate) fn miss(&mut self, now: Instant) -> bool {
-        let has_gone = self.place == Place::Here;
-        if has_gone {
-            self.place = Place::Gone;
-            self.missed = Some(now);
-        }
-        // An open file can still be written to, or have been truncated before it went.
-        if let Stream::Open(Reader::Plain(reader), _) = &self.stream
-            && let Ok(stat) = reader.stat()
-            && stat.size != self.stat.size
-        {
-            if matches!(reader.still_has(&self.head), Ok(false)) {
-                self.replace();
-                return false;
-            }
-            self.stat = stat;
-            self.grown = now;
-        }
-        has_gone && !self.is_open() && self.ended_at.is_none()
-    }
-
-    /// The file was overwritten: what was not read of it is lost, unless a copy turns up.
-    pub(crate) fn replace(&mut self) {
-        self.place = Place::Replaced;
-        self.stream = Stream::Closed;
-    }
-
-    /// The content was found, whole, in another file; `reader` stands behind `proven`.
-    pub(crate) fn adopt(
-        &mut self,
-        path: &Path,
-        beginning: &Beginning,
-        proven: u64,
-        reader: Reader,
-        manner: &Manner,
-        now: Instant,
-    ) {
-        self.move_to(path);
-        self.rotated = Some(now);
-        self.missed = None;
-        self.grown = now;
-        self.gzip = beginning.gzip;
-        self.complete = false;
-        self.ended_at = None;
-        self.meet(beginning, manner);
-        // A reader of the deleted original goes on to its end.
-        if matches!(self.stream, Stream::Closed) && self.read.offset == proven {
-            self.stream = Stream::Open(reader, Lines::new(manner.lines, proven));
-        }
-    }
-
-    /// Everything in the file counts as read and delivered.
-    pub(crate) fn take_as_read(&mut self, upto: Mark) {
-        self.committed = upto;
-        self.read = upto;
-        self.complete = true;
-        self.ended_at = Some(self.stat);
-    }
-
-    fn see_at(&mut self, path: &Path, now: Instant) {
-        if self.path != path {
-            self.move_to(path);
-            self.rotated = Some(now);
-        }
-    }
-
-    fn move_to(&mut self, path: &Path) {
-        path.clone_into(&mut self.path);
-        self.origin = path.to_string_lossy().into_owned();
     }
 
     // --- what is known of it
@@ -366,6 +237,11 @@ impl Tail {
         self.ended_at.is_some()
     }
 
+    /// Whether a call on it has not returned.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self.stream, Stream::Late(..))
+    }
+
     /// When it was last seen to have grown.
     pub(crate) fn grown(&self) -> Instant {
         self.grown
@@ -373,6 +249,9 @@ impl Tail {
 
     /// Whether a step may bring something.
     pub(crate) fn wants_reading(&self, manner: &Manner, now: Instant) -> bool {
+        if let Stream::Late(late, _) = &self.stream {
+            return late.is_there();
+        }
         let reachable = self.place == Place::Here || self.is_open();
         let ended = match self.ended_at {
             Some(_) if !manner.follow => true,
@@ -400,23 +279,19 @@ impl Tail {
 
     // --- reading
 
-    /// Reads a little: at most one batch, at most some hundred kilobytes.
+    /// Reads a little: at most one batch, at most some hundred kilobytes. What must be done with its file comes back as
+    /// [`Step::Work`], and goes on with [`Tail::finish`].
     pub(crate) fn step(&mut self, cx: &SourceCx, manner: &Manner, now: Instant) -> Step {
         match std::mem::replace(&mut self.stream, Stream::Closed) {
-            Stream::Closed => self.open(manner),
-            Stream::Returning(proof) => match proof.step() {
-                Ok((Verdict::Open, Some(proof))) => {
-                    self.stream = Stream::Returning(proof);
-                    Step::More
+            Stream::Closed => Step::Work(Work::Open(self.opening(manner))),
+            Stream::Returning(proof) => Step::Work(Work::Return(proof)),
+            Stream::Open(reader, lines) => match lines.room(cx) {
+                0 => self.give_out(reader, lines, false, cx, manner, now),
+                room => {
+                    let head = (lines.end() == 0).then(|| self.head.clone());
+                    Step::Work(Work::Read { reader, lines, room, head })
                 }
-                Ok((Verdict::Proven(reader), _)) => {
-                    self.stream = Stream::Open(reader, Lines::new(manner.lines, self.read.offset));
-                    Step::More
-                }
-                Ok(_) => Step::Replaced,
-                Err(error) => self.fail(error),
             },
-            Stream::Open(reader, lines) => self.read_on(reader, lines, cx, manner, now),
             Stream::Failed(error, mut lines) => match self.batch(&mut lines, false, cx) {
                 Some(batch) => {
                     self.stream = Stream::Failed(error, lines);
@@ -424,78 +299,104 @@ impl Tail {
                 }
                 None => self.fail(error),
             },
+            Stream::Late(late, stale) => match late.take() {
+                Some(_) if stale => Step::More,
+                Some(done) => self.finish(done, cx, manner, now),
+                None => {
+                    self.stream = Stream::Late(late, stale);
+                    Step::End
+                }
+            },
         }
     }
 
-    fn open(&mut self, manner: &Manner) -> Step {
-        let opened = Beginning::of(&self.path).and_then(|(beginning, file)| {
-            if !beginning.stat.same_inode(&self.stat) {
-                // Rotated since the last look; the next one will find it.
-                return Ok(None);
-            }
-            if beginning.gzip != self.gzip || !self.head.begins(&beginning) {
-                return Ok(Some(None));
-            }
-            self.stream_of(file, beginning.gzip, manner).map(Some)
-        });
-        match opened {
-            Ok(Some(Some(stream))) => {
+    /// Goes on with what a call came to.
+    pub(crate) fn finish(&mut self, done: Done, cx: &SourceCx, manner: &Manner, now: Instant) -> Step {
+        match done {
+            Done::Opened(Ok(Opened::Stream(stream))) => {
                 self.stream = stream;
                 Step::More
             }
-            Ok(Some(None)) => Step::Replaced,
-            Ok(None) => Step::End,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Step::End,
-            Err(error) => self.fail(error),
+            Done::Opened(Ok(Opened::Elsewhere)) => Step::End,
+            Done::Opened(Ok(Opened::Replaced)) => Step::Replaced,
+            Done::Returned(Ok((Verdict::Open, Some(proof)))) => {
+                self.stream = Stream::Returning(proof);
+                Step::More
+            }
+            Done::Returned(Ok((Verdict::Proven(reader), _))) => {
+                self.stream = Stream::Open(reader, Lines::new(manner.lines, self.read.offset));
+                Step::More
+            }
+            Done::Returned(Ok(_)) => Step::Replaced,
+            Done::Opened(Err(error)) | Done::Returned(Err(error)) => self.fail(error),
+            Done::Read { reader, lines, outcome } => match outcome {
+                Ok(Outcome::Bytes(count)) => self.give_out(reader, lines, count == 0, cx, manner, now),
+                Ok(Outcome::Replaced) => {
+                    // What was read of it and not given out is lost with the rest.
+                    self.stream = Stream::Open(reader, lines);
+                    Step::Replaced
+                }
+                Err(error) => {
+                    self.stream = Stream::Failed(error, lines);
+                    Step::More
+                }
+            },
+            // The next look looks again.
+            Done::Looked(stream, _) => {
+                self.stream = stream;
+                Step::More
+            }
         }
     }
 
-    /// A stream that goes on where reading stands; `None` if the file does not hold what was read.
-    fn stream_of(&self, file: File, gzip: bool, manner: &Manner) -> io::Result<Option<Stream>> {
-        let lines = || Lines::new(manner.lines, self.read.offset);
-        if self.read.offset == 0 {
-            return Ok(Some(Stream::Open(Reader::from_start(file, gzip), lines())));
-        }
-        if gzip {
-            return Ok(Some(Stream::Returning(Proof::new(file, true, self.known(), manner.lines))));
-        }
-        let reader = PlainReader::behind(file, &self.read)?;
-        Ok(reader.map(|reader| Stream::Open(Reader::Plain(reader), lines())))
+    /// A call gives back what it was given.
+    pub(crate) fn put_back(&mut self, stream: Stream) {
+        self.stream = stream;
     }
 
-    fn read_on(
+    /// Whether something that is no gzip was found behind the last member, and nobody was told yet.
+    pub(crate) fn has_new_garbage(&mut self) -> bool {
+        self.garbage && !std::mem::replace(&mut self.told_garbage, true)
+    }
+
+    /// The call did not return in time: its result is taken when it is there.
+    pub(crate) fn wait_for(&mut self, late: Late<Done>) {
+        self.stream = Stream::Late(late, false);
+    }
+
+    fn opening(&self, manner: &Manner) -> Opening {
+        Opening {
+            path: self.path.clone(),
+            stat: self.stat,
+            head: self.head.clone(),
+            gzip: self.gzip,
+            known: self.known(),
+            options: manner.lines,
+        }
+    }
+
+    fn give_out(
         &mut self,
-        mut reader: Reader,
+        reader: Reader,
         mut lines: Lines,
+        at_end: bool,
         cx: &SourceCx,
         manner: &Manner,
         now: Instant,
     ) -> Step {
-        let room = lines.room(cx);
-        let mut at_end = false;
-        if room > 0 {
-            let mut replaced = false;
-            let is_first = lines.end() == 0;
-            let filled = lines.fill(room, |buffer| {
-                replaced = reader.read(buffer, room)? == Outcome::Replaced;
-                // Where nothing was read before, only the head shows it.
-                if is_first && let Reader::Plain(reader) = &reader {
-                    replaced |= !reader.still_has(&self.head)?;
-                }
-                Ok(())
-            });
-            match filled {
-                _ if replaced => return Step::Replaced,
-                Ok(count) => at_end = count == 0,
-                Err(error) => {
-                    self.stream = Stream::Failed(error, lines);
-                    return Step::More;
-                }
-            }
-        }
         let is_gzip = matches!(reader, Reader::Gzip(_));
         let ends = at_end && (is_gzip || self.is_over(manner, now));
         let batch = self.batch(&mut lines, ends, cx);
+        if batch.is_none()
+            && at_end
+            && lines.end() == lines.offset()
+            && lines.end() > self.read.offset
+            && let Reader::Plain(reader) = &reader
+        {
+            // Only NULs came, which are no line and need not be read again.
+            self.read = reader.mark_after(self.read);
+        }
+        self.garbage = reader.has_garbage();
         self.stream = Stream::Open(reader, lines);
         match batch {
             Some(batch) => Step::Batch(batch),
@@ -511,9 +412,10 @@ impl Tail {
 
     fn batch(&mut self, lines: &mut Lines, ends: bool, cx: &SourceCx) -> Option<SourceBatch> {
         let ids = self.ids;
+        let is_first = self.read.offset == 0;
         let mut taken = lines.batch(cx, &self.origin, ends, |offset, line| ids.id(offset, line))?;
         let batch = &mut taken.batch;
-        if taken.start == 0 && self.header.is_some() && batch.is_live(0) {
+        if is_first && self.header.is_some() && batch.is_live(0) {
             batch.discard(0, "header_line");
         }
         if ends && taken.raw.last() != Some(&b'\n') {
@@ -544,7 +446,7 @@ impl Tail {
     /// Closes the file if it was read to its end. What was given out and is not committed can be asked for again only
     /// as long as the file is at its place.
     pub(crate) fn close(&mut self) {
-        if self.ended_at.is_some() {
+        if self.ended_at.is_some() && !self.is_late() {
             self.stream = Stream::Closed;
         }
     }
@@ -565,11 +467,16 @@ impl Tail {
             self.given.pop_front();
             self.committed = mark;
         }
+        if self.given.is_empty() {
+            // It may have passed NULs since.
+            self.committed = self.read;
+        }
         self.committed.offset > before
     }
 
-    /// What ends at `offset`, and all after it, is to be given out again. `false` if the content is nowhere any more.
-    pub(crate) fn rewind(&mut self, offset: u64, manner: &Manner) -> bool {
+    /// What ends at `offset`, and all after it, is to be given out again. The call that goes back in the open file, which
+    /// is there even if its name is gone; [`Tail::finish`] takes what it comes to.
+    pub(crate) fn rewind(&mut self, offset: u64, manner: &Manner) -> Option<Work> {
         let keep = self.given.iter().take_while(|mark| mark.offset < offset).count();
         self.given.truncate(keep);
         let to = self.given.back().copied().unwrap_or(self.committed);
@@ -577,28 +484,14 @@ impl Tail {
         self.torn.retain(|torn| *torn <= to.offset);
         self.ended_at = None;
         self.complete = false;
-        let stream = std::mem::replace(&mut self.stream, Stream::Closed);
-        match stream {
-            Stream::Open(reader, _) => {
-                // By the open file, which is there even if its name is gone.
-                let is_gzip = matches!(reader, Reader::Gzip(_));
-                match reader.into_file().and_then(|file| self.stream_of(file, is_gzip, manner)) {
-                    Ok(Some(stream)) => {
-                        self.stream = stream;
-                        true
-                    }
-                    _ => self.place == Place::Here,
-                }
+        match std::mem::replace(&mut self.stream, Stream::Closed) {
+            Stream::Open(reader, _) => Some(Work::Reopen(reader, self.opening(manner))),
+            // It stands where reading stood before.
+            Stream::Late(late, _) => {
+                self.stream = Stream::Late(late, true);
+                None
             }
-            _ => self.place == Place::Here,
+            _ => None,
         }
     }
-}
-
-/// Whether the file was written to so recently that another write could leave the same time behind: the clock of a
-/// file system is coarse, some milliseconds.
-fn is_racy(stat: &Stat) -> bool {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-    now.saturating_sub(stat.modified) < Duration::from_secs(2).as_nanos() as i64
 }

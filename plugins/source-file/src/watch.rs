@@ -1,30 +1,29 @@
 //! The files of a source: looks at the file system, tells what each file found is, and whose turn it is to be read.
 
+mod settle;
+mod turns;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use flowstone_core::{SourceBatch, SourceCx};
+use flowstone_core::SourceCx;
 use indexmap::IndexMap;
 use tokio::time::Instant;
 
-use crate::identity::{FileId, Mark, birth_hash};
-use crate::listing::{Found, Listing, Stat};
-use crate::newcomer::{Aim, Newcomer};
-use crate::proof::{Known, Proof, Verdict};
-use crate::reader::{Beginning, Outcome, Reader};
+use crate::hands::{Call, Hands, Late};
+use crate::identity::FileId;
+use crate::listing::{Found, Listed, Listing, Stat, Whereabouts};
+use crate::newcomer::Newcomer;
 use crate::state::{Identities, Record};
-use crate::tail::{Manner, Place, Step, Tail};
+use crate::tail::{Manner, Place, Tail};
+pub(crate) use crate::watch::turns::Progress;
+use crate::work::Done;
 
 /// How many files whose content is not at its place any more are remembered.
 const MAX_MISSED: usize = 1000;
-/// How many files are open at once, as long as others can be closed.
-const MAX_OPEN: usize = 500;
-/// After so many batches of one file it is the next one's turn.
-const TURN_BATCHES: usize = 32;
-
 /// The files of one source.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -40,23 +39,26 @@ pub(crate) struct Watch {
     queue: VecDeque<Arc<str>>,
     turn: usize,
     looks: usize,
+    hands: Hands,
+    /// For each of `paths`: it was looked at once, and a look at it that did not return in time.
+    listed: Vec<(bool, Option<Late<Listed>>)>,
+    /// What the first look at one of `paths` did not find.
+    missing: Vec<PathBuf>,
     /// What cannot be read, with what was said about it.
-    troubles: HashMap<PathBuf, String>,
+    troubles: HashMap<PathBuf, Trouble>,
+    is_unwell: bool,
     /// A file got an identity that is not in the state yet.
     pub(crate) unsaved: bool,
     /// A file was overwritten while it was read: look again soon.
     pub(crate) look_again: bool,
 }
 
-/// What reading came to.
-// One per step, moved once: a box would only be one more allocation.
-#[allow(clippy::large_enum_variant)]
-pub(crate) enum Progress {
-    Batch(SourceBatch),
-    /// Something was done; there may be more to do.
-    More,
-    /// Nothing can be done before the next look.
-    Nothing,
+/// Something that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    message: String,
+    /// Whether somebody can put it right without changing the file.
+    passes: bool,
 }
 
 // === impl Watch ===
@@ -69,6 +71,7 @@ impl Watch {
         close_inactive: Duration,
     ) -> Self {
         Self {
+            listed: listing.calls().map(|_| (false, None)).collect(),
             listing,
             manner,
             ignore_older,
@@ -80,20 +83,28 @@ impl Watch {
             queue: VecDeque::new(),
             turn: 0,
             looks: 0,
+            hands: Hands::new(),
+            missing: Vec::new(),
             troubles: HashMap::new(),
+            is_unwell: false,
             unsaved: false,
             look_again: false,
         }
     }
 
     /// Goes on from the state; without one it is the first start, at which `skip_present` counts.
-    pub(crate) fn resume(&mut self, state: Option<(Identities, Vec<Record>)>, skip_present: bool) {
+    pub(crate) fn resume(
+        &mut self,
+        state: Option<(Identities, Vec<Record>)>,
+        skip_present: bool,
+        now: Instant,
+    ) {
         match state {
             Some((identities, records)) => {
                 self.identities = identities;
                 self.tails = records
                     .into_iter()
-                    .map(Tail::from_record)
+                    .map(|record| Tail::from_record(record, now))
                     .map(|tail| (Arc::clone(&tail.key), tail))
                     .collect();
             }
@@ -122,35 +133,110 @@ impl Watch {
     /// Looks at the file system once.
     pub(crate) fn look(&mut self, cx: &SourceCx, now: Instant) {
         self.look_again = false;
-        let listed = self.listing.list();
-        if !self.troubles.is_empty() {
-            let files = listed.files.iter().map(|found| &found.path);
-            let there: HashSet<&PathBuf> = files.chain(listed.errors.iter().map(|(path, _)| path)).collect();
-            self.troubles.retain(|path, _| there.contains(path));
-        }
+        let listed = self.list(cx);
+        self.forget_troubles(&listed);
         for (path, error) in &listed.errors {
             self.trouble(cx, path, error);
         }
         let mut found: IndexMap<(u64, u64), Found> =
             listed.files.into_iter().map(|found| ((found.stat.dev, found.stat.ino), found)).collect();
-        self.look_at_known(cx, &mut found, now);
+        let gone = self.look_at_known(cx, &mut found, now);
         self.look_at_new(found, cx, now);
         self.looks += 1;
         // Whatever was found: from now on it is no longer the first start.
         self.unsaved |= self.skip_present;
-        self.skip_present = false;
+        self.skip_present &= !self.is_listed();
         self.settle(cx, now);
         // What the first look did not find is missed from now on like any other file.
-        self.tails.values_mut().for_each(|tail| tail.remembered = false);
+        for key in gone {
+            if let Some(tail) = self.tails.get_mut(&key) {
+                tail.remembered = false;
+            }
+        }
+        self.tell_unread(cx, now, false);
         self.tidy(now);
         self.enqueue(now);
+        self.report(cx);
     }
 
-    /// Finds the known files, and leaves the others in `found`.
-    fn look_at_known(&mut self, cx: &SourceCx, found: &mut IndexMap<(u64, u64), Found>, now: Instant) {
-        let mut reports = Vec::new();
+    /// Whether each of `paths` was looked at, and no look is under way.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.iter().all(|(once, late)| *once && late.is_none())
+    }
+
+    /// What the first looks did not find.
+    pub(crate) fn missing(&self) -> &[PathBuf] {
+        &self.missing
+    }
+
+    /// Which files there are, as far as looks return: each of `paths` is looked at by a call of its own.
+    fn list(&mut self, cx: &SourceCx) -> Listed {
+        let (mut asked, mut calls, mut looks) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, call) in self.listing.calls().enumerate() {
+            match self.listed[index].1.take() {
+                Some(late) => match late.take() {
+                    Some(listed) => looks.push((index, listed)),
+                    None => self.listed[index].1 = Some(late),
+                },
+                None => {
+                    asked.push(index);
+                    // Whose device is not known; no file is on such a one.
+                    calls.push(Call::new(u64::MAX - index as u64, call));
+                }
+            }
+        }
+        for (index, result) in asked.into_iter().zip(self.hands.run_all(calls)) {
+            match result {
+                Ok(listed) => looks.push((index, listed)),
+                Err(late) => {
+                    self.listed[index].1 = Some(late);
+                    self.trouble(cx, &self.listing.path(index), &no_answer());
+                }
+            }
+        }
+        // Of two paths of a file the first one counts, every time.
+        looks.sort_by_key(|(index, _)| *index);
+        let listed = Listed::merge(looks.into_iter().map(|(index, mut listed)| {
+            let is_first = !std::mem::replace(&mut self.listed[index].0, true);
+            listed.files.iter_mut().for_each(|found| found.is_first = is_first);
+            if !is_first {
+                listed.missing.clear();
+            }
+            listed
+        }));
+        self.missing.extend(listed.missing.iter().cloned());
+        listed
+    }
+
+    /// Troubles with what is not there any more are none.
+    fn forget_troubles(&mut self, listed: &Listed) {
+        if self.troubles.is_empty() {
+            return;
+        }
+        let late = self.listed.iter().enumerate().filter(|(_, (_, late))| late.is_some());
+        let late = late.map(|(index, _)| self.listing.path(index));
+        let known = self.tails.values().filter(|tail| tail.place == Place::Here).map(|tail| &tail.path);
+        let known = known.chain(self.newcomers.iter().map(|newcomer| &newcomer.path));
+        let found = listed.files.iter().map(|found| &found.path);
+        let failed = listed.errors.iter().map(|(path, _)| path);
+        let there: HashSet<PathBuf> = known.chain(found).chain(failed).cloned().chain(late).collect();
+        self.troubles.retain(|path, _| there.contains(path));
+    }
+
+    /// Finds the known files, and leaves the others in `found`. Gives those that are certainly not where they were.
+    fn look_at_known(
+        &mut self,
+        cx: &SourceCx,
+        found: &mut IndexMap<(u64, u64), Found>,
+        now: Instant,
+    ) -> Vec<Arc<str>> {
         let seen = cx.clock.now_ms();
-        for tail in self.tails.values_mut().filter(|tail| tail.place != Place::Replaced) {
+        // Nobody else may have those.
+        let mut taken = HashSet::new();
+        let (mut asked, mut calls, mut well) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gone = Vec::new();
+        let Self { tails, hands, troubles, listing, .. } = self;
+        for tail in tails.values_mut().filter(|tail| tail.place != Place::Replaced) {
             let here = match found.get(&(tail.stat.dev, tail.stat.ino)) {
                 Some(here) => Some(here),
                 // Device numbers change when file systems are mounted anew.
@@ -159,54 +245,91 @@ impl Watch {
                 }
                 None => None,
             };
-            let Some(here) = here.cloned() else {
-                if tail.miss(now) {
-                    tracing::warn!(path = %tail.path.display(), offset = tail.read().offset, component = %cx.id.name, "a file is gone before it was read to its end; the rest is read if it turns up again");
-                    cx.metrics.component.error("vanished", 1);
+            let inode = here.map(|here| (here.stat.dev, here.stat.ino));
+            let device = inode.map_or(tail.stat.dev, |(device, _)| device);
+            if tail.is_late() || hands.is_hung(device) {
+                taken.extend(inode);
+            } else if here.is_some_and(|here| tail.is_as_seen(here)) {
+                tail.seen = seen;
+                taken.extend(inode);
+                if !troubles.is_empty() {
+                    well.push(tail.path.clone());
                 }
-                continue;
-            };
-            let inode = (here.stat.dev, here.stat.ino);
-            match tail.look(&here.path, here.stat, &self.manner, now) {
-                Ok(true) => {
-                    tail.seen = seen;
-                    found.shift_remove(&inode);
-                    reports.push((here.path, None));
-                }
-                Ok(false) => tail.replace(),
-                Err(error) => {
-                    // It is still that file as far as one can tell; nobody else may have it.
-                    found.shift_remove(&inode);
-                    if error.kind() != io::ErrorKind::NotFound {
-                        reports.push((here.path, Some(error)));
+            } else if tail.remembered && here.is_none() && !listing.names(&tail.path) {
+                // The configuration has changed: wherever it is, it is not to be read.
+                gone.push(Arc::clone(&tail.key));
+            } else if here.is_some() || tail.place == Place::Here || tail.is_open() || tail.remembered {
+                let work = tail.look(here.cloned());
+                calls.push(Call::new(device, move || work.perform()));
+                asked.push((Arc::clone(&tail.key), inode));
+            }
+        }
+        for ((key, inode), result) in asked.into_iter().zip(self.hands.run_all(calls)) {
+            let Some(tail) = self.tails.get_mut(&key) else { continue };
+            let path = tail.path.clone();
+            match result {
+                Ok(Done::Looked(stream, Ok(looked))) => {
+                    if tail.take_look(stream, looked, &self.manner, now) {
+                        taken.extend(inode);
+                        if inode.is_some() {
+                            tail.seen = seen;
+                            well.push(tail.path.clone());
+                        }
+                    } else {
+                        gone.push(key);
                     }
                 }
+                Ok(Done::Looked(stream, Err(error))) => {
+                    // It is still that file as far as one can tell.
+                    tail.put_back(stream);
+                    taken.extend(inode);
+                    if error.kind() != io::ErrorKind::NotFound {
+                        self.trouble(cx, &path, &error);
+                    }
+                }
+                Ok(_) => {}
+                Err(late) => {
+                    tail.wait_for(late);
+                    taken.extend(inode);
+                    self.trouble(cx, &path, &no_answer());
+                }
             }
         }
-        for (path, error) in reports {
-            match error {
-                Some(error) => self.trouble(cx, &path, &error),
-                None => self.no_trouble_to_look_at(&path),
-            }
+        for path in well {
+            self.no_trouble_to_look_at(&path);
         }
+        found.retain(|inode, _| !taken.contains(inode));
+        gone
     }
 
     fn look_at_new(&mut self, mut found: IndexMap<(u64, u64), Found>, cx: &SourceCx, now: Instant) {
-        self.newcomers.retain_mut(|newcomer| {
+        let (mut missed, mut calls) = (Vec::new(), Vec::new());
+        for mut newcomer in std::mem::take(&mut self.newcomers) {
             match found.shift_remove(&(newcomer.stat.dev, newcomer.stat.ino)) {
                 Some(found) => {
                     newcomer.see(found, now);
-                    true
+                    self.newcomers.push(newcomer);
+                }
+                None if newcomer.late.is_some() || self.hands.is_hung(newcomer.stat.dev) => {
+                    self.newcomers.push(newcomer);
                 }
                 None => {
-                    if newcomer.stat.size > 0 {
-                        tracing::warn!(path = %newcomer.path.display(), component = %cx.id.name, "a file vanished before it was read");
-                        cx.metrics.component.error("vanished", 1);
-                    }
-                    false
+                    let (path, stat) = (newcomer.path.clone(), newcomer.stat);
+                    calls.push(Call::new(stat.dev, move || Whereabouts::of(&path, &stat, None)));
+                    missed.push(newcomer);
                 }
             }
-        });
+        }
+        for (newcomer, whereabouts) in missed.into_iter().zip(self.hands.run_all(calls)) {
+            match whereabouts {
+                Ok(Whereabouts::Gone | Whereabouts::Adrift) if newcomer.stat.size > 0 => {
+                    tracing::warn!(path = %newcomer.path.display(), bytes = newcomer.stat.size, component = %cx.id.name, "a file vanished before it was read");
+                    cx.metrics.component.error("vanished", 1);
+                }
+                Ok(Whereabouts::Gone | Whereabouts::Adrift) => {}
+                _ => self.newcomers.push(newcomer),
+            }
+        }
         for found in found.into_values() {
             let written_anew = || {
                 self.tails
@@ -214,272 +337,77 @@ impl Watch {
                     .any(|tail| tail.place == Place::Replaced && tail.stat.same_inode(&found.stat))
             };
             // A finite run reads what was there when it began.
-            if !self.manner.follow && self.looks > 0 && !written_anew() {
+            if !self.manner.follow && !found.is_first && !written_anew() {
                 continue;
             }
+            let skip = self.skip_present && found.is_first;
             // Not with `read_from = "end"` at the first start: that is where reading of the old ones begins, too.
-            if !self.skip_present && self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
+            if !skip && self.ignore_older.is_some_and(|age| is_older(&found.stat, age)) {
                 continue;
             }
-            self.newcomers.push(Newcomer::new(found, self.skip_present, now));
+            self.newcomers.push(Newcomer::new(found, skip, now));
         }
     }
 
-    // --- telling what newcomers are
-
-    /// Decides about every newcomer that can be decided about; begins proofs for those that may be known files.
-    fn settle(&mut self, cx: &SourceCx, now: Instant) {
-        let mut waiting = Vec::new();
-        for mut newcomer in std::mem::take(&mut self.newcomers) {
-            if newcomer.beginning.is_none() {
-                match newcomer.read_beginning() {
-                    Ok(()) => self.no_trouble_to_look_at(&newcomer.path),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => self.trouble(cx, &newcomer.path, &error),
-                }
+    /// Tells what can no longer be read, once no copy of it turned up in the time that a rotation may take; `at_once`
+    /// before that.
+    pub(crate) fn tell_unread(&mut self, cx: &SourceCx, now: Instant, at_once: bool) {
+        for tail in self.tails.values_mut() {
+            let Some(since) = tail.unread_since() else { continue };
+            let is_over = now.duration_since(since) >= self.manner.rotate_wait;
+            let may_turn_up = self.newcomers.iter().any(|newcomer| newcomer.may_become(tail.id));
+            if !at_once && (!is_over || may_turn_up) {
+                continue;
             }
-            if newcomer.proof.is_some() || !self.decide(&mut newcomer, cx, now) {
-                waiting.push(newcomer);
-            }
+            let (bytes, offset) = (tail.unread_bytes(), tail.read().offset);
+            let reason = if tail.place == Place::Replaced {
+                tracing::warn!(path = %tail.path.display(), bytes, offset, component = %cx.id.name, "a file was truncated or overwritten before it was read to its end: the rest is lost");
+                "truncated"
+            } else {
+                tracing::warn!(path = %tail.path.display(), bytes, offset, component = %cx.id.name, "a file is gone before it was read to its end; the rest is read if it turns up again");
+                "vanished"
+            };
+            cx.metrics.component.error(reason, 1);
+            tail.note_told();
+            // After a restart it is not told again.
+            self.unsaved = true;
         }
-        self.newcomers = waiting;
     }
 
-    /// Whether the newcomer became a file that is read.
-    fn decide(&mut self, newcomer: &mut Newcomer, cx: &SourceCx, now: Instant) -> bool {
-        let Some(beginning) = newcomer.beginning.take() else { return false };
-        let became = self.decide_by(newcomer, &beginning, cx, now);
-        newcomer.beginning = Some(beginning);
-        became
-    }
-
-    fn decide_by(
-        &mut self,
-        newcomer: &mut Newcomer,
-        beginning: &Beginning,
-        cx: &SourceCx,
-        now: Instant,
-    ) -> bool {
-        let heir_of = self
-            .tails
+    /// Says whether all that can be read is read: a file that is damaged is for somebody to see, but no reason to take
+    /// this process for broken.
+    fn report(&mut self, cx: &SourceCx) {
+        let mut messages: Vec<&str> = self
+            .troubles
             .values()
-            .filter(|tail| newcomer.may_succeed(tail, beginning))
-            .max_by_key(|tail| tail.read().offset);
-        if let Some(tail) = heir_of {
-            let aim = Aim::Heir(tail.id);
-            let known = tail.known();
-            newcomer.proof = self.begin_proof(cx, newcomer, beginning, known).map(|proof| (aim, proof));
-            return false;
+            .filter(|trouble| trouble.passes)
+            .map(|trouble| &*trouble.message)
+            .collect();
+        messages.sort_unstable();
+        match messages.first() {
+            Some(first) if messages.len() > 1 => {
+                cx.health.not_ready("files", format!("{first}; and {} more", messages.len() - 1));
+            }
+            Some(first) => cx.health.not_ready("files", *first),
+            None if self.is_unwell => cx.health.ready("files"),
+            None => {}
         }
-        let quiet =
-            |since: Instant| !self.manner.follow || now.duration_since(since) >= self.manner.rotate_wait;
-        if let Some(original) = self.tails.values().find(|tail| newcomer.resembles(tail, beginning)) {
-            if !quiet(newcomer.quiet_since) {
-                return false;
-            }
-            let aim = Aim::Copy(original.id);
-            if beginning.gzip && !original.gzip && !newcomer.refuted.contains(&aim) {
-                if original.has_ended() {
-                    let known = original.known();
-                    newcomer.proof =
-                        self.begin_proof(cx, newcomer, beginning, known).map(|proof| (aim, proof));
-                }
-                return false;
-            }
-        }
-        let over = newcomer.rotated.is_some_and(quiet) && quiet(newcomer.quiet_since);
-        let complete = !self.manner.follow || beginning.whole || over;
-        let Some(birth) = birth_hash(&beginning.bytes, complete, self.manner.headers) else { return false };
-        let id = self.identities.new_id(birth);
-        let mut tail = Tail::new(id, &newcomer.path, beginning, newcomer.start, &self.manner);
-        tail.seen = cx.clock.now_ms();
-        if newcomer.skip_present && beginning.gzip {
-            tail.take_as_read(Mark::start(0));
-        }
-        tracing::debug!(path = %newcomer.path.display(), component = %cx.id.name, key = %tail.key, "new file");
-        self.tails.insert(Arc::clone(&tail.key), tail);
-        self.unsaved = true;
-        true
-    }
-
-    fn begin_proof(
-        &mut self,
-        cx: &SourceCx,
-        newcomer: &Newcomer,
-        beginning: &Beginning,
-        known: Known,
-    ) -> Option<Proof> {
-        match std::fs::File::open(&newcomer.path) {
-            Ok(file) => Some(Proof::new(file, beginning.gzip, known, self.manner.lines)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                self.trouble(cx, &newcomer.path, &error);
-                None
-            }
-        }
-    }
-
-    /// Brings a proof a step further; `false` if none is under way.
-    fn prove(&mut self, cx: &SourceCx, now: Instant) -> bool {
-        let Some(index) = self.newcomers.iter().position(|newcomer| newcomer.proof.is_some()) else {
-            return false;
-        };
-        let newcomer = &mut self.newcomers[index];
-        let Some((aim, proof)) = newcomer.proof.take() else { return false };
-        match proof.step() {
-            Ok((Verdict::Open, Some(proof))) => {
-                newcomer.proof = Some((aim, proof));
-                return true;
-            }
-            Ok((Verdict::Proven(reader), _)) => self.accept(index, aim, reader, cx, now),
-            Ok(_) => newcomer.refuted.push(aim),
-            Err(error) => {
-                newcomer.refuted.push(aim);
-                let path = newcomer.path.clone();
-                self.trouble(cx, &path, &error);
-            }
-        }
-        // Another identity may fit, or it is a new file.
-        self.settle(cx, now);
-        self.enqueue(now);
-        true
-    }
-
-    /// The newcomer has been proven to be what `aim` says.
-    fn accept(&mut self, index: usize, aim: Aim, mut reader: Reader, cx: &SourceCx, now: Instant) {
-        let newcomer = &mut self.newcomers[index];
-        let (Aim::Heir(id) | Aim::Copy(id)) = aim;
-        let Some(beginning) = newcomer.beginning.take() else { return };
-        let Some(tail) = self.tails.get_mut(&id.key()) else { return };
-        match aim {
-            // In the meantime it may have turned up itself.
-            Aim::Heir(_) if tail.place != Place::Here => {
-                tracing::debug!(from = %tail.path.display(), to = %newcomer.path.display(), component = %cx.id.name, "a file moved");
-                let proven = reader.offset();
-                tail.adopt(&newcomer.path, &beginning, proven, reader, &self.manner, now);
-                tail.seen = cx.clock.now_ms();
-                self.newcomers.remove(index);
-            }
-            Aim::Copy(_) if matches!(reader.read(&mut Vec::new(), 1), Ok(Outcome::Bytes(0))) => {
-                tracing::info!(path = %newcomer.path.display(), of = %tail.path.display(), component = %cx.id.name, "a compressed copy of a file that was read is passed over");
-                let upto = tail.read();
-                let birth = birth_hash(&beginning.bytes, true, self.manner.headers).unwrap_or_default();
-                let path = newcomer.path.clone();
-                self.newcomers.remove(index);
-                let id = self.identities.new_id(birth);
-                let mut copy = Tail::new(id, &path, &beginning, 0, &self.manner);
-                copy.seen = cx.clock.now_ms();
-                copy.take_as_read(upto);
-                self.tails.insert(Arc::clone(&copy.key), copy);
-                self.unsaved = true;
-            }
-            _ => {
-                newcomer.refuted.push(aim);
-                newcomer.beginning = Some(beginning);
-            }
-        }
-    }
-
-    // --- whose turn it is
-
-    /// Queues the files that have something to read, oldest first.
-    fn enqueue(&mut self, now: Instant) {
-        let manner = self.manner;
-        let mut ready: Vec<&mut Tail> =
-            self.tails.values_mut().filter(|tail| !tail.queued && tail.wants_reading(&manner, now)).collect();
-        ready.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
-        for tail in ready {
-            tail.queued = true;
-            self.queue.push_back(Arc::clone(&tail.key));
-        }
-    }
-
-    /// Does a little: one step of a proof or of reading.
-    pub(crate) fn step(&mut self, cx: &SourceCx, now: Instant) -> Progress {
-        if self.prove(cx, now) {
-            return Progress::More;
-        }
-        let Some(key) = self.queue.front().cloned() else {
-            if self.manner.follow {
-                return Progress::Nothing;
-            }
-            // Newcomers may have waited for what was read meanwhile.
-            self.settle(cx, now);
-            self.enqueue(now);
-            return if self.is_done() { Progress::Nothing } else { Progress::More };
-        };
-        let Some(tail) = self.tails.get_mut(&key) else {
-            self.queue.pop_front();
-            return Progress::More;
-        };
-        if !tail.is_open() {
-            self.make_room(now);
-        }
-        let Some(tail) = self.tails.get_mut(&key) else { return Progress::More };
-        let step = tail.step(cx, &self.manner, now);
-        if let Step::Batch(batch) = step {
-            self.turn += 1;
-            if self.turn >= TURN_BATCHES {
-                self.turn = 0;
-                self.queue.rotate_left(1);
-                // Files that are half read stay open, so among very many it is the turn of those.
-                if self.open_files() >= MAX_OPEN
-                    && let Some(next) = self.queue.iter().position(|key| self.tails[key].is_open())
-                {
-                    self.queue.rotate_left(next);
-                }
-            }
-            return Progress::Batch(batch);
-        }
-        if let Step::More = step {
-            return Progress::More;
-        }
-        self.turn = 0;
-        tail.queued = false;
-        self.queue.pop_front();
-        match step {
-            Step::Replaced => {
-                tail.replace();
-                self.look_again = true;
-            }
-            Step::Failed(error) => {
-                let path = tail.path.clone();
-                self.trouble(cx, &path, &error);
-            }
-            _ => {
-                let path = tail.path.clone();
-                self.troubles.remove(&path);
-            }
-        }
-        Progress::More
-    }
-
-    /// The stretch of `key` that ends at `offset` is to be given out again.
-    pub(crate) fn rewind(&mut self, key: &str, offset: u64, cx_name: &str) {
-        let manner = self.manner;
-        let Some(tail) = self.tails.get_mut(key) else { return };
-        if tail.rewind(offset, &manner) {
-            if !tail.queued {
-                tail.queued = true;
-                self.queue.push_back(Arc::clone(&tail.key));
-            }
-        } else {
-            tracing::error!(
-                path = %tail.path.display(), component = cx_name, offset,
-                "lines that were not delivered cannot be read again: their file was overwritten or deleted"
-            );
-        }
+        self.is_unwell = !messages.is_empty();
     }
 
     /// Whether a finite run has read all there is.
     pub(crate) fn is_done(&self) -> bool {
         let pending = |newcomer: &Newcomer| newcomer.proof.is_some();
-        !self.manner.follow && self.looks > 0 && self.queue.is_empty() && !self.newcomers.iter().any(pending)
+        !self.manner.follow
+            && self.looks > 0
+            && self.is_listed()
+            && self.queue.is_empty()
+            && !self.newcomers.iter().any(pending)
     }
 
     /// What cannot be read, sorted.
     pub(crate) fn troubles(&self) -> Vec<&String> {
-        let mut troubles: Vec<&String> = self.troubles.values().collect();
+        let mut troubles: Vec<&String> = self.troubles.values().map(|trouble| &trouble.message).collect();
         troubles.sort();
         troubles
     }
@@ -498,7 +426,7 @@ impl Watch {
 
     /// Closes what is not needed open and forgets what was missed for longest.
     fn tidy(&mut self, now: Instant) {
-        for tail in self.tails.values_mut().filter(|tail| tail.is_open() && !tail.queued) {
+        for tail in self.tails.values_mut().filter(|tail| tail.is_open() && !tail.queued && !tail.is_late()) {
             let inactive =
                 now.duration_since(tail.grown()) >= self.close_inactive && tail.place == Place::Here;
             if (inactive || tail.is_finished(&self.manner, now)) && !tail.is_awaited() {
@@ -508,7 +436,9 @@ impl Watch {
         let mut missed: Vec<(i64, Arc<str>, FileId)> = self
             .tails
             .values()
-            .filter(|tail| tail.place != Place::Here && !tail.is_open() && !tail.is_awaited())
+            .filter(|tail| {
+                tail.place != Place::Here && !tail.remembered && !tail.is_open() && !tail.is_awaited()
+            })
             .map(|tail| (tail.seen, Arc::clone(&tail.key), tail.id))
             .collect();
         if missed.len() > MAX_MISSED {
@@ -520,30 +450,12 @@ impl Watch {
         }
     }
 
-    /// Before another file is opened: closes the one that has been quiet for longest if many are open.
-    fn make_room(&mut self, now: Instant) {
-        if self.open_files() < MAX_OPEN {
-            return;
-        }
-        let idle = |tail: &&mut Tail| tail.is_open() && !tail.queued && tail.place == Place::Here;
-        // One that is awaited only if there is no other: until it is delivered it may be asked for again, and then its
-        // name must still lead to it.
-        let quiet = |tail: &&mut Tail| (!tail.is_awaited(), now.duration_since(tail.grown()));
-        if let Some(tail) = self.tails.values_mut().filter(idle).max_by_key(quiet) {
-            tail.close();
-        }
-    }
-
-    fn open_files(&self) -> usize {
-        self.tails.values().filter(|tail| tail.is_open()).count()
-    }
-
     fn trouble(&mut self, cx: &SourceCx, path: &Path, error: &io::Error) {
-        let message = message(path, error);
-        if self.troubles.get(path) != Some(&message) {
+        let trouble = Trouble { message: message(path, error), passes: passes(error) };
+        if self.troubles.get(path) != Some(&trouble) {
             tracing::warn!(path = %path.display(), %error, what_to_do = what_to_do(error), component = %cx.id.name, "a file cannot be read; the others are read on");
             cx.metrics.component.error(reason(error), 1);
-            self.troubles.insert(path.to_owned(), message);
+            self.troubles.insert(path.to_owned(), trouble);
         }
     }
 
@@ -568,12 +480,29 @@ pub(crate) fn message(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}; {}", path.display(), what_to_do(error))
 }
 
+/// What is said of a call that does not return.
+pub(crate) fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the file system does not answer")
+}
+
+/// Whether the error is not one of the file itself.
+fn passes(error: &io::Error) -> bool {
+    let of_file = [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput];
+    !of_file.contains(&error.kind())
+}
+
+fn has_too_few_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// The metric label of an error.
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission_denied",
         io::ErrorKind::UnexpectedEof => "gzip_incomplete",
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => "unreadable",
+        io::ErrorKind::TimedOut => "blocked",
         _ => "read",
     }
 }
@@ -584,6 +513,12 @@ fn what_to_do(error: &io::Error) -> &'static str {
         io::ErrorKind::UnexpectedEof => "the gzip file ends too early; it is read on when it changes",
         io::ErrorKind::InvalidInput => "name it in `exclude`",
         io::ErrorKind::InvalidData => "it is read again when it changes",
+        io::ErrorKind::TimedOut => {
+            "see whether what is mounted there is reachable; it is read on when it answers"
+        }
+        _ if has_too_few_descriptors(error) => {
+            "raise the limit of open files (`ulimit -n`); it is tried again"
+        }
         _ => "it is tried again",
     }
 }

@@ -22,7 +22,7 @@ options! {
     pub struct StdinOptions {
         /// What a line is: the event's `message`, or a JSON object that becomes the event's fields.
         decoding: Decoding = Decoding::Text,
-        /// A longer line is rejected with its first 64 KiB.
+        /// A longer line is rejected with its first and its last 64 KiB.
         max_line_bytes: ByteSize = ByteSize(1 << 20),
     }
 }
@@ -82,8 +82,7 @@ impl Source for Stdin {
         let feed = feed.map_err(|error| {
             SourceError::fatal("start", format!("cannot start the thread that reads standard input: {error}"))
         })?;
-        let (lines, ids) = (Lines::new(self.options, feed.offset), LineIds::new(feed.seed));
-        self.reading = Some(Reading { feed, lines, ids, given: VecDeque::new() });
+        self.reading = Some(Reading::new(feed, self.options));
         Ok(())
     }
 
@@ -135,6 +134,11 @@ impl Drop for Stdin {
 // === impl Reading ===
 
 impl Reading {
+    fn new(feed: Feed, options: LineOptions) -> Self {
+        let (lines, ids) = (Lines::new(options, feed.offset), LineIds::new(feed.seed));
+        Self { feed, lines, ids, given: VecDeque::new() }
+    }
+
     async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
         loop {
             // Whatever is here already shares a batch; one line alone does not wait for others.
@@ -180,18 +184,37 @@ impl Reading {
         let Some(at) = self.given.iter().position(|(given_end, _)| *given_end == end) else { return };
         let again: Vec<(u64, Bytes)> = self.given.drain(at..).collect();
         let start = end - again[0].1.len() as u64;
-        let rest = self.lines.rest().clone();
-        self.feed.put_back(again.into_iter().map(|(_, raw)| raw).chain([rest]));
+        let chunks = self.from(start, again);
+        self.feed.put_back(chunks.into_iter());
         self.lines = Lines::new(options, start);
     }
 
     /// The stream for another topology: it begins with what this one did not deliver.
     fn into_feed(mut self) -> Feed {
-        let undelivered: usize = self.given.iter().map(|(_, raw)| raw.len()).sum();
-        self.feed.offset = self.lines.offset().saturating_sub(undelivered as u64);
-        let rest = self.lines.rest().clone();
-        self.feed.put_back(self.given.into_iter().map(|(_, raw)| raw).chain([rest]));
+        let given: Vec<(u64, Bytes)> = self.given.drain(..).collect();
+        let start = given.first().map_or(self.lines.offset(), |(end, raw)| end - raw.len() as u64);
+        let chunks = self.from(start, given);
+        self.feed.offset = start;
+        self.feed.put_back(chunks.into_iter());
         self.feed
+    }
+
+    /// The stream from `at` on: these batches, each with its end, and what was read and not given out. NULs stand for
+    /// what was passed between them, so that each line begins where it did.
+    fn from(&self, mut at: u64, given: Vec<(u64, Bytes)>) -> Vec<Bytes> {
+        static NULS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut chunks = Vec::new();
+        for (end, raw) in given.into_iter().chain([(self.lines.end(), self.lines.rest().clone())]) {
+            let mut gap = (end - raw.len() as u64).saturating_sub(at);
+            while gap > 0 {
+                let part = gap.min(NULS.len() as u64);
+                chunks.push(Bytes::from_static(&NULS[..part as usize]));
+                gap -= part;
+            }
+            chunks.push(raw);
+            at = end;
+        }
+        chunks
     }
 }
 

@@ -129,3 +129,36 @@ async fn a_stream_that_breaks_says_so_after_its_lines() {
     let Err(error) = source.next(&mut cx).await else { panic!("an error") };
     assert!(error.fatal && error.message.contains("standard input: gone"), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_byte_order_mark_and_nuls_where_a_line_begins_are_no_content_and_ids_stay_when_lines_come_again() {
+    let stream = [b"\xef\xbb\xbfone\n", &vec![0; 200_000][..], b"two\n\0\0three\n\0four\n"].concat();
+    let mut source = stdin(io::Cursor::new(stream));
+    let mut cx = cx(1);
+    source.start(&mut cx).await.unwrap();
+    let mut first = Vec::new();
+    for _ in 0..3 {
+        let read = next(&mut source, &mut cx).await.unwrap();
+        first.push((texts(&read), read.batch.id(0), read.position));
+    }
+    assert_eq!(
+        first.iter().map(|(texts, ..)| texts[0].as_str()).collect::<Vec<_>>(),
+        ["one", "two", "three"]
+    );
+    source.rewind(&first[0].2).await.unwrap();
+    for seen in &first {
+        let again = next(&mut source, &mut cx).await.unwrap();
+        assert_eq!((texts(&again), again.batch.id(0), again.position), *seen);
+    }
+    source.commit(&[first[0].2.clone()]).await.unwrap();
+    // The next topology.
+    let feed = source.reading.take().unwrap().into_feed();
+    let options = source.options;
+    source.reading = Some(Reading::new(feed, options));
+    let mut reloaded = source;
+    for seen in &first[1..] {
+        let again = next(&mut reloaded, &mut cx).await.unwrap();
+        assert_eq!((texts(&again), again.batch.id(0), again.position), *seen);
+    }
+    assert_eq!(texts(&next(&mut reloaded, &mut cx).await.unwrap()), ["four"]);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
-use super::{LinesCut, push_lossy, whole_chars};
+use super::{LinesCut, push_lossy};
 use crate::event::{
     ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, METADATA, Page, Path, Reject, RowId, StrRef, TIMESTAMP,
     Value, parse_iso_millis,
@@ -78,7 +78,7 @@ impl JsonRows {
             rows.times.push(read_at);
             let bytes = cut.bytes_of(row);
             if long.next_if(|long| long.row == row).is_some() {
-                rows.push_message(row, &bytes[..whole_chars(bytes)]);
+                rows.push_message(row, bytes);
             } else if bytes.iter().all(u8::is_ascii_whitespace) {
                 rows.empty.push(row);
             } else if !rows.push_line(row, bytes, json) {

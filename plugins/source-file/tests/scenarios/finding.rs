@@ -268,18 +268,24 @@ async fn a_name_that_cannot_be_read_is_reported_and_the_others_are_read() {
     }
 }
 
-/// Root may read everything: there the test runs once more as somebody else.
-#[test]
-fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
+/// Root may read everything: where this is root, runs the test once more as somebody else and says `true`.
+pub(crate) fn runs_as_nobody(test: &str) -> bool {
     let denied = tempfile::NamedTempFile::new().unwrap();
     fs::set_permissions(denied.path(), fs::Permissions::from_mode(0o0)).unwrap();
-    if fs::File::open(denied.path()).is_ok() {
-        let this = "finding::a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be";
-        let program = std::env::current_exe().unwrap();
-        match Command::new(program).args(["--exact", this, "--nocapture"]).uid(65534).gid(65534).output() {
-            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-            Err(error) => eprintln!("left out: this program cannot be run as nobody: {error}"),
-        }
+    if fs::File::open(denied.path()).is_err() {
+        return false;
+    }
+    let program = std::env::current_exe().unwrap();
+    match Command::new(program).args(["--exact", test, "--nocapture"]).uid(65534).gid(65534).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => eprintln!("left out: this program cannot be run as nobody: {error}"),
+    }
+    true
+}
+
+#[test]
+fn a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be() {
+    if runs_as_nobody("finding::a_file_without_permission_is_reported_and_read_as_soon_as_it_may_be") {
         return;
     }
     let runtime =

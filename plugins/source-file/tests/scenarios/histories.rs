@@ -26,6 +26,8 @@ enum Step {
     Drop(usize),
     /// Emptied in place, and written anew at once with so many lines.
     Rewrite(usize),
+    /// Emptied under a writer that goes on at its old place with so many lines.
+    Hole(usize),
     /// Deleted and made anew with so many lines.
     Recreate(usize),
     Read(usize),
@@ -39,6 +41,9 @@ enum Step {
     Crash,
     Start,
     Wait,
+    /// The folder is renamed away, so that nothing can be listed, and back.
+    TakeFolderAway,
+    BringFolderBack,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..4_usize).prop_map(Step::Compress),
         1 => (1..4_usize).prop_map(Step::Drop),
         1 => (0..30_usize).prop_map(Step::Rewrite),
+        1 => (0..30_usize).prop_map(Step::Hole),
         1 => (0..30_usize).prop_map(Step::Recreate),
         3 => (1..5_usize).prop_map(Step::Read),
         4 => Just(Step::CatchUp),
@@ -61,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Crash),
         3 => Just(Step::Start),
         1 => Just(Step::Wait),
+        1 => Just(Step::TakeFolderAway),
+        2 => Just(Step::BringFolderBack),
     ]
 }
 
@@ -192,17 +200,21 @@ impl History {
                     self.rig.delete(&name);
                 }
             }
-            Step::Rewrite(count) | Step::Recreate(count) if self.files.contains_key(LIVE) => {
+            Step::Rewrite(count) | Step::Hole(count) | Step::Recreate(count)
+                if self.files.contains_key(LIVE) =>
+            {
                 self.finish_line();
                 self.lose(LIVE);
-                if matches!(step, Step::Recreate(_)) {
-                    self.rig.delete(LIVE);
-                } else {
-                    self.rig.truncate(LIVE);
+                match step {
+                    Step::Recreate(_) => self.rig.delete(LIVE),
+                    Step::Hole(_) => self.rig.make_hole(LIVE),
+                    _ => self.rig.truncate(LIVE),
                 }
                 self.files.insert(LIVE.into(), Vec::new());
                 self.append(*count, false);
             }
+            Step::TakeFolderAway if !self.rig.is_folder_away() => self.rig.take_folder_away(),
+            Step::BringFolderBack => self.rig.bring_folder_back(),
             Step::Start if !self.rig.runs() => self.rig.start().await,
             _ if !self.rig.runs() => {}
             Step::Read(batches) => {
@@ -210,7 +222,7 @@ impl History {
             }
             Step::CatchUp => {
                 self.rig.read().await;
-                self.copied_unseen = false;
+                self.copied_unseen &= self.rig.is_folder_away();
             }
             Step::Deliver(batches) => self.rig.deliver_some(*batches).await,
             Step::TakeUp(batches) => self.rig.take_up(*batches),
@@ -227,8 +239,10 @@ impl History {
             }
             Step::Wait => {
                 self.rig.wait(ROTATE_WAIT * 3).await;
-                self.note_all_read();
-                self.copied_unseen = false;
+                if !self.rig.is_folder_away() {
+                    self.note_all_read();
+                    self.copied_unseen = false;
+                }
             }
             _ => {}
         }
@@ -251,6 +265,7 @@ async fn play(steps: &[Step]) -> Result<(), TestCaseError> {
     for step in steps {
         history.step(step).await;
     }
+    history.rig.bring_folder_back();
     history.finish_line();
     if !history.rig.runs() {
         history.rig.start().await;

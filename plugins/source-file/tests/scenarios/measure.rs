@@ -38,3 +38,27 @@ fn cpu_ticks() -> u64 {
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
     fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
 }
+
+/// `cargo test -p source-file --test scenarios -- --ignored --nocapture nanoseconds_per`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn the_nanoseconds_per_line_that_reading_takes() {
+    let line = "2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20641 22 6 20 4249 1418530010 1418530070 ACCEPT OK\n";
+    let rig = Rig::new([]);
+    rig.write("a.log", line.repeat(1_000_000));
+    for _ in 0..7 {
+        let mut source = rig.build().unwrap();
+        let mut cx = rig.cx();
+        source.start(&mut cx).await.unwrap();
+        let (started, cpu_before, mut rows, mut batches) = (Instant::now(), cpu_ticks(), 0, 0);
+        while rows < 1_000_000 {
+            if let Ok(flowstone_core::Next::Batch(read)) = source.next(&mut cx).await {
+                rows += read.batch.len();
+                batches += 1;
+            }
+        }
+        let nanos = started.elapsed().as_nanos() as f64 / rows as f64;
+        let cpu = (cpu_ticks() - cpu_before) as f64 * 1e7 / rows as f64;
+        eprintln!("{batches} batches: {nanos:.0} ns per line, {cpu:.0} ns of CPU");
+    }
+}

@@ -15,8 +15,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowstone_core::event::{Act, Path as Field, RowId, Value};
 use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Kind, Next, Node, NodeKind, Position, Source,
-    SourceBatch, SourceCx, SourceError, Span, Table,
+    Build, BuildCx, Clock, ComponentId, Diagnostics, Entry, Health, Kind, Metrics, Next, Node, NodeKind,
+    Position, Source, SourceBatch, SourceCx, SourceError, Span, Table,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
@@ -67,6 +67,10 @@ struct Run {
 /// See the module.
 pub(crate) struct Rig {
     folder: TempDir,
+    /// Where the folder is, if not at its place.
+    away: Option<PathBuf>,
+    metrics: Metrics,
+    pub(crate) health: Health,
     data_dir: TempDir,
     settings: Vec<(&'static str, Setting)>,
     run: Option<Run>,
@@ -98,6 +102,9 @@ impl Rig {
         }
         Self {
             folder: tempfile::tempdir().unwrap(),
+            away: None,
+            metrics: Metrics::new(),
+            health: Health::default(),
             data_dir: tempfile::tempdir().unwrap(),
             settings,
             run: None,
@@ -122,10 +129,46 @@ impl Rig {
         rig
     }
 
+    /// From the next start on.
+    pub(crate) fn configure(&mut self, name: &'static str, setting: Setting) {
+        self.settings.push((name, setting));
+    }
+
+    /// Makes the file anew in place, with a hole as long as it was: what a writer without `O_APPEND` makes of a truncation.
+    pub(crate) fn make_hole(&self, name: &str) {
+        let size = fs::metadata(self.path(name)).unwrap().len();
+        File::create(self.path(name)).unwrap().set_len(size).unwrap();
+    }
+
     // --- files
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.away.as_deref().unwrap_or(self.folder.path()).join(name)
+    }
+
+    /// The folder is renamed away. Files in it are still written to.
+    pub(crate) fn take_folder_away(&mut self) {
+        let away = self.folder.path().with_extension("away");
+        fs::rename(self.folder.path(), &away).unwrap();
+        self.away = Some(away);
+    }
+
+    pub(crate) fn bring_folder_back(&mut self) {
+        if let Some(away) = self.away.take() {
+            fs::rename(away, self.folder.path()).unwrap();
+        }
+    }
+
+    pub(crate) fn is_folder_away(&self) -> bool {
+        self.away.is_some()
+    }
+
+    /// How often the source counted this error.
+    pub(crate) fn errors(&self, reason: &str) -> u64 {
+        let text = self.metrics.render();
+        let label = format!("error_type=\"{reason}\"");
+        let line = text.lines().find(|line| line.contains("errors_total") && line.contains(&label));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     /// Makes the file anew under a new inode, or writes over what it holds under its own.
@@ -247,7 +290,7 @@ impl Rig {
             Setting::Truth(truth) => node(NodeKind::Boolean(*truth)),
             Setting::Number(number) => node(NodeKind::Integer(*number)),
             Setting::Paths(paths) => {
-                let below = |path: &&str| self.path(path).to_str().unwrap().to_owned();
+                let below = |path: &&str| self.folder.path().join(path).to_str().unwrap().to_owned();
                 let nodes = paths.iter().map(|path| node(NodeKind::String(below(path))));
                 node(NodeKind::Array(nodes.collect()))
             }
@@ -257,11 +300,13 @@ impl Rig {
         Table { span: Span::default(), entries: entries.collect() }
     }
 
-    fn cx(&self) -> SourceCx {
+    pub(crate) fn cx(&self) -> SourceCx {
         let build = BuildCx { id: id(), data_dir: self.data_dir.path().to_owned(), clock: Clock::System };
         SourceCx {
             max_rows: self.max_rows,
             clock: Clock::Fixed(1_700_000_000_000),
+            metrics: self.metrics.source(&id()),
+            health: self.health.of(&id()),
             ..SourceCx::alone(id(), build.state_dir())
         }
     }
@@ -506,6 +551,13 @@ impl Rig {
         self.start().await;
         self.quiesce().await;
         self.expect(lines);
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // It is deleted where it was made.
+        self.bring_folder_back();
     }
 }
 
