@@ -111,14 +111,15 @@ mod tests {
             (302, "", Ok(false)),
         ] {
             let host = Url::parse("http://es1:9200/").unwrap();
-            let answer = Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec(), host };
+            let body = body.as_bytes().to_vec();
+            let answer = Answer { status, headers: HeaderMap::new(), body, host, _turn: None };
             let judged = judge_bulk(&answer);
             let found = match &judged {
                 Ok(takes) => Ok(*takes),
                 Err(Verdict::Blocked { reason, .. } | Verdict::Busy { reason, .. }) => Err(&**reason),
                 Err(other) => panic!("{other:?}"),
             };
-            assert_eq!(found, expect, "{status} {body}");
+            assert_eq!(found, expect, "{status} {}", String::from_utf8_lossy(&answer.body));
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Answer {
     /// Who answered, for messages.
     pub(crate) host: Url,
     /// Held while a long reply is in memory.
-    _turn: Option<OwnedSemaphorePermit>,
+    pub(crate) _turn: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Connection ===
