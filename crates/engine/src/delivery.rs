@@ -177,10 +177,10 @@ impl Delivery {
             if let Some(probe) = self.next_probe(in_flight.len() < places && !draining) {
                 in_flight.push(probe);
             }
-            while in_flight.len() < places
-                && in_flight.len() - usize::from(self.probing) < shared.limiter.limit()
-                && self.should_send(closed, in_flight.is_empty())
-            {
+            let may_send = |in_flight: usize, probing: bool| {
+                in_flight < places && in_flight - usize::from(probing) < shared.limiter.limit()
+            };
+            while may_send(in_flight.len(), self.probing) && self.should_send(closed, in_flight.is_empty()) {
                 let units = self.pending.take_request(&self.limits);
                 in_flight.push(request::deliver(Arc::clone(&shared), units, Vec::new()).boxed());
             }
@@ -202,9 +202,10 @@ impl Delivery {
             let may_receive = !closed
                 && self.pending.bytes < self.limits.max_bytes.saturating_mul(2)
                 && self.waiting.weight() <= self.share;
-            let has_place = in_flight.len() < places;
+            let has_place = may_send(in_flight.len(), self.probing);
+            let can_probe = in_flight.len() < places && !draining;
             let flush_at = self.pending.flush_at.unwrap_or_else(Instant::now);
-            let wake_at = self.wake_at(has_place && !draining, draining);
+            let wake_at = self.wake_at(can_probe, draining);
             tokio::select! {
                 biased;
                 changed = self.phase.changed() => if changed.is_err() { return SinkEnd::Undelivered },

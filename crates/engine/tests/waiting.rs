@@ -142,8 +142,8 @@ impl Running {
         let of_sink = |metric: &&prometheus::proto::Metric| {
             metric.get_label().iter().any(|label| label.name() == "component_id" && label.value() == "out")
         };
-        let metric = family.unwrap().get_metric().iter().find(of_sink).unwrap().clone();
-        metric.get_gauge().get_value()
+        let metric = family.and_then(|family| family.get_metric().iter().find(of_sink));
+        metric.map_or(0.0, |metric| metric.get_gauge().get_value())
     }
 
     #[track_caller]

@@ -179,7 +179,7 @@ impl Shared {
 
     /// A request as a whole was refused and is sent again: said at the first refusal; from the third on, or when the wait
     /// is long, the sink is not ready.
-    fn refused(&self, whole: &Whole, retry_in: Duration, overloaded: bool) {
+    fn refused(&self, whole: &Whole, retry_in: Duration) {
         let entry = self.entry();
         let Why { reason, detail, what_to_do } = &whole.why;
         entry.metrics.retried(reason);
@@ -196,7 +196,7 @@ impl Shared {
             let help = what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
             self.health.not_ready("refused", format!("{reason}: {detail}{help}"));
         }
-        if overloaded {
+        if what_to_do.is_none() {
             self.overloaded();
         }
     }
@@ -369,7 +369,12 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 shared.entry().metrics.retried(&whole.why.reason);
             } else {
                 let retry_in = backoff.next_or(whole.after);
-                shared.refused(&whole, retry_in, !evidence && whole.why.what_to_do.is_none());
+                if evidence {
+                    // It is about these rows, and says nothing about the server.
+                    shared.entry().metrics.retried(&whole.why.reason);
+                } else {
+                    shared.refused(&whole, retry_in);
+                }
                 wait = Some((retry_in, whole.why.what_to_do.is_some()));
             }
         }
