@@ -78,3 +78,89 @@ fn network_of(peer: IpAddr) -> IpAddr {
         address => address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    struct World {
+        table: Table,
+        tasks: JoinSet<()>,
+        limits: Limits,
+    }
+
+    impl World {
+        fn new(connections: usize, connections_per_peer: usize) -> Self {
+            let limits = Limits { connections, connections_per_peer, ..Limits::default() };
+            Self { table: Table::default(), tasks: JoinSet::new(), limits }
+        }
+
+        /// A connection, if there is room for it.
+        async fn connect(&mut self, peer: &str) -> Option<Arc<Activity>> {
+            // Each a moment after the one before.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let peer = peer.parse().unwrap();
+            let activity = Activity::new();
+            self.table.make_room(peer, &self.limits).then(|| {
+                let task = self.tasks.spawn(pending());
+                self.table.insert(peer, Arc::clone(&activity), task);
+                activity
+            })
+        }
+
+        fn count(&self, peer: &str) -> usize {
+            let peer = network_of(peer.parse().unwrap());
+            self.table.connections.values().filter(|connected| connected.peer == peer).count()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_peer_that_has_the_most_makes_room_for_others() {
+        let mut world = World::new(6, 4);
+        for peer in ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+            assert!(world.connect(peer).await.is_some());
+        }
+        for (newcomer, counts) in [("192.0.2.4", [3, 1, 1, 1]), ("192.0.2.4", [2, 1, 1, 2])] {
+            assert!(world.connect(newcomer).await.is_some());
+            let peers = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
+            assert_eq!(peers.map(|peer| world.count(peer)), counts);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_our_answer_makes_no_room() {
+        let mut world = World::new(3, 3);
+        let mut working = Vec::new();
+        for peer in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
+            working.push(world.connect(peer).await.unwrap().begin());
+        }
+        assert!(world.connect("192.0.2.3").await.is_none(), "all are being answered");
+        assert!(world.connect("192.0.2.1").await.is_none());
+        // The one of the peer with fewer connections is done.
+        working.pop();
+        assert!(world.connect("192.0.2.3").await.is_some());
+        assert_eq!(["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|peer| world.count(peer)), [2, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_one_host_has_are_one_peer() {
+        let mut world = World::new(10, 2);
+        for peer in [
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db8::ffff:3",
+            "2001:db8:0:1::1",
+            "::ffff:192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.1",
+        ] {
+            assert!(world.connect(peer).await.is_some());
+        }
+        assert_eq!(["2001:db8::9", "2001:db8:0:1::9", "192.0.2.1"].map(|peer| world.count(peer)), [2, 1, 2]);
+    }
+}

@@ -236,3 +236,24 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials").field("profile", &self.chain.profile).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_left_out_of_whatever_says_them_back() {
+        let token = Some("FwoGZXIvYXdzEBc/token+of+a+test==".to_owned());
+        let credentials = aws_credential_types::Credentials::new(
+            "AKIDTEST",
+            "wJalrXUtnFEMI/K7MDENG+test",
+            token,
+            None,
+            "test",
+        );
+        hide(&credentials);
+        let said =
+            "AKIDTEST signed with wJalrXUtnFEMI%2FK7MDENG%2Btest and FwoGZXIvYXdzEBc/token+of+a+test==";
+        assert_eq!(shown::scrub(said), "AKIDTEST signed with *** and ***");
+    }
+}
