@@ -317,7 +317,7 @@ fn a_row_that_makes_whole_requests_fail_is_found_and_rejected() {
 #[test]
 fn a_server_that_fails_at_everything_is_waited_for_and_not_hammered() {
     let world = Arc::new(World::default());
-    let (left, seen) = (AtomicUsize::new(9), Arc::clone(&world));
+    let (left, seen) = (AtomicUsize::new(6), Arc::clone(&world));
     let mut store = Store::new(
         &world,
         |_| "one".to_owned(),
