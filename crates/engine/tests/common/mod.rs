@@ -1,5 +1,4 @@
 //! Fakes and a topology by hand: a source of numbered lines, a sink that answers as the test says.
-#![allow(dead_code)] // each test file uses its part
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
