@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use self::pending::{Order, Pending};
 use self::request::Done;
-use self::spill::{Block, Problem, Spill};
+use self::spill::{Block, BlockOf, Problem, Spill, UnitsOf};
 use self::units::Unit;
 use self::waiting::{LONGEST_WAIT, News, Waiting};
 use crate::backoff::Backoff;
@@ -77,8 +77,7 @@ pub(crate) struct Delivery {
 /// What goes on beside the requests.
 enum Beside {
     Rejected,
-    #[allow(clippy::type_complexity)]
-    Spilled(Result<Vec<(Arc<str>, Block)>, (Problem, Vec<(Arc<str>, Vec<Unit>)>)>),
+    Spilled(Result<Vec<BlockOf>, (Problem, Vec<UnitsOf>)>),
     Read(Arc<str>, Result<Vec<Unit>, String>),
     /// A block whose rows have waited for too long.
     ReadExpired(Arc<str>, Result<Vec<Unit>, String>),

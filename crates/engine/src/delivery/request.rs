@@ -269,7 +269,7 @@ struct Slice {
     units: Vec<Unit>,
     /// How often they were refused as a whole.
     refusals: u32,
-    /// [`Shared::taken`] at the last of these times.
+    /// [`Shared::taken`] at the first of these times.
     taken: u64,
 }
 
@@ -335,7 +335,9 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
         if let Some(mut whole) = whole {
             let evidence = slice.refusals > 0 && shared.taken() > slice.taken;
             let refusals = slice.refusals + 1;
-            let again = |units| Slice { units, refusals, taken: shared.taken() };
+            // Since the first refusal: of rows that are all to blame none has a neighbour that is taken later.
+            let since = if slice.refusals > 0 { slice.taken } else { shared.taken() };
+            let again = |units| Slice { units, refusals, taken: since };
             let rows = count(&whole.units);
             barren += 1;
             let halves = whole.failed

@@ -48,6 +48,10 @@ pub(crate) struct Block {
     pub(crate) since: i64,
 }
 
+/// A destination, and a block or some rows of it.
+pub(crate) type BlockOf = (Arc<str>, Block);
+pub(crate) type UnitsOf = (Arc<str>, Vec<Unit>);
+
 /// A block whose rows are gone from memory.
 pub(crate) struct Returned {
     pub(crate) key: Arc<str>,
@@ -121,7 +125,7 @@ impl Spill {
     }
 
     /// The blocks that an earlier run has left, in their order.
-    pub(crate) async fn recover(&self) -> Result<Vec<(Arc<str>, Block)>, Problem> {
+    pub(crate) async fn recover(&self) -> Result<Vec<BlockOf>, Problem> {
         self.work(|shared| {
             if !shared.path.exists() {
                 return Ok(Vec::new());
@@ -135,11 +139,7 @@ impl Spill {
     }
 
     /// Puts groups of rows of one destination each on disk; once they are there their rows are settled.
-    #[allow(clippy::type_complexity)]
-    pub(crate) async fn put(
-        &self,
-        groups: Vec<(Arc<str>, Vec<Unit>)>,
-    ) -> Result<Vec<(Arc<str>, Block)>, (Problem, Vec<(Arc<str>, Vec<Unit>)>)> {
+    pub(crate) async fn put(&self, groups: Vec<UnitsOf>) -> Result<Vec<BlockOf>, (Problem, Vec<UnitsOf>)> {
         let groups = Arc::new(groups);
         let ours = Arc::clone(&groups);
         let put = self.work(move |shared| Ok(shared.put(&ours))).await;
@@ -250,7 +250,7 @@ impl Shared {
         lock(&self.log)
     }
 
-    fn put(&self, groups: &[(Arc<str>, Vec<Unit>)]) -> Result<Vec<Block>, Problem> {
+    fn put(&self, groups: &[UnitsOf]) -> Result<Vec<Block>, Problem> {
         let failed = |error: io::Error| Problem::Failed(format!("{}: {error}", self.path.display()));
         let mut log = self.log();
         let log = match &mut *log {
@@ -312,7 +312,7 @@ impl Drop for Shared {
 
 impl Log {
     /// Opens the file, or makes it, and finds the blocks in it. Cuts off what a crash has left of the last write.
-    fn open(path: &Path, made_for: &str) -> io::Result<(Self, Vec<(Arc<str>, Block)>)> {
+    fn open(path: &Path, made_for: &str) -> io::Result<(Self, Vec<BlockOf>)> {
         make_private_dir(path.parent().unwrap_or(Path::new(".")))?;
         let file = open_and_lock(path)?;
         let header = format!("{VERSION}{made_for}\n");
@@ -344,7 +344,7 @@ impl Log {
         Ok((log, found))
     }
 
-    fn scan(&mut self, path: &Path) -> io::Result<Vec<(Arc<str>, Block)>> {
+    fn scan(&mut self, path: &Path) -> io::Result<Vec<BlockOf>> {
         let mut found = Vec::new();
         let mut at = self.begin;
         let end = self.append.len();

@@ -10,7 +10,7 @@ use flowstone_core::{Rows, SinkLimits};
 use indexmap::IndexMap;
 use tokio::time::Instant;
 
-use super::spill::Block;
+use super::spill::{Block, BlockOf, UnitsOf};
 use super::units::{Clock, Unit, count, millis, push_row};
 use crate::backoff::clamp;
 use crate::budget::Budget;
@@ -227,7 +227,7 @@ impl Waiting {
 
     /// Rows to try the destinations with whose time has come: one row of each that takes nothing, and what fits of the
     /// others. Where they are on disk: the blocks to read first, of `load` bytes at most.
-    pub(crate) fn due(&mut self, limits: &SinkLimits, load: usize) -> (Probe, Vec<(Arc<str>, Block)>) {
+    pub(crate) fn due(&mut self, limits: &SinkLimits, load: usize) -> (Probe, Vec<BlockOf>) {
         let now = Instant::now();
         let mut probe = Probe::default();
         let mut blocks = Vec::new();
@@ -282,7 +282,7 @@ impl Waiting {
     }
 
     /// What destinations that take rows again are to be given next, in its order: a block to read, or rows.
-    pub(crate) fn give_back(&mut self) -> Option<Result<(Arc<str>, Block), Vec<Unit>>> {
+    pub(crate) fn give_back(&mut self) -> Option<Result<BlockOf, Vec<Unit>>> {
         let open = |entry: &Destination| entry.state == State::Open && !entry.busy;
         let (key, entry) = self.keys.iter_mut().find(|(_, entry)| open(entry))?;
         if let Some(block) = entry.blocks.pop_front() {
@@ -298,7 +298,7 @@ impl Waiting {
 
     /// Takes rows out for the disk, those first that have waited longest, until no more than `down_to` bytes are left; each
     /// group becomes a block.
-    pub(crate) fn take_oldest(&mut self, down_to: usize, block: usize) -> Vec<(Arc<str>, Vec<Unit>)> {
+    pub(crate) fn take_oldest(&mut self, down_to: usize, block: usize) -> Vec<UnitsOf> {
         let mut taken = Vec::new();
         let mut by_age: Vec<(i64, Arc<str>)> = self
             .keys
@@ -329,7 +329,7 @@ impl Waiting {
     }
 
     /// Blocks that are on disk now, behind those that were there before.
-    pub(crate) fn spilled(&mut self, blocks: Vec<(Arc<str>, Block)>) {
+    pub(crate) fn spilled(&mut self, blocks: Vec<BlockOf>) {
         for (key, block) in blocks {
             self.expires_at = self.expires_at.min(self.expiry_of(&block));
             self.entry_for(key).blocks.push_back(block);
@@ -337,7 +337,7 @@ impl Waiting {
     }
 
     /// These rows could not be put on disk: they wait in memory, where they were.
-    pub(crate) fn put_back(&mut self, groups: Vec<(Arc<str>, Vec<Unit>)>) {
+    pub(crate) fn put_back(&mut self, groups: Vec<UnitsOf>) {
         for (key, units) in groups.into_iter().rev() {
             self.weight += units.iter().map(Unit::weight).sum::<usize>();
             let entry = self.entry_for(key);
@@ -346,7 +346,7 @@ impl Waiting {
     }
 
     /// Rows of an earlier run: their destinations are tried at once.
-    pub(crate) fn recovered(&mut self, blocks: Vec<(Arc<str>, Block)>) {
+    pub(crate) fn recovered(&mut self, blocks: Vec<BlockOf>) {
         for (key, block) in blocks {
             self.expires_at = self.expires_at.min(self.expiry_of(&block));
             let entry = self.entry_for(key);
@@ -363,7 +363,7 @@ impl Waiting {
     }
 
     /// Rows that have waited for longer than they may, and blocks that hold none that have not.
-    pub(crate) fn take_expired(&mut self) -> (Vec<Unit>, Vec<(Arc<str>, Block)>) {
+    pub(crate) fn take_expired(&mut self) -> (Vec<Unit>, Vec<BlockOf>) {
         let now = self.clock.now_ms();
         let Some(limit) = self.give_up_after.filter(|_| self.expires_at <= now) else {
             return Default::default();
@@ -470,7 +470,7 @@ impl Destination {
     fn wants_block(&self) -> bool {
         self.loaded.is_empty()
             && !self.blocks.is_empty()
-            && (self.units.is_empty() || self.state == State::Alone || self.tries % 2 == 0)
+            && (self.units.is_empty() || self.state == State::Alone || self.tries.is_multiple_of(2))
     }
 
     fn take_probe(
