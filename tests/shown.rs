@@ -16,8 +16,7 @@ use support::{Flowstone, binary, flow_lines, free_port, pipe};
 
 const SOON: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "h/nter2 \"quoted\"";
-/// base64 of `joe:` and the password.
-const BASIC: &str = "am9lOmgvbnRlcjIgInF1b3RlZCI=";
+const PASSWORD_IN_URL: &str = "s3cr%2Ft";
 const TOKEN: &str = "tok-7b1f";
 /// Clears the screen, sets the clipboard, forges a line, turns the direction of writing.
 const HOSTILE: &str =
@@ -73,6 +72,7 @@ headers = {{ X-Token = "{TOKEN}" }}
 }
 
 fn assert_no_secret(what: &str, text: &str) {
+    // The third is how `joe:` and the password begin in base64.
     for secret in ["h/nter2", "h%2Fnter2", "am9lOmgv", TOKEN, "quoted"] {
         assert!(!text.contains(secret), "{what} has {secret:?}:\n{text}");
     }
@@ -172,7 +172,6 @@ fn excerpts_of_a_hostile_configuration_are_shown_without_its_commands_and_secret
         assert_obeyable_by_nobody("the diagnostics", &all);
     }
 }
-const PASSWORD_IN_URL: &str = "s3cr%2Ft";
 
 #[test]
 fn a_files_name_makes_no_line_of_its_own_in_the_log() {
