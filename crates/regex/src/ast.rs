@@ -196,4 +196,31 @@ impl Node {
             node => node.children().iter().fold(1, |sum, child| sum.saturating_add(child.unfolded())),
         }
     }
+
+    /// Gives groups their final numbers and drops those that have none.
+    pub(crate) fn renumbered(self, numbers: &[Option<usize>]) -> Self {
+        let all =
+            |nodes: Vec<Self>| nodes.into_iter().map(|node| node.renumbered(numbers)).collect::<Vec<_>>();
+        match self {
+            Self::Capture(number, inner) => {
+                let inner = inner.renumbered(numbers);
+                match numbers[number] {
+                    Some(number) => Self::Capture(number, Box::new(inner)),
+                    None => inner,
+                }
+            }
+            Self::Concat(nodes) => Self::concat(all(nodes)),
+            Self::Alternate(nodes) => Self::Alternate(all(nodes)),
+            Self::Repeat(repeat) => {
+                Self::Repeat(Box::new(Repeat { node: repeat.node.renumbered(numbers), ..*repeat }))
+            }
+            Self::Atomic(inner) => Self::Atomic(Box::new(inner.renumbered(numbers))),
+            Self::Look(look) => Self::Look(Box::new(Look { node: look.node.renumbered(numbers), ..*look })),
+            Self::BackReference { groups, ignore_case } => Self::BackReference {
+                groups: groups.into_iter().filter_map(|group| numbers[group]).collect(),
+                ignore_case,
+            },
+            node => node,
+        }
+    }
 }

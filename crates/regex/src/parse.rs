@@ -509,7 +509,7 @@ impl Parser<'_> {
                 groups.push(name);
             }
         }
-        Ok(Expression { root: renumber(root, &numbers), groups })
+        Ok(Expression { root: root.renumbered(&numbers), groups })
     }
 }
 
@@ -583,30 +583,4 @@ fn interval(cursor: &mut Cursor<'_>, start: usize) -> Result<Option<(u32, Option
     // As in Ruby: `{n}?` is "n times or not at all", and a `+` behind braces repeats instead of possessing.
     let lazy = comma && cursor.eat("?");
     Ok(Some((min, max, if lazy { Kind::Lazy } else { Kind::Greedy })))
-}
-
-/// Gives groups their final numbers and drops those that have none.
-fn renumber(node: Node, numbers: &[Option<usize>]) -> Node {
-    let all = |nodes: Vec<Node>| nodes.into_iter().map(|node| renumber(node, numbers)).collect::<Vec<_>>();
-    match node {
-        Node::Capture(number, inner) => {
-            let inner = renumber(*inner, numbers);
-            match numbers[number] {
-                Some(number) => Node::Capture(number, Box::new(inner)),
-                None => inner,
-            }
-        }
-        Node::Concat(nodes) => Node::concat(all(nodes)),
-        Node::Alternate(nodes) => Node::Alternate(all(nodes)),
-        Node::Repeat(repeat) => {
-            Node::Repeat(Box::new(Repeat { node: renumber(repeat.node, numbers), ..*repeat }))
-        }
-        Node::Atomic(inner) => Node::Atomic(Box::new(renumber(*inner, numbers))),
-        Node::Look(look) => Node::Look(Box::new(Look { node: renumber(look.node, numbers), ..*look })),
-        Node::BackReference { groups, ignore_case } => Node::BackReference {
-            groups: groups.into_iter().filter_map(|group| numbers[group]).collect(),
-            ignore_case,
-        },
-        node => node,
-    }
 }
