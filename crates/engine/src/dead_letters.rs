@@ -37,8 +37,14 @@ impl DeadLetterFile {
         what: impl FnOnce(&mut LineFiles) -> T + Send + 'static,
     ) -> Result<T, tokio::task::JoinError> {
         let files = Arc::clone(&self.files);
-        tokio::task::spawn_blocking(move || what(&mut files.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
+        let done = tokio::task::spawn_blocking(move || {
+            what(&mut files.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match done.await {
+            // A bug: the run ends with it.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            done => done,
+        }
     }
 
     fn verdict(&self, failed: Option<&WriteError>) -> Verdict {

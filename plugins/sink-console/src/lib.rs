@@ -119,6 +119,8 @@ impl Sink for Console {
         });
         let written = match written.await {
             Ok(written) => written,
+            // A bug: the run ends with it.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => Err(io::Error::other(error)),
         };
         Verdicts::All(verdict(written))

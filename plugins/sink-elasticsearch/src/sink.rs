@@ -239,6 +239,8 @@ async fn compress(chunks: Vec<Bytes>) -> Result<Vec<u8>, Verdict> {
     match work.await {
         Ok(Ok(compressed)) => Ok(compressed),
         Ok(Err(error)) => Err(Verdict::busy("compression", error.to_string())),
+        // A bug: the run ends with it.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // The runtime is shutting down.
         Err(error) => Err(Verdict::busy("compression", error.to_string())),
     }

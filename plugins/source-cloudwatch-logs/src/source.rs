@@ -182,6 +182,10 @@ impl Source for CloudwatchLogs {
         true
     }
 
+    fn check_state(&self, state: &StateDir) -> Result<(), String> {
+        Journal::open(state, "", 0).map(drop)
+    }
+
     fn dates(&self) -> bool {
         true
     }

@@ -213,6 +213,8 @@ impl Spill {
         let path = self.path().display().to_string();
         match tokio::task::spawn_blocking(move || work(&shared)).await {
             Ok(Ok(done)) => Ok(done),
+            // A bug: the run ends with it.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Ok(Err(error)) => Err(format!("{path}: {error}")),
             Err(error) => Err(format!("{path}: {error}")),
         }
