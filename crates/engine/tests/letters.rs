@@ -1,6 +1,5 @@
 //! Dead letters: the event as it was, whoever rejected it, and enough beside it to send it again.
 
-#[allow(dead_code, reason = "made for other tests too")]
 mod common;
 
 use std::fs;

@@ -1,6 +1,5 @@
 //! Components that panic or never return, call by call: the run names them and ends, without a signal and in time.
 
-#[allow(dead_code)]
 mod common;
 
 use std::future::pending;

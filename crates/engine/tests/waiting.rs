@@ -1,7 +1,6 @@
 //! Rows that are refused while others are taken, through the whole engine: a year of closed indices, a red index, poison
 //! rows, a server that is sick, and what waits over restarts.
 
-#[allow(dead_code, reason = "made for other tests too")]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
