@@ -100,7 +100,7 @@ fn grok_ends_in_time() {
         "^(?<a>(?:\\w+\\.?)+)+#\\k<a>",
         "(?<=a.)(?<w>\\b\\w+\\b)(?!\\.)#",
     ] {
-        run("grok", &json!({ "match": { "message": pattern }, "timeout_millis": 200 }));
+        run("grok", &json!({ "match": { "message": pattern }, "timeout_millis": 50 }));
     }
 }
 
