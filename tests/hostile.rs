@@ -142,7 +142,10 @@ fn a_line_of_100_megabytes_is_rejected_with_its_beginning_and_never_held() {
     assert!(peak_kb < 60_000, "{peak_kb} KB while a line of 100 MB passed");
     let letters = letters(folder.path());
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0]["message"].as_str().unwrap().len(), 64 << 10);
+    let message = letters[0]["message"].as_str().unwrap();
+    let end = "x".repeat(64 << 10);
+    assert!(message.starts_with(&end) && message.ends_with(&end), "both ends are kept");
+    assert!(message.contains(" bytes left out ") && message.len() < (128 << 10) + 100, "{}", message.len());
     let detail = letters[0]["rejected"]["detail"].as_str().unwrap();
     assert!(detail.contains("104857600"), "{detail}");
 }
@@ -226,7 +229,7 @@ fn a_binary_file_passes_through_as_dead_letters() {
     let blank = content
         .split(|&byte| byte == b'\n')
         .take(lines)
-        .filter(|line| String::from_utf8_lossy(line).trim_ascii().is_empty())
+        .filter(|line| String::from_utf8_lossy(line).trim_start_matches('\0').trim_ascii().is_empty())
         .count();
     assert_eq!(output, "");
     let letters = letters(folder.path());
