@@ -254,7 +254,12 @@ fn no_server_at_start(server: &Installed) -> Result<(), Failed> {
     running.wait_for_log("sink cannot be opened; retrying", Duration::from_secs(30));
     wait_for_status(port, 503);
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(running.log().matches("sink cannot be opened; retrying").count(), 1, "said once:\n{}", running.log());
+    assert_eq!(
+        running.log().matches("sink cannot be opened; retrying").count(),
+        1,
+        "said once:\n{}",
+        running.log()
+    );
     node.restart()?;
     running.finish(Duration::from_secs(60));
     assert_exactly_once(&node, "late", &lines, "late");

@@ -4,8 +4,6 @@ mod objects;
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use self::objects::{JsonBuffers, JsonRows};
 use crate::Decoding;
 use crate::cut::LinesCut;
@@ -79,8 +77,8 @@ fn text_batch(cut: &mut LinesCut, ids: Vec<RowId>, read_at: i64) -> (Batch, Vec<
     let mut places = std::mem::take(&mut cut.places);
     let mut unreadable = Vec::new();
     // One check for the whole page; only a page in which something is wrong is looked at line by line.
-    let page = match ByteString::try_from(cut.text.clone()) {
-        Ok(text) => Page::of_lines(text),
+    let page = match Page::of_lines_in(cut.text.clone()) {
+        Ok(page) => page,
         Err(_) => {
             let mut text = String::with_capacity(cut.text.len() + cut.text.len() / 8);
             for (row, place) in places.iter_mut().enumerate().filter(|(_, place)| place.page == 0) {

@@ -75,6 +75,14 @@ impl Page {
         Self { text: Text::Shared(text), clean: !dirty }
     }
 
+    /// [`Page::of_lines`] over `bytes`, or the bytes back if they are not UTF-8.
+    pub fn of_lines_in(bytes: Bytes) -> Result<Self, Bytes> {
+        match ByteString::try_from(bytes.clone()) {
+            Ok(text) => Ok(Self::of_lines(text)),
+            Err(_) => Err(bytes),
+        }
+    }
+
     /// An empty page that grows.
     pub(crate) fn scratch() -> Self {
         Self { text: Text::Scratch(String::new()), clean: true }
