@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::Batch;
-use flowstone_core::{ComponentHealth, Rejection, Request, SinkLimits, Verdict, Verdicts};
+use flowstone_core::{ComponentHealth, ComponentId, Rejection, Request, SinkLimits, Verdict, Verdicts};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::limiter::Limiter;
@@ -25,6 +25,8 @@ use crate::worker::Message;
 
 /// After so many refusals in a row the sink does not count as ready.
 const NOT_READY_AFTER: u32 = 3;
+/// And after a request without an answer for so long.
+const NO_ANSWER: Duration = Duration::from_secs(30);
 /// Nor while it waits for longer than this before it tries again.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 /// A request that failed so often is sent in smaller pieces, to find out whether a row of it is to blame.
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     failed: Sender<Failure>,
     /// How often requests as a whole were refused since rows were taken.
     refusals: AtomicU32,
+    /// Requests that have had no answer for long.
+    silent: AtomicU32,
     taken: AtomicU64,
     pub(crate) clock: Clock,
     pub(crate) health: ComponentHealth,
@@ -76,6 +80,7 @@ impl Shared {
             sinks,
             failed,
             refusals: AtomicU32::new(0),
+            silent: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             clock: Clock::new(),
             health,
@@ -423,7 +428,7 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted 
     entry.metrics.batch_bytes.observe(request.byte_len() as f64);
     let started = Instant::now();
     let in_flight = InFlight::new(entry);
-    let verdicts = entry.sink.send(&request).await;
+    let verdicts = answered(entry.sink.send(&request), &entry.id, &shared.health, &shared.silent).await;
     drop((in_flight, request));
     entry.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
     match verdicts {
@@ -441,6 +446,29 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted 
     }
 }
 
+/// Waits for an answer. One that does not come for long is reported: a mount that hangs, a server that keeps silent.
+async fn answered(
+    mut answer: impl Future<Output = Verdicts> + Unpin,
+    id: &ComponentId,
+    health: &ComponentHealth,
+    silent: &AtomicU32,
+) -> Verdicts {
+    if let Ok(verdicts) = timeout(NO_ANSWER, &mut answer).await {
+        return verdicts;
+    }
+    warn!(component = %id, after = ?NO_ANSWER, "a request has had no answer; waiting for it");
+    silent.fetch_add(1, Ordering::Relaxed);
+    health.not_ready(
+        "send",
+        format!("a request has had no answer for {NO_ANSWER:?}; see whether the disk or the server is well"),
+    );
+    let verdicts = answer.await;
+    if silent.fetch_sub(1, Ordering::Relaxed) == 1 {
+        health.ready("send");
+    }
+    verdicts
+}
+
 struct InFlight<'a>(&'a SinkEntry);
 
 impl<'a> InFlight<'a> {
@@ -453,5 +481,37 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.metrics.requests_in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowstone_core::{Health, Kind};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_is_reported_until_the_last_of_them_is_answered() {
+        let health = Health::default();
+        let id = ComponentId { kind: Kind::Sink, name: "out".into(), type_name: "file" };
+        let (mine, silent) = (health.of(&id), AtomicU32::new(0));
+        let hangs = |seconds: u64| {
+            let answer = Box::pin(async move {
+                sleep(Duration::from_secs(seconds)).await;
+                Verdicts::All(Verdict::Delivered)
+            });
+            answered(answer, &id, &mine, &silent)
+        };
+        let watch = async {
+            let mut seen = Vec::new();
+            for _ in 0..4 {
+                sleep(Duration::from_secs(14)).await;
+                seen.push(health.problems().len());
+            }
+            seen
+        };
+        let (_, _, seen) = tokio::join!(hangs(35), hangs(45), watch);
+        assert_eq!(seen, [0, 0, 1, 0], "after 14, 28, 42 and 56 seconds");
     }
 }
