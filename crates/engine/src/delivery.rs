@@ -11,6 +11,7 @@ mod units;
 mod waiting;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowstone_config::Settings;
@@ -170,6 +171,7 @@ impl Delivery {
             // answers after half a minute.
             let places = shared.limiter.limit().max(2.min(self.limits.max_concurrency));
             let draining = closed && phase == Phase::Drain;
+            shared.waits().store(!self.waiting.is_empty(), Ordering::Relaxed);
             if self.recover_at.is_some_and(|at| at <= Instant::now()) {
                 self.recover().await;
             }
@@ -501,6 +503,10 @@ impl Delivery {
         match self.waiting.problem() {
             Some(problem) => self.shared.health.not_ready("waiting", problem),
             None => self.shared.health.ready("waiting"),
+        }
+        // What waited may have left through the server: then no write to the disk says that it is well.
+        if self.said_spill && self.recover_at.is_none() && self.waiting.weight() <= self.share {
+            self.tell_spill(None);
         }
     }
 

@@ -215,7 +215,10 @@ impl Running {
                 },
                 loaded = reload.loaded(), if reload.is_loading() => self.take(loaded, serving).await,
                 id = serving.failed() => self.fail(Failure::Bug(id)),
-                _ = lag_shown.tick() => self.stages.show_lags(),
+                _ = lag_shown.tick() => {
+                    self.stages.show_lags();
+                    self.note_end();
+                }
             }
         }
         // A worker may have failed in the very moment in which everything ended.
@@ -243,9 +246,9 @@ impl Running {
         }
     }
 
-    /// A stage has ended. When the sources have, all is delivered: what is left is closing, which has a time-out too.
+    /// When the sources have ended and the sinks hold nothing more, what is left is closing, which has a time-out too.
     fn note_end(&mut self) {
-        if self.stages.sources_ended() && self.deadline.is_none() {
+        if self.stages.all_delivered() && self.deadline.is_none() {
             self.deadline = Some(Instant::now() + self.timeout);
         }
     }

@@ -1,6 +1,7 @@
 //! The stages of a topology at work: one intake per source, the workers, one delivery per sink, each supervised.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flowstone_config::Topology;
@@ -28,6 +29,8 @@ pub(crate) struct Stages {
     open: HashMap<task::Id, Open>,
     /// Sources that have not ended.
     sources: usize,
+    /// For each sink whether rows wait in it that its sources are rid of.
+    sinks: Vec<Arc<AtomicBool>>,
     lags: Vec<(SourceMetrics, Lag)>,
     /// Whether something is to be read again.
     pub(crate) undelivered: bool,
@@ -80,6 +83,7 @@ impl Stages {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             sources: owned.sources.len(),
+            sinks: Vec::new(),
             lags: Vec::new(),
             undelivered: false,
             failure: None,
@@ -89,7 +93,7 @@ impl Stages {
             graph.sinks.iter().map(|_| mpsc::channel(workers + 1)).unzip();
         warn_of_strangers(
             &settings.data_dir.join("waiting"),
-            graph.sinks.iter().map(|entry| &*entry.id.name),
+            graph.sinks.iter().filter(|entry| !entry.limits.ordered).map(|entry| &*entry.id.name),
         );
         for (index, messages) in outputs.into_iter().enumerate() {
             let id = &graph.sinks[index].id;
@@ -106,9 +110,11 @@ impl Stages {
             );
             let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase.clone(), &settings);
             let (failures, shared) = (failures.clone(), delivery.shared());
+            stages.sinks.push(Arc::clone(shared.waits()));
             let stage = Stage { name: "delivery", component: id.clone() };
             stages.spawn(io, Open::Task(stage), async move {
                 let end = supervise(failures, || shared.culprit(), delivery.run()).await;
+                shared.waits().store(false, Ordering::Relaxed);
                 end.map_or(Ended::Panicked, Ended::Sink)
             });
         }
@@ -200,9 +206,9 @@ impl Stages {
         self.tasks.is_empty()
     }
 
-    /// Whether every source has ended, and so everything is delivered.
-    pub(crate) fn sources_ended(&self) -> bool {
-        self.sources == 0
+    /// Whether every source has ended, and so everything is delivered but for rows that wait, and none does.
+    pub(crate) fn all_delivered(&self) -> bool {
+        self.sources == 0 && !self.sinks.iter().any(|waits| waits.load(Ordering::Relaxed))
     }
 
     /// Gives up the stages that wait for something. One whose call does not return goes on, for nothing can end it.

@@ -1,7 +1,7 @@
 //! One request on its way: sent until every row of it is delivered, rejected or waits for an operator.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::worker::Message;
 /// After so many refusals in a row the sink does not count as ready.
 const NOT_READY_AFTER: u32 = 3;
 /// And after a request without an answer for so long.
-const NO_ANSWER: Duration = Duration::from_secs(30);
+const NO_ANSWER: Duration = Duration::from_secs(10);
 /// Nor while it waits for longer than this before it tries again.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 /// A request that failed so often is sent in smaller pieces, to find out whether a row of it is to blame.
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     failed: Sender<Failure>,
     /// How often requests as a whole were refused since rows were taken.
     refusals: AtomicU32,
+    /// Rows wait in memory or on disk.
+    waits: Arc<AtomicBool>,
     /// Requests that have had no answer for long.
     silent: AtomicU32,
     taken: AtomicU64,
@@ -80,6 +82,8 @@ impl Shared {
             sinks,
             failed,
             refusals: AtomicU32::new(0),
+            // Until it is known what an earlier run has left.
+            waits: Arc::new(AtomicBool::new(true)),
             silent: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             clock: Clock::new(),
@@ -96,6 +100,12 @@ impl Shared {
     /// How many sinks of the run may have rows that wait beside the others.
     pub(crate) fn sinks_that_wait(&self) -> usize {
         self.graph.sinks.iter().filter(|entry| !entry.limits.ordered).count()
+    }
+
+    /// Whether rows wait in memory or on disk, which their sources know nothing of. Whoever holds this holds no channel
+    /// open.
+    pub(crate) fn waits(&self) -> &Arc<AtomicBool> {
+        &self.waits
     }
 
     /// Where a panic of the sink's loop happened: in the sink, or in what its dead letters run through.
@@ -506,12 +516,12 @@ mod tests {
         let watch = async {
             let mut seen = Vec::new();
             for _ in 0..4 {
-                sleep(Duration::from_secs(14)).await;
+                sleep(Duration::from_secs(6)).await;
                 seen.push(health.problems().len());
             }
             seen
         };
-        let (_, _, seen) = tokio::join!(hangs(35), hangs(45), watch);
-        assert_eq!(seen, [0, 0, 1, 0], "after 14, 28, 42 and 56 seconds");
+        let (_, _, seen) = tokio::join!(hangs(11), hangs(19), watch);
+        assert_eq!(seen, [0, 1, 1, 0], "after 6, 12, 18 and 24 seconds");
     }
 }

@@ -230,8 +230,8 @@ pub(crate) fn warn_of_strangers<'a>(folder: &Path, sinks: impl Iterator<Item = &
             warn!(
                 file = %entry.path().display(),
                 bytes = entry.metadata().map_or(0, |found| found.len()),
-                "rows wait here for a sink that is no longer in the configuration; they are kept: bring the sink back \
-                 under its name, or remove the file"
+                "rows wait here for a sink that is no longer in the configuration, or is of a type that keeps no rows \
+                 waiting; they are kept: bring the sink back under its name, or remove the file"
             );
         }
     }
@@ -261,6 +261,7 @@ impl Shared {
         };
         let frames: Vec<Bytes> = groups.iter().map(|(key, units)| frame(key, units)).collect();
         let length: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+        log.bring_back(&self.path).map_err(failed)?;
         log.make_room(length, self.max, &self.path).map_err(failed)?;
         if log.append.len().saturating_add(length) > self.max {
             return Err(Problem::Full(self.max));
@@ -409,6 +410,18 @@ impl Log {
             self.rewrite(path)?;
         }
         Ok(())
+    }
+
+    /// Makes the file anew if somebody has deleted it: what is written to a file without a name is lost with the process.
+    fn bring_back(&mut self, path: &Path) -> io::Result<()> {
+        if self.file.metadata()?.nlink() > 0 {
+            return Ok(());
+        }
+        warn!(file = %path.display(), "the file of rows that wait was deleted; it is made anew");
+        if let Some(folder) = path.parent() {
+            make_private_dir(folder)?;
+        }
+        self.rewrite(path)
     }
 
     /// Writes what is not taken into a new file, which takes the place of the old one.

@@ -206,3 +206,19 @@ async fn a_file_of_somebody_else_is_left_alone() {
     fs::write(rig.path(), "flowstone waiting rows, version 2, for fake\n").unwrap();
     assert!(rig.spill(1 << 20).recover().await.is_err());
 }
+
+#[tokio::test]
+async fn a_file_that_somebody_deletes_is_made_anew_with_what_waits() {
+    let rig = Rig::new();
+    let spill = rig.spill(1 << 20);
+    spill.put(vec![rig.unit("a", 0, 2)]).await.unwrap();
+    std::fs::remove_file(spill.path()).unwrap();
+    spill.put(vec![rig.unit("a", 2, 2)]).await.unwrap();
+    drop(spill);
+    let spill = rig.spill(1 << 20);
+    let mut rows = Vec::new();
+    for (key, block) in spill.recover().await.unwrap() {
+        rows.extend(rig.rows(&spill, &key, block).await);
+    }
+    assert_eq!(rows, [0, 1, 2, 3]);
+}
