@@ -366,3 +366,16 @@ impl<T: OptionType> OptionType for IndexMap<String, T> {
         format!("{{ {} }}", entries.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_beyond_a_hundred_years_is_none() {
+        assert_eq!(parse_duration("36500d"), Some(LONGEST));
+        for text in ["36501d", "99999999999d", "1e30s", "18446744073709551616ms", "-1s", "25"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}
