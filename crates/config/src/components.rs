@@ -229,7 +229,20 @@ fn read(
             );
         }
     }
+    if component.outputs.is_none() && has_one_output(plugin, &cx) {
+        component.outputs = Some(Vec::new());
+    }
     Some(component)
+}
+
+/// Whether a transform of this type has its default output alone: one that could not be built hides then no mistake of
+/// those that read it. A type whose example has named outputs may have any.
+fn has_one_output(plugin: &Plugin, cx: &BuildCx) -> bool {
+    let example = parse::parse(plugin.example, 0, &mut Diagnostics::new()).table;
+    match build(plugin, &example, cx, &mut Diagnostics::new()) {
+        Ok(Some(BuiltComponent::Transform(transform))) => transform.outputs().is_empty(),
+        _ => false,
+    }
 }
 
 fn build(

@@ -189,3 +189,23 @@ fn date_letters_that_cannot_be_meant_are_warned_about_and_run() {
         assert!(!loaded.has_errors(), "{}", loaded.render(false));
     }
 }
+
+#[test]
+fn a_transform_that_cannot_be_built_hides_no_mistake_of_those_that_read_it() {
+    let text = "[sources.in]\ntype = 'lines'\npaths = ['a.log']\n[transforms.t]\ntype = 'pass'\ninputs = ['in']\n\
+                patterns = 1\n[sinks.out]\ntype = 'store'\nhosts = ['http://es:9200']\ninputs = ['t.nope']\n";
+    let mut said: Vec<_> = load_texts(&[("x.toml", text)])
+        .diagnostics
+        .into_iter()
+        .filter(|said| said.severity == Severity::Error)
+        .map(|said| said.message)
+        .collect();
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            "expected a list of strings, found an integer",
+            "transform `t` has no output `nope`, in the inputs of sink `out`"
+        ]
+    );
+}
