@@ -57,6 +57,9 @@ pub(crate) struct Answer {
     pub(crate) _turn: Option<OwnedSemaphorePermit>,
 }
 
+/// What to do about a server that does not answer.
+pub(crate) const IS_IT_UP: &str = "is the server up, and the address right?";
+
 // === impl Connection ===
 
 impl Connection {
@@ -119,7 +122,7 @@ impl Connection {
             Err(Failure::Http(error)) => {
                 self.hosts.rest(host);
                 let reason = if error.is_timeout() { "timeout" } else { "connection" };
-                Err(Verdict::busy(reason, format!("{}: {}", host.url(), chain(&error))))
+                Err(Verdict::busy(reason, format!("{}: {}; {IS_IT_UP}", host.url(), chain(&error))))
             }
         }
     }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::action::Encoder;
 use crate::asking::{self, Asked};
 use crate::chunks;
-use crate::client::{Answer, Call, Connection};
+use crate::client::{Answer, Call, Connection, IS_IT_UP};
 use crate::operator::Operator;
 use crate::options::{Compression, Coverage, ElasticsearchOptions, TemplateMode};
 use crate::server::Server;
@@ -219,7 +219,8 @@ impl Sink for Elasticsearch {
             Ok(()) => Ok(()),
             Err(Verdict::Blocked { detail, what_to_do, .. }) => Err(format!("{detail}; {what_to_do}")),
             Err(Verdict::Busy { detail, .. } | Verdict::Failed { detail, .. }) => {
-                Err(format!("{detail}; is the server up, and the address right?"))
+                let asked = detail.ends_with(IS_IT_UP);
+                Err(if asked { detail } else { format!("{detail}; {IS_IT_UP}") })
             }
             Err(other) => Err(format!("{other:?}")),
         }

@@ -204,7 +204,7 @@ fn a_transform_that_cannot_be_built_hides_no_mistake_of_those_that_read_it() {
     assert_eq!(
         said,
         [
-            "expected a list of strings, found an integer",
+            "expected a string, found an integer",
             "transform `t` has no output `nope`, in the inputs of sink `out`"
         ]
     );
