@@ -39,9 +39,10 @@ impl Budget {
         Self::new(Limit::Steps((1 << 21) + 32 * bytes as u64))
     }
 
-    /// As many steps as matching needs in a text of so many bytes unless the pattern goes astray.
-    pub(crate) fn trial(bytes: usize) -> Self {
-        Self::new(Limit::Steps((1 << 16) + 16 * bytes as u64))
+    /// As many steps as matching needs in a text of so many bytes unless the pattern goes astray, and no more time
+    /// than is left.
+    pub(crate) fn trial(&self, bytes: usize) -> Self {
+        Self { deadline: self.deadline, ..Self::new(Limit::Steps((1 << 16) + 16 * bytes as u64)) }
     }
 
     fn new(limit: Limit) -> Self {
@@ -78,14 +79,15 @@ impl Budget {
     #[cold]
     fn look(&mut self) -> Result<(), GaveUp> {
         let steps = u64::from(std::mem::take(&mut self.steps));
-        match (&mut self.limit, self.deadline) {
-            (Limit::None, _) => {}
-            (Limit::Steps(left), _) => *left = left.checked_sub(steps).ok_or(GaveUp)?,
-            (Limit::Time(_), None) => self.start(),
-            (Limit::Time(_), Some(deadline)) if Instant::now() >= deadline => return Err(GaveUp),
-            (Limit::Time(_), Some(_)) => {}
+        match &mut self.limit {
+            Limit::None => {}
+            Limit::Steps(left) => *left = left.checked_sub(steps).ok_or(GaveUp)?,
+            Limit::Time(_) => self.start(),
         }
-        Ok(())
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(GaveUp),
+            _ => Ok(()),
+        }
     }
 }
 

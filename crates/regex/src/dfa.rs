@@ -51,8 +51,8 @@ enum Start {
 pub(crate) enum Found {
     /// Before this byte.
     At(usize),
-    /// Nowhere, which is known from this byte on.
-    Nowhere(usize),
+    /// Nowhere.
+    Nowhere,
     /// The automaton cannot tell.
     Unsure,
 }
@@ -100,9 +100,9 @@ impl Dfa {
         self.unsure
     }
 
-    /// Where the part that begins at `at` ends.
+    /// Where the part that begins at `at` ends, and how far was read to know it.
     #[inline]
-    pub(crate) fn find(&self, text: &[u8], at: usize) -> Found {
+    pub(crate) fn find(&self, text: &[u8], at: usize) -> (Found, usize) {
         let mut state = match &self.start {
             Start::Always(state) => *state,
             Start::ByByte(by) => by[at.checked_sub(1).map_or(256, |before| usize::from(text[before]))],
@@ -121,10 +121,10 @@ impl Dfa {
                 continue;
             }
             match entry {
-                END => return Found::At(place),
-                FAIL => return Found::Nowhere(place),
-                STOP => return noted.map_or(Found::Nowhere(place), Found::At),
-                UNSURE => return Found::Unsure,
+                END => return (Found::At(place), place),
+                FAIL => return (Found::Nowhere, place),
+                STOP => return (noted.map_or(Found::Nowhere, Found::At), place),
+                UNSURE => return (Found::Unsure, place),
                 _ => {
                     noted = Some(place);
                     state = entry - NOTE;

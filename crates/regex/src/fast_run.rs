@@ -5,6 +5,7 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use crate::ast::Assert;
+use crate::budget::{Budget, GaveUp};
 use crate::charset::{ByteSet, CharSet};
 use crate::dfa::{Dfa, Found};
 use crate::first::First;
@@ -223,12 +224,19 @@ impl Program {
     }
 
     /// The leftmost match; `slots` gets start and end of each group.
-    pub(crate) fn search(&self, text: &str, slots: &mut Vec<u32>, tries: &mut Tries) -> Answer {
+    pub(crate) fn search(
+        &self,
+        text: &str,
+        slots: &mut Vec<u32>,
+        tries: &mut Tries,
+        budget: &mut Budget,
+    ) -> Result<Answer, GaveUp> {
         let bytes = text.as_bytes();
         slots.clear();
         slots.resize(self.slots, UNSET);
-        let Some(last) = bytes.len().checked_sub(self.least) else { return Answer::NoMatch };
+        let Some(last) = bytes.len().checked_sub(self.least) else { return Ok(Answer::NoMatch) };
         let most = MAX_READ + MAX_READINGS * bytes.len();
+        let mut look = MAX_READ;
         tries.read = 0;
         let mut at = 0;
         let mut touched = false;
@@ -236,12 +244,12 @@ impl Program {
             if let Some(prefix) = &self.prefix {
                 match prefix.find(&bytes[at..]) {
                     Some(found) => at += found,
-                    None => return Answer::NoMatch,
+                    None => return Ok(Answer::NoMatch),
                 }
             } else if let Some(starts) = &self.starts {
                 match bytes[at..].iter().position(|&byte| starts[usize::from(byte)]) {
                     Some(found) => at += found,
-                    None => return Answer::NoMatch,
+                    None => return Ok(Answer::NoMatch),
                 }
                 if !text.is_char_boundary(at) {
                     at += 1;
@@ -255,9 +263,14 @@ impl Program {
                 slots.fill(UNSET);
             }
             match self.attempt(text, at, slots, tries) {
-                Answer::NoMatch if tries.read > most => return Answer::Unsure,
+                Answer::NoMatch if tries.read > most => return Ok(Answer::Unsure),
+                Answer::NoMatch if tries.read > look => {
+                    budget.spend(MAX_READ)?;
+                    look = tries.read + MAX_READ;
+                    touched = true;
+                }
                 Answer::NoMatch => touched = true,
-                answer => return answer,
+                answer => return Ok(answer),
             }
             match &self.lead {
                 Some(lead) if bytes.get(at).is_some_and(|&byte| lead[usize::from(byte)]) => {
@@ -269,7 +282,7 @@ impl Program {
                 _ => at += 1,
             }
         }
-        Answer::NoMatch
+        Ok(Answer::NoMatch)
     }
 
     fn attempt(&self, text: &str, start: usize, slots: &mut [u32], tries: &mut Tries) -> Answer {
@@ -278,7 +291,7 @@ impl Program {
         tries.frames.clear();
         tries.saved.clear();
         tries.held.clear();
-        // How far what failed has read, where that is not `at`.
+        // How far was read, where that is further than `at`.
         let mut read_to = start;
         loop {
             let went_on = match &self.ops[op] {
@@ -318,17 +331,16 @@ impl Program {
                     }
                     at > from || !one_at_least
                 }
-                Op::Dfa(dfa) => match dfa.find(bytes, at) {
-                    Found::At(end) => {
-                        at = end;
-                        true
+                Op::Dfa(dfa) => {
+                    let (found, read) = dfa.find(bytes, at);
+                    read_to = read_to.max(read);
+                    match found {
+                        Found::At(end) => at = end,
+                        Found::Nowhere => {}
+                        Found::Unsure => return Answer::Unsure,
                     }
-                    Found::Nowhere(place) => {
-                        read_to = place;
-                        false
-                    }
-                    Found::Unsure => return Answer::Unsure,
-                },
+                    matches!(found, Found::At(_))
+                }
                 Op::UpTo(byte, one_at_least) => {
                     let length = memchr::memchr(*byte, &bytes[at..]).unwrap_or(bytes.len() - at);
                     at += length;
@@ -352,25 +364,26 @@ impl Program {
                     }
                     _ => false,
                 },
-                Op::Run(run) => match run.end(text, at) {
-                    Some(end) => {
+                Op::Run(run) => {
+                    let (end, read) = run.end(text, at);
+                    read_to = read_to.max(read);
+                    if let Some(end) = end {
                         at = end;
                         unproven += u32::from(!matches!(run.way, Way::Longest));
-                        true
                     }
-                    None => false,
-                },
-                Op::Find(find) => match find.place(bytes, at) {
-                    Some(place) => {
+                    end.is_some()
+                }
+                Op::Find(find) => {
+                    let place = find.place(bytes, at);
+                    if find.last || place.is_none() {
+                        read_to = bytes.len();
+                    }
+                    if let Some(place) = place {
                         at = place;
                         unproven += 1;
-                        true
                     }
-                    None => {
-                        read_to = bytes.len();
-                        false
-                    }
-                },
+                    place.is_some()
+                }
                 Op::Assert(assert) => holds(*assert, text, at),
                 Op::Behind { set, negated } => {
                     text[..at].chars().next_back().is_some_and(|c| set.contains(c)) != *negated
@@ -435,7 +448,7 @@ impl Program {
                 slots[slot as usize] = was;
             }
             tries.held.truncate(frame.held);
-            (op, at) = (*otherwise as usize, frame.at);
+            (op, at, read_to) = (*otherwise as usize, frame.at, frame.at);
         }
     }
 }
@@ -512,7 +525,8 @@ fn joined(ops: Vec<Op>) -> Vec<Op> {
 // === impl Run ===
 
 impl Run {
-    fn end(&self, text: &str, start: usize) -> Option<usize> {
+    /// The end, and how far was read to find it.
+    fn end(&self, text: &str, start: usize) -> (Option<usize>, usize) {
         let bytes = text.as_bytes();
         let mut at = start;
         let mut low = start;
@@ -522,7 +536,7 @@ impl Run {
                 && count >= self.min
                 && follow.admits(bytes, at)
             {
-                return Some(at);
+                return (Some(at), at);
             }
             let Some(c) = text[at..].chars().next() else { break };
             if !self.set.contains(c) {
@@ -534,16 +548,15 @@ impl Run {
                 low = at;
             }
         }
-        if count < self.min {
-            return None;
-        }
-        match &self.way {
+        let end = match &self.way {
+            _ if count < self.min => None,
             Way::Longest => Some(at),
             Way::First(follow) => follow.admits(bytes, at).then_some(at),
             Way::Last(follow) => {
                 (low..=at).rev().find(|&place| text.is_char_boundary(place) && follow.admits(bytes, place))
             }
-        }
+        };
+        (end, at)
     }
 }
 

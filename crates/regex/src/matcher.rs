@@ -120,7 +120,7 @@ impl Matcher {
                 budget.start();
             }
             scratch.asked += 1;
-            match fast.search(text, &mut scratch.working.slots, &mut scratch.tries) {
+            match fast.search(text, &mut scratch.working.slots, &mut scratch.tries, budget)? {
                 Answer::Match => return Ok(true),
                 Answer::NoMatch => return Ok(false),
                 Answer::Unsure => scratch.unsure += 1,
@@ -169,7 +169,7 @@ impl Thorough {
             None => {
                 // Nearly every text is done with in a few steps for each byte.
                 let (slots, machine) = (&mut working.slots, &mut working.machine);
-                let found = self.backtracking.search(text, from, slots, machine, &mut Budget::trial(bytes));
+                let found = self.backtracking.search(text, from, slots, machine, &mut budget.trial(bytes));
                 if found.is_ok() {
                     return found;
                 }

@@ -135,7 +135,8 @@ impl Engines {
         }
         let Some(fast) = &self.fast else { return false };
         let expected = expected.as_deref().map(groups);
-        match fast.search(text, &mut slots, &mut Tries::default()) {
+        match fast.search(text, &mut slots, &mut Tries::default(), &mut Budget::time(None)).expect("no limit")
+        {
             Answer::Match => assert_eq!(Some(slots), expected, "fast: {pattern:?} on {text:?}"),
             Answer::NoMatch => assert_eq!(None, expected, "fast: {pattern:?} on {text:?}"),
             Answer::Unsure => return false,
