@@ -8,7 +8,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use flowstone::core::event::{Batch, BitSet, EncodeOptions};
-use flowstone::core::{Clock, ComponentId, Condition, Kind, Metrics, Transform, TransformCx};
+use flowstone::core::{Clock, ComponentId, Kind, Metrics, Transform, TransformCx};
+use flowstone::dialect::Condition;
 use flowstone::engine::AckRound;
 use flowstone_testkit::{batches, cases};
 use serde_json::json;

@@ -39,7 +39,14 @@ fn plugins_depend_on_core_and_event_and_never_on_each_other_or_on_config_or_engi
     let plugins = manifests("plugins");
     assert!(plugins.len() >= 12, "the plugins were found");
     for (name, manifest) in &plugins {
-        let allowed = ["flowstone-core", "flowstone-event", "flowstone-regex", "flowstone-aws"];
+        let allowed = [
+            "flowstone-core",
+            "flowstone-event",
+            "flowstone-dialect",
+            "flowstone-lines",
+            "flowstone-regex",
+            "flowstone-aws",
+        ];
         for dependency in dependencies(manifest) {
             let ours = dependency.starts_with("flowstone") || plugins.contains_key(&dependency);
             assert!(!ours || allowed.contains(&dependency.as_str()), "{name} depends on {dependency}");
@@ -53,11 +60,23 @@ fn the_crates_stand_on_one_another_in_one_direction() {
     for (name, allowed) in [
         ("event", &[][..]),
         ("regex", &[]),
-        ("core", &["flowstone-event", "flowstone-regex"]),
+        ("core", &["flowstone-event"]),
+        ("dialect", &["flowstone-core", "flowstone-regex"]),
+        ("lines", &["flowstone-core"]),
         ("aws", &["flowstone-core", "flowstone-event"]),
-        ("config", &["flowstone-core", "flowstone-event"]),
+        ("config", &["flowstone-core", "flowstone-event", "flowstone-dialect"]),
         ("http", &[]),
-        ("engine", &["flowstone-core", "flowstone-event", "flowstone-config", "flowstone-http"]),
+        (
+            "engine",
+            &[
+                "flowstone-core",
+                "flowstone-event",
+                "flowstone-dialect",
+                "flowstone-lines",
+                "flowstone-config",
+                "flowstone-http",
+            ],
+        ),
     ] {
         let ours =
             dependencies(&crates[name]).into_iter().filter(|dependency| dependency.starts_with("flowstone"));
@@ -76,6 +95,10 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
         ("regex", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing"]),
         // Plugins bring their own clients.
         ("core", &["tokio", "reqwest", "hyper"]),
+        // No I/O, nothing spawned.
+        ("dialect", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing", "rustix"]),
+        // Files, and nothing spawned.
+        ("lines", &["tokio", "async-trait", "futures", "reqwest", "hyper"]),
         // No socket, nothing spawned.
         ("config", &["tokio", "reqwest", "hyper"]),
         // The engine never reads a status code: it has no client.

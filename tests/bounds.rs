@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 // The plugins register themselves.
 use flowstone as _;
 use flowstone::core::event::Batch;
-use flowstone::core::{
-    Clock, ComponentId, Condition, DateFormat, Kind, Metrics, Template, TransformCx, parse_json,
-};
+use flowstone::core::{Clock, ComponentId, Kind, Metrics, TransformCx, parse_json};
+use flowstone::dialect::{Condition, DateFormat, Template};
 use flowstone_testkit::{batches, cases};
 use serde_json::{Value as Json, json};
 

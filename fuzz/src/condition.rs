@@ -1,7 +1,8 @@
 //! Conditions: refused with a place in the text, or answered, and for whole batches as for one event after another.
 
 use flowstone_core::event::Batch;
-use flowstone_core::{Condition, Decoding};
+use flowstone_dialect::Condition;
+use flowstone_lines::Decoding;
 
 use super::ndjson::batches;
 use super::support::{assert_place, in_time, split};

@@ -1,7 +1,8 @@
 //! Date formats and the texts they read: refused with a place in the format, or an instant or a tag for every text.
 
 use flowstone_core::event::{Batch, parse_iso_millis};
-use flowstone_core::{DateFormat, Table, Transform};
+use flowstone_core::{Table, Transform};
+use flowstone_dialect::DateFormat;
 use serde_json::Value;
 use transform_date as _;
 

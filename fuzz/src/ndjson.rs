@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use flowstone_core::event::{Batch, format_iso_millis, parse_iso_millis};
-use flowstone_core::{
-    ByteSize, Clock, ComponentId, Decoding, INVALID_UTF8_TAG, Kind, LineIds, LineOptions, Lines, Metrics,
-    SourceCx, SourceMetrics, StateDir,
-};
+use flowstone_core::{ByteSize, Clock, ComponentId, Kind, Metrics, SourceCx, SourceMetrics, StateDir};
+use flowstone_lines::{Decoding, INVALID_UTF8_TAG, LineIds, LineOptions, Lines};
 use serde_json::{Map, Value};
 
 use super::support::{NOW, Outcome, in_time, outcomes};

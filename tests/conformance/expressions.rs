@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use flowstone_core::event::{
-    Batch, BitSet, Path, RowId, Value, parse_iso_millis, to_f, to_i, write_json_value,
-};
-use flowstone_core::{Condition, Template};
+use flowstone_core::event::{Batch, BitSet, Path, RowId, Value, parse_iso_millis, write_json_value};
+use flowstone_dialect::{Condition, Template, to_f, to_i};
 use flowstone_testkit::cases::{Case, Document, Outcome, json_of, value_of};
 use serde_json::Value as Json;
 

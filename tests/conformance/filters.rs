@@ -3,7 +3,8 @@
 use std::path::Path as FilePath;
 
 use flowstone_core::event::{Batch, Path, RowId, Value};
-use flowstone_core::{Condition, Decorations, Kind, OptionSpec, Template};
+use flowstone_core::{Kind, OptionSpec};
+use flowstone_dialect::{Condition, Decorations, Template};
 use flowstone_testkit::cases::{Case, Outcome, Step, run};
 use serde_json::{Map, Value as Json};
 

@@ -2,7 +2,8 @@
 //! instead. A rule tells its cases by what they hold, never by their names.
 
 use flowstone_core::event::{Batch, Path, RowId, Value, java_f64};
-use flowstone_core::{Kind, Template, find, parse_json};
+use flowstone_core::{Kind, find, parse_json};
+use flowstone_dialect::Template;
 use flowstone_testkit::cases::{Case, Failure, Outcome, at};
 use serde_json::Value as Json;
 

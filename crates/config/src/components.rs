@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flowstone_core::{
-    Build, BuildCx, BuildError, Built, Clock, ComponentId, Condition, Decorations, Diagnostic, Diagnostics,
-    Entry, Kind, Node, OptionSpec, OptionType, Plugin, Severity, Sink, Source, Span, Table, Transform,
-    nearest, options, plugins,
+    Build, BuildCx, BuildError, Built, Clock, ComponentId, Diagnostic, Diagnostics, Entry, Kind, Node,
+    OptionSpec, OptionType, Plugin, Severity, Sink, Source, Span, Table, Transform, nearest, options,
+    plugins,
 };
+use flowstone_dialect::{Condition, Decorations};
 
 use crate::StandardPlugin;
 use crate::files::unplaced;

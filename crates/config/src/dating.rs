@@ -2,7 +2,8 @@
 //! makes a new one every minute. After a crash around midnight a record that is dated by its reading would be read again
 //! into the next day's index, where its id is unknown: a second document.
 
-use flowstone_core::{Diagnostic, Diagnostics, Kind, Node, Table, Template};
+use flowstone_core::{Diagnostic, Diagnostics, Kind, Node, Table};
+use flowstone_dialect::Template;
 
 use crate::components::{BuiltComponent, Component};
 use crate::graph::Link;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use flowstone_core::choices;
 use flowstone_core::prelude::*;
+use flowstone_dialect::Template;
 
 options! {
     /// Options of `lines`.

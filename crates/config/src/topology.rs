@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowstone_core::event::Value;
-use flowstone_core::{ComponentId, Condition, Decorations, Sink, Source, Transform};
+use flowstone_core::{ComponentId, Sink, Source, Transform};
+use flowstone_dialect::{Condition, Decorations};
 
 /// Everything the engine needs to run. Built without opening a socket or spawning anything.
 pub struct Topology {

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use flowstone_core::event::{Map, TIMESTAMP, Value, parse_iso_millis};
-use flowstone_core::{
-    Condition, Diagnostic, Diagnostics, Kind, Node, NodeKind, OptionType, Table, options, parse_json,
-};
+use flowstone_core::{Diagnostic, Diagnostics, Kind, Node, NodeKind, OptionType, Table, options, parse_json};
+use flowstone_dialect::Condition;
 
 use crate::components::{Component, Reference};
 use crate::graph::{self, Link};

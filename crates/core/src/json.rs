@@ -15,10 +15,8 @@ pub fn parse_json(text: &mut [u8]) -> Result<Value, String> {
     value_of(&mut nodes).ok_or_else(|| "the text ends too early".to_owned())
 }
 
-/// The value that begins at the next node.
-pub(crate) fn value_of<'a, 'text: 'a>(
-    nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>,
-) -> Option<Value> {
+/// The value that begins at the next node of a tape; `None` if the nodes end before it does.
+pub fn value_of<'a, 'text: 'a>(nodes: &mut impl Iterator<Item = &'a TapeNode<'text>>) -> Option<Value> {
     Some(match nodes.next()? {
         TapeNode::Static(StaticNode::Null) => Value::Null,
         TapeNode::Static(StaticNode::Bool(value)) => Value::Bool(*value),

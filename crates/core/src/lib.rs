@@ -1,8 +1,8 @@
 //! What a flowstone plugin is written against: the traits [`Source`], [`Transform`] and [`Sink`], their options and
-//! registration, acknowledgements, verdicts, conditions, `%{field}` templates, checkpoints and metric handles.
+//! registration, acknowledgements, verdicts, checkpoints and metric handles.
 //!
-//! A plugin depends on this crate and on `flowstone-event`, never on another plugin, on `flowstone-config` or on
-//! `flowstone-engine`. Plugins classify outcomes; the engine retries, batches, drains and counts.
+//! A plugin depends on this crate and on `flowstone-event`, on `flowstone-dialect` for conditions and templates and on
+//! `flowstone-lines` for streams of lines, never on another plugin, on `flowstone-config` or on `flowstone-engine`. Plugins classify outcomes; the engine retries, batches, drains and counts.
 //!
 //! ```
 //! use flowstone_core::prelude::*;
@@ -40,26 +40,13 @@
 //! }
 //! ```
 
-mod access;
 mod ack;
 mod append;
-mod calendar;
 mod component;
-mod condition;
-mod cut;
-mod date_letters;
-mod decode;
-mod decorate;
-mod destinations;
 mod diagnostic;
-mod expr;
 mod health;
-mod java_time;
-mod joda;
-mod json;
+pub mod json;
 mod kept;
-mod line_files;
-mod lines;
 mod metrics;
 mod node;
 mod option_types;
@@ -71,27 +58,17 @@ mod sink;
 mod source;
 mod state;
 mod stored;
-mod template;
 mod transform;
-mod unsynced;
 mod verdict;
 
 pub use ack::{Ack, AckOutcome, AckSlot};
 pub use append::AppendFile;
 pub use component::{BuildCx, BuildError, Clock, ComponentId, Kind};
-pub use condition::{Condition, Selection};
-pub use decode::INVALID_UTF8_TAG;
-pub use decorate::Decorations;
-pub use destinations::Destinations;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, nearest};
-pub use expr::ExprError;
 pub use flowstone_event as event;
 pub use health::{ComponentHealth, Health};
-pub use joda::{DateFormat, DateToken};
 pub use json::parse_json;
 pub use kept::Origin;
-pub use line_files::{LineFileOptions, LineFiles, WriteError};
-pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
 pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use node::{Entry, Node, NodeKind, Span, Table};
 pub use option_types::{ByteSize, Secret, parse_duration, show_duration};
@@ -104,7 +81,6 @@ pub use source::{
     SourceCx, SourceError,
 };
 pub use state::StateDir;
-pub use template::{BoundTemplate, Template};
 pub use transform::{Transform, TransformCx};
 pub use verdict::{Rejection, Verdict, Verdicts};
 
@@ -119,9 +95,9 @@ pub mod private {
 pub mod prelude {
     pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
     pub use crate::{
-        Body, BuildCx, BuildError, ByteSize, Condition, Next, Position, Rejection, Request, Rows, Secret,
-        Sink, SinkLimits, Source, SourceBatch, SourceCx, SourceError, Template, Transform, TransformCx,
-        Verdict, Verdicts, choices, options, register_sink, register_source, register_transform,
+        Body, BuildCx, BuildError, ByteSize, Next, Position, Rejection, Request, Rows, Secret, Sink,
+        SinkLimits, Source, SourceBatch, SourceCx, SourceError, Transform, TransformCx, Verdict, Verdicts,
+        choices, options, register_sink, register_source, register_transform,
     };
     pub use async_trait::async_trait;
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowstone_core::event::{Batch, EncodeOptions};
-use flowstone_core::{
-    Body, LineFileOptions, LineFiles, Request, Sink, SinkLimits, Verdict, Verdicts, WriteError,
-};
+use flowstone_core::{Body, Request, Sink, SinkLimits, Verdict, Verdicts};
+use flowstone_lines::{LineFileOptions, LineFiles, WriteError};
 
 use crate::letter;
 

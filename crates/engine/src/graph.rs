@@ -7,9 +7,9 @@ use std::sync::Arc;
 use flowstone_config::{Output, Port, Topology};
 use flowstone_core::event::RowId;
 use flowstone_core::{
-    ComponentId, ComponentMetrics, Condition, Decorations, Kind, Metrics, Sink, SinkLimits, SinkMetrics,
-    Transform,
+    ComponentId, ComponentMetrics, Kind, Metrics, Sink, SinkLimits, SinkMetrics, Transform,
 };
+use flowstone_dialect::{Condition, Decorations};
 
 use crate::dead_letters::DeadLetterFile;
 

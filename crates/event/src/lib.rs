@@ -10,7 +10,6 @@
 
 mod batch;
 mod bits;
-mod coerce;
 mod column;
 mod fields;
 mod float;
@@ -30,7 +29,6 @@ mod value;
 
 pub use batch::{Act, Batch, Reject};
 pub use bits::BitSet;
-pub use coerce::{to_f, to_i};
 pub use column::{ABSENT_FLOAT_BITS, ABSENT_INT, ABSENT_TAGS, Cell, Column, StrRef};
 pub use fields::SetError;
 pub use float::{format_java_f64, java_f64};

@@ -35,6 +35,7 @@ use crate::exit::Exit;
 
 pub use flowstone_config as config;
 pub use flowstone_core as core;
+pub use flowstone_dialect as dialect;
 pub use flowstone_engine as engine;
 pub use plugins::STANDARD_PLUGINS;
 

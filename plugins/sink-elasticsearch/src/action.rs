@@ -1,6 +1,7 @@
 //! The lines of a bulk request: `{"create":{"_index":"...","_id":"..."}}` and the document behind each.
 
-use flowstone_core::{Body, Destinations, Template};
+use flowstone_core::Body;
+use flowstone_dialect::{Destinations, Template};
 use flowstone_event::{Batch, EncodeOptions, Reject};
 
 use crate::index_name;

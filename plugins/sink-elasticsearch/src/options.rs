@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flowstone_core::{BuildError, ByteSize, Secret, Template, choices, options};
+use flowstone_core::{BuildError, ByteSize, Secret, choices, options};
+use flowstone_dialect::Template;
 use flowstone_event::{Batch, Column, Path, RowId, Value};
 use indexmap::IndexMap;
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use flowstone_core::event::{EncodeOptions, Reject};
 use flowstone_core::prelude::*;
-use flowstone_core::{Destinations, LineFileOptions, LineFiles, WriteError};
+use flowstone_dialect::Destinations;
+use flowstone_lines::{LineFileOptions, LineFiles, WriteError};
 
 pub use crate::path::FilePath;
 

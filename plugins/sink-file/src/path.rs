@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 
-use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType, Template, Verdict, WriteError};
+use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType, Verdict};
+use flowstone_dialect::Template;
+use flowstone_lines::WriteError;
 
 /// No system takes longer paths.
 const MAX_LENGTH: usize = 4096;

@@ -1,6 +1,8 @@
 use std::fs;
 use std::path::Path;
 
+use flowstone_dialect::Template;
+
 use super::*;
 
 fn sink(path: &Path, change: impl FnOnce(&mut FileOptions)) -> FileSink {

@@ -36,8 +36,8 @@
 
 use std::sync::Arc;
 
-use flowstone_core::LineIds;
 use flowstone_core::event::RowId;
+use flowstone_lines::LineIds;
 use memchr::memchr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 

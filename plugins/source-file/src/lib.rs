@@ -79,8 +79,9 @@ mod work;
 
 use std::time::Duration;
 
+use flowstone_core::StateDir;
 use flowstone_core::prelude::*;
-use flowstone_core::{Decoding, LineOptions, StateDir};
+use flowstone_lines::{Decoding, LineOptions};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

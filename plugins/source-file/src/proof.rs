@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 
-use flowstone_core::{LineIds, LineOptions, Lines};
+use flowstone_lines::{LineIds, LineOptions, Lines};
 
 use crate::identity::{Mark, digest_line};
 use crate::reader::{Outcome, Reader};
@@ -107,7 +107,7 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    use flowstone_core::Decoding;
+    use flowstone_lines::Decoding;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use flowstone_core::Lines;
+use flowstone_lines::Lines;
 use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
 

@@ -33,7 +33,8 @@ mod tests {
     use std::fs;
 
     use flowstone_core::prelude::*;
-    use flowstone_core::{ComponentId, Decoding, Health, Kind};
+    use flowstone_core::{ComponentId, Health, Kind};
+    use flowstone_lines::Decoding;
 
     use super::*;
     use crate::{FileOptions, FileSource, HeaderMode, ReadFrom};

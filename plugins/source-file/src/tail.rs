@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use flowstone_core::event::{Column, Path as Field, Value};
-use flowstone_core::{LineIds, LineOptions, Lines, Position, SourceBatch, SourceCx};
+use flowstone_core::{Position, SourceBatch, SourceCx};
+use flowstone_lines::{LineIds, LineOptions, Lines};
 use tokio::time::Instant;
 
 use crate::hands::Late;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use flowstone_core::{LineOptions, Lines};
+use flowstone_lines::{LineOptions, Lines};
 
 use crate::hands::Late;
 use crate::identity::{HEAD_BYTES, Head, Mark};

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use flowstone_core::prelude::*;
-use flowstone_core::{Decoding, LineIds, LineOptions, Lines};
+use flowstone_lines::{Decoding, LineIds, LineOptions, Lines};
 
 use crate::feed::{Feed, Input};
 

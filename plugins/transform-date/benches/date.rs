@@ -6,7 +6,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use flowstone_core::event::{Batch, Column, Path, RowId, Value};
-use flowstone_core::{Clock, ComponentId, DateFormat, Kind, Metrics, TransformCx};
+use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
+use flowstone_dialect::DateFormat;
 use flowstone_testkit::cases::build;
 use serde_json::{Value as Json, json};
 use transform_date as _;

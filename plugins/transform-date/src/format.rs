@@ -1,6 +1,6 @@
 //! One format of `match`: what it makes of a number, what of a text.
 
-use flowstone_core::{DateFormat, ExprError};
+use flowstone_dialect::{DateFormat, ExprError};
 use flowstone_event::Civil;
 
 use crate::bucket::Bucket;

@@ -3,7 +3,7 @@
 //! Dates are `2019`, `2019-02`, `2019-02-24`, `2019-055` and `2019-W08-7`; a `T` and a time may follow, down to a
 //! fraction of hours, minutes or seconds, and a zone. The time may also stand alone behind its `T`.
 
-use flowstone_core::DateFormat;
+use flowstone_dialect::DateFormat;
 use flowstone_event::parse_iso_millis;
 
 use crate::bucket::Bucket;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use flowstone_core::event::Path;
-use flowstone_core::{BuildCx, BuildError, Template, Transform, options};
+use flowstone_core::{BuildCx, BuildError, Transform, options};
+use flowstone_dialect::Template;
 
 use crate::format::{Format, KEYWORDS};
 use crate::names::Names;

@@ -3,7 +3,7 @@
 //! Lenient where Joda-Time is: numbers may have fewer digits than the pattern, literal text and names may be in
 //! another case, but nothing may stand before or behind.
 
-use flowstone_core::{DateFormat, DateToken};
+use flowstone_dialect::{DateFormat, DateToken};
 
 use crate::bucket::Bucket;
 use crate::calendar::Field;

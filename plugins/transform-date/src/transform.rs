@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Cell, Column, Path};
-use flowstone_core::{BoundTemplate, Template, Transform, TransformCx};
+use flowstone_core::{Transform, TransformCx};
+use flowstone_dialect::{BoundTemplate, Template};
 
 use crate::bucket::Bucket;
 use crate::format::{Around, CalendarFormat, Format, Now};

@@ -4,6 +4,7 @@
 //! string with a number) is false and counted as the error `incomparable`.
 
 use flowstone_core::prelude::*;
+use flowstone_dialect::Condition;
 
 options! {
     /// Options of `filter`.

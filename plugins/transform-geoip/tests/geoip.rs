@@ -595,7 +595,8 @@ fn damaged_databases_of_maxmind_are_refused() {
 #[test]
 fn conditions_templates_and_later_transforms_see_plain_objects() {
     use flowstone_core::event::{Batch, BitSet, Path, RowId};
-    use flowstone_core::{Clock, ComponentId, Condition, Kind, Metrics, Template, TransformCx};
+    use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
+    use flowstone_dialect::{Condition, Template};
     use flowstone_testkit::cases::build;
 
     let files = Files::new();

@@ -1,7 +1,8 @@
 //! Captures as whole columns: the way for patterns whose fields are new to the batch. Text becomes references into the
 //! page of the line, so that nothing is copied and the number of allocations does not depend on the rows.
 
-use flowstone_core::event::{ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value, to_f, to_i};
+use flowstone_core::event::{ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value};
+use flowstone_dialect::{to_f, to_i};
 use flowstone_regex::Scratch;
 
 use crate::names::Convert;

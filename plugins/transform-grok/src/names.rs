@@ -1,7 +1,8 @@
 //! What the name of a group says: `NUMBER:packets:float` is a field called `packets` that becomes a float.
 
-use flowstone_core::event::{Path, Value, to_f, to_i};
+use flowstone_core::event::{Path, Value};
 use flowstone_core::nearest;
+use flowstone_dialect::{to_f, to_i};
 use flowstone_regex::NameError;
 
 /// What becomes of a captured text.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use flowstone_event::{Value, to_f, to_i};
+use flowstone_dialect::{to_f, to_i};
+use flowstone_event::Value;
 
 use crate::Failure;
 use crate::ruby::to_s;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flowstone_core::{ExprError, Template};
+use flowstone_dialect::{ExprError, Template};
 use flowstone_event::RowView;
 use flowstone_regex::{Budget, GaveUp, Regex};
 

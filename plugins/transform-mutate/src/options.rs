@@ -1,6 +1,7 @@
 //! Options of `mutate`, and the option types that only it needs: fields with a value each, in the file's order.
 
-use flowstone_core::{Diagnostics, Node, NodeKind, OptionType, Template};
+use flowstone_core::{Diagnostics, Node, NodeKind, OptionType};
+use flowstone_dialect::Template;
 use flowstone_event::{Path, Value};
 
 use crate::convert::Conversion;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flowstone_core::Template;
+use flowstone_dialect::Template;
 use flowstone_event::{Batch, Column, Map, Path, RowView, TIMESTAMP, Value};
 
 use crate::change::Change;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use flowstone_core::event::BitSet;
 use flowstone_core::prelude::*;
+use flowstone_dialect::Condition;
 use indexmap::IndexMap;
 
 /// The output of the events that no condition wants.

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use flowstone_config::{Output, Port, Settings, SinkNode, SourceNode, Topology, TransformNode};
 use flowstone_core::event::{Batch, EncodeOptions, Page, RowId, StrRef};
 use flowstone_core::{
-    Body, ComponentId, Decorations, Kind, Next, Position, Request, Sink, SinkLimits, Source, SourceBatch,
-    SourceCx, SourceError, Transform, TransformCx, Verdict, Verdicts,
+    Body, ComponentId, Kind, Next, Position, Request, Sink, SinkLimits, Source, SourceBatch, SourceCx,
+    SourceError, Transform, TransformCx, Verdict, Verdicts,
 };
+use flowstone_dialect::Decorations;
 
 /// Gives the lines `0` to `count - 1`, `per_batch` at a time.
 pub(crate) struct Lines {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use flowstone_core::{
-    Build, BuildCx, Clock, ComponentId, Condition, Decorations, Diagnostics, Kind, Metrics, NodeKind,
-    Transform, TransformCx,
+    Build, BuildCx, Clock, ComponentId, Diagnostics, Kind, Metrics, NodeKind, Transform, TransformCx,
 };
+use flowstone_dialect::{Condition, Decorations};
 use flowstone_event::{Batch, BitSet, Path, Value, parse_iso_millis};
 use serde_json::Value as Json;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use flowstone_core::Lines;
+use flowstone_lines::Lines;
 use tokio::time::Instant;
 
 use super::{Manner, Place, Tail};

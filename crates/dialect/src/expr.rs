@@ -2,7 +2,7 @@
 
 use flowstone_regex::PatternError;
 
-use crate::{Diagnostic, Diagnostics, Node};
+use flowstone_core::{Diagnostic, Diagnostics, Node};
 
 /// Why a condition, a template or a date pattern cannot be read: a place in its text and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use tracing::debug;
 
-use crate::append::AppendFile;
-use crate::event::{Map, Value, write_json_value};
-use crate::{make_private_dir, open_private, parse_json};
+use flowstone_core::AppendFile;
+use flowstone_core::event::{Map, Value, write_json_value};
+use flowstone_core::{make_private_dir, open_private, parse_json};
 
 /// The last write, in a small file that one process holds. It is not synced: it is for crashes of this process, behind
 /// which the system still writes what it was given.

@@ -6,7 +6,7 @@
 
 use crate::ExprError;
 use crate::calendar::{DAYS, MONTHS, push_padded};
-use crate::event::Civil;
+use flowstone_core::event::Civil;
 
 /// A Joda-Time pattern, read once.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use indexmap::IndexMap;
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
 use super::{LinesCut, push_lossy};
-use crate::event::{
+use flowstone_core::event::{
     ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, METADATA, Page, Path, Reject, RowId, StrRef, TIMESTAMP,
     Value, parse_iso_millis,
 };
-use crate::json::value_of;
+use flowstone_core::json::value_of;
 
 /// The tag of an event whose JSON has an `@timestamp` that is no RFC 3339 text; Logstash's name for it.
 const TIMESTAMP_TAG: &str = "_timestampparsefailure";

@@ -6,7 +6,7 @@ use flowstone_regex::Regex;
 use memchr::memmem::Finder;
 
 use crate::access::{Access, Held};
-use crate::event::{
+use flowstone_core::event::{
     ABSENT_INT, Batch, BitSet, Cell, Column, Path, RowView, StrRef, VERSION, Value, format_iso_millis,
     java_f64,
 };

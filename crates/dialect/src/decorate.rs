@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::event::{Batch, BitSet, Column, Path, StrRef, TIMESTAMP, Value, java_f64};
-use crate::{Diagnostic, Diagnostics, Node, NodeKind, OptionSpec, OptionType, Table, Template};
+use crate::Template;
+use flowstone_core::event::{Batch, BitSet, Column, Path, StrRef, TIMESTAMP, Value, java_f64};
+use flowstone_core::{Diagnostic, Diagnostics, Node, NodeKind, OptionSpec, OptionType, Table};
 
-crate::options! {
+flowstone_core::options! {
     /// What happens to the rows to which a transform applied, in Logstash's order: `add_field`, `remove_field`,
     /// `add_tag`, `remove_tag`.
     pub(crate) struct DecorateOptions {
@@ -124,7 +125,7 @@ impl Decorations {
 }
 
 impl Name {
-    fn of(template: Template) -> Result<Self, crate::event::PathError> {
+    fn of(template: Template) -> Result<Self, flowstone_core::event::PathError> {
         match template.literal() {
             Some(text) => Path::parse(text).map(Self::Fixed),
             None => Ok(Self::Rendered(template)),
@@ -298,8 +299,8 @@ fn change_tags(batch: &mut Batch, rows: &BitSet, templates: &[Template], adds: b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::RowId;
-    use crate::{Entry, Span, parse_json};
+    use flowstone_core::event::RowId;
+    use flowstone_core::{Entry, Span, parse_json};
 
     fn node(value: &Value) -> Node {
         let kind = match value {

@@ -1,10 +1,11 @@
-//! What conditions, templates and decorations cost per row of a full batch: `cargo bench -p flowstone-core`.
+//! What conditions, templates and decorations cost per row of a full batch: `cargo bench -p flowstone-dialect`.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowstone_core::event::{Batch, BitSet, Column, Page, Path, RowId, StrRef};
-use flowstone_core::{Condition, Decorations, Diagnostics, Entry, Node, NodeKind, Span, Table, Template};
+use flowstone_core::{Diagnostics, Entry, Node, NodeKind, Span, Table};
+use flowstone_dialect::{Condition, Decorations, Template};
 
 const ROWS: usize = 4096;
 

@@ -7,8 +7,9 @@ mod eval;
 mod lexer;
 mod parser;
 
-use crate::event::{Batch, BitSet, Path, RowView};
-use crate::{Diagnostic, Diagnostics, ExprError, Node, OptionType};
+use crate::ExprError;
+use flowstone_core::event::{Batch, BitSet, Path, RowView};
+use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType};
 
 use eval::Expr;
 

@@ -6,7 +6,7 @@
 
 use crate::ExprError;
 use crate::calendar::{DAYS, MONTHS, push_padded, us_week_of};
-use crate::event::Civil;
+use flowstone_core::event::Civil;
 
 /// A java.time pattern, read once.
 #[derive(Clone, Debug)]

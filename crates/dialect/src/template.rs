@@ -1,11 +1,14 @@
 //! Templates: Logstash's `sprintf`, `vpcflowlogs-%{+YYYY.MM.dd}`, `%{[src_geoip][country_code2]}`.
 
+use crate::ExprError;
 use crate::access::{Access, Held};
 use crate::date_letters::{self, Letter};
-use crate::event::{Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell};
 use crate::java_time::JavaDateFormat;
 use crate::joda::DateFormat;
-use crate::{Diagnostic, Diagnostics, ExprError, Node, OptionType};
+use flowstone_core::event::{
+    Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell,
+};
+use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType};
 
 /// A text with `%{field}` and `%{+date}` in it, parsed once.
 ///
@@ -341,8 +344,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::RowId;
-    use crate::{NodeKind, Span, parse_json};
+    use flowstone_core::event::RowId;
+    use flowstone_core::{NodeKind, Span, parse_json};
 
     /// 2019-02-24T09:58:29.007Z.
     const T: i64 = 1_551_002_309_007;

@@ -1,6 +1,6 @@
 //! Text to numbers as Ruby's `to_i` and `to_f` do it, which is what Logstash's `int` and `float` mean.
 
-use crate::Value;
+use flowstone_core::event::Value;
 
 /// Ruby's `String#to_i`: leading blanks, a sign, digits with single underscores between them, then it stops. No
 /// digits give 0; any magnitude is kept.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::append::AppendFile;
 use crate::unsynced::{Unsynced, Write};
-use crate::{Request, Segment, open_private, sync_dir};
+use flowstone_core::AppendFile;
+use flowstone_core::{Request, Segment, open_private, sync_dir};
 
 /// So many files are open at once; a path with a field in it may name any number.
 const MAX_OPEN: usize = 64;

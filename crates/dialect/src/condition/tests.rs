@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Row, RowId, Value};
-use crate::parse_json;
+use flowstone_core::event::{Row, RowId, Value};
+use flowstone_core::parse_json;
 
 /// A batch of these events. Objects lie in one value each, or (`spread`) over a column per leaf.
 fn batch(events: &[&str], spread: bool) -> Batch {

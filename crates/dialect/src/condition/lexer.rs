@@ -1,7 +1,7 @@
 //! The words of a condition: strings, numbers, fields, lists and regular expressions, each with its place.
 
 use crate::ExprError;
-use crate::event::{Path, Value};
+use flowstone_core::event::{Path, Value};
 
 /// How deep parentheses and lists may nest, so that no text exhausts the stack.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -189,7 +189,7 @@ impl<'a> Cursor<'a> {
         }
         self.at += whole;
         if !self.eat(".") {
-            return Ok(crate::event::to_i(&self.text[start..self.at]));
+            return Ok(crate::to_i(&self.text[start..self.at]));
         }
         let fraction = digits(self.rest());
         if fraction == 0 {
@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
             ));
         }
         self.at += fraction;
-        Ok(Value::Float(crate::event::to_f(&self.text[start..self.at])))
+        Ok(Value::Float(crate::to_f(&self.text[start..self.at])))
     }
 
     /// `[]` or `[value, value]`; a list of one scalar reads as a field and never comes here.

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowstone_core::event::{Batch, EncodeOptions, RowId};
-use flowstone_core::{Clock, ComponentId, Decoding, Kind, LineOptions, Lines, SourceCx, StateDir};
+use flowstone_core::{Clock, ComponentId, Kind, SourceCx, StateDir};
+use flowstone_lines::{Decoding, LineOptions, Lines};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]

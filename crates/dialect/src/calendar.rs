@@ -1,7 +1,7 @@
 //! What date patterns ask of a calendar beyond [`Civil`]: English names and American weeks; and numbers as they write
 //! them.
 
-use crate::event::Civil;
+use flowstone_core::event::Civil;
 
 /// English month names.
 pub(crate) const MONTHS: [&str; 12] = [

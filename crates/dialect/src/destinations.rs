@@ -9,7 +9,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 
 use crate::Template;
-use crate::event::{ABSENT_INT, Batch, Cell, Column, TIMESTAMP};
+use flowstone_core::event::{ABSENT_INT, Batch, Cell, Column, TIMESTAMP};
 
 /// The destinations of one batch's rows: one `T` for each name that the template gives.
 pub struct Destinations<'a, T> {
@@ -113,7 +113,7 @@ fn window(at: i64, length: i64) -> Range<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Path, RowId, Value};
+    use flowstone_core::event::{Path, RowId, Value};
 
     const DAY: i64 = 86_400_000;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use self::objects::{JsonBuffers, JsonRows};
 use crate::Decoding;
 use crate::cut::LinesCut;
-use crate::event::{Batch, Page, Reject, RowId, StrRef};
+use flowstone_core::event::{Batch, Page, Reject, RowId, StrRef};
 
 /// The tag of an event in whose text something that is no UTF-8 was replaced by U+FFFD.
 pub const INVALID_UTF8_TAG: &str = "_invalid_utf8";

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::event::StrRef;
+use flowstone_core::event::StrRef;
 
 /// Lines that were cut and not decoded yet.
 #[derive(Debug, Default)]

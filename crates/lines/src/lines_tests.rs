@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Act, Cell, Path, Value, write_json_value};
-use crate::{Clock, ComponentId, INVALID_UTF8_TAG, Kind, StateDir};
+use crate::INVALID_UTF8_TAG;
+use flowstone_core::event::{Act, Cell, Path, Value, write_json_value};
+use flowstone_core::{Clock, ComponentId, Kind, StateDir};
 
 const NOW: i64 = 1_700_000_000_123;
 
@@ -499,13 +500,13 @@ proptest! {
         let taken = lines.batch(&cx(1000, 1 << 20), "x", false, |offset, line| ids.id(offset, line)).unwrap();
         for row in 0..taken.batch.len() {
             prop_assert_eq!(taken.batch.id(row), whole.rows[first + row].0);
-            prop_assert_eq!(taken.batch.get(row, &crate::event::Path::message()), Some(Value::from(lines_of[first + row].as_str())));
+            prop_assert_eq!(taken.batch.get(row, &flowstone_core::event::Path::message()), Some(Value::from(lines_of[first + row].as_str())));
         }
     }
 }
 
 #[test]
-#[ignore = "a measurement: cargo test --release -p flowstone-core -- --ignored --nocapture nanoseconds"]
+#[ignore = "a measurement: cargo test --release -p flowstone-lines -- --ignored --nocapture nanoseconds"]
 fn nanoseconds_per_line() {
     let line = b"2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20641 22 6 20 4249 1418530010 1418530070 ACCEPT OK\n";
     let stream: Vec<u8> = line.iter().copied().cycle().take(line.len() * 1_000_000).collect();

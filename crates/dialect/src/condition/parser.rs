@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 use super::eval::{Expr, Order};
 use super::lexer::{Cursor, MAX_DEPTH, Operand, OperandKind};
 use crate::ExprError;
-use crate::event::{Path, Value};
+use flowstone_core::event::{Path, Value};
 
 /// Reads a whole condition; the second part are warnings.
 pub(super) fn parse(text: &str) -> Result<(Expr, Vec<ExprError>), ExprError> {
@@ -225,7 +225,7 @@ impl Parser<'_> {
             "a comment ends with its line: add a line break or take it out".to_owned()
         } else {
             let word = self.cursor.word();
-            match crate::nearest(word, ["and", "or", "xor", "nand", "in", "not in"]) {
+            match flowstone_core::nearest(word, ["and", "or", "xor", "nand", "in", "not in"]) {
                 Some(name) if word.len() > 1 => format!("did you mean `{name}`?"),
                 _ => "expected `and`, `or`, a comparison or the end".to_owned(),
             }
@@ -359,7 +359,7 @@ fn text_of(value: &Value) -> Option<Box<str>> {
     match value {
         Value::Str(text) | Value::BigInt(text) => Some(Box::from(&**text)),
         Value::Int(number) => Some(number.to_string().into()),
-        Value::Float(number) => Some(crate::event::java_f64(*number).into()),
+        Value::Float(number) => Some(flowstone_core::event::java_f64(*number).into()),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Fields that are read row after row: looked up once per batch, then taken from their column.
 
-use crate::event::{Batch, Cell, METADATA, Path, VERSION, Value};
+use flowstone_core::event::{Batch, Cell, METADATA, Path, VERSION, Value};
 
 /// Where a batch holds a field.
 pub(crate) enum Access<'a> {

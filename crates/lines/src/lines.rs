@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cut::LinesCut;
 use crate::decode::Decoder;
-use crate::event::{Batch, RowId, StrRef};
-use crate::{BuildError, ByteSize, SourceCx};
+use flowstone_core::event::{Batch, RowId, StrRef};
+use flowstone_core::{BuildError, ByteSize, SourceCx};
 
 /// Of a line over `max_line_bytes` at most this much of its beginning is kept, and as much of its end.
 pub const LONG_LINE_HEAD: usize = 64 << 10;
@@ -34,7 +34,7 @@ const MIN_READ: usize = 64 << 10;
 /// A reading asks for this much beyond the expected size of a batch: lines vary in length.
 const READ_SLACK: usize = 8 << 10;
 
-crate::choices! {
+flowstone_core::choices! {
     /// What a line is.
     pub enum Decoding {
         /// The event's `message`.

@@ -1,0 +1,15 @@
+//! Bytes to lines to batches, for every source of lines: cut at newlines without a copy, given ids, decoded as text or
+//! as JSON. And the way back: [`LineFiles`], files that lines are appended to.
+//!
+//! A source reads bytes, from wherever, into [`Lines`] and takes batches out. Nothing here is spawned.
+#![forbid(unsafe_code)]
+
+mod cut;
+mod decode;
+mod line_files;
+mod lines;
+mod unsynced;
+
+pub use decode::INVALID_UTF8_TAG;
+pub use line_files::{LineFileOptions, LineFiles, WriteError};
+pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};
