@@ -200,7 +200,7 @@ fn read(
         Ok(None) => Err(errors_of_the_rest(plugin, table, &cx, &diagnostics[before..])),
         built => built,
     }));
-    table.tell_misspelt_once(before, diagnostics);
+    table.report_misspelt_once(before, diagnostics);
     for diagnostic in &mut diagnostics[before..] {
         // An option that is not there has no place of its own; the header says whose it is.
         if diagnostic.code == "missing-option" && diagnostic.span == Some(table.span) {

@@ -60,7 +60,7 @@ pub(crate) fn check_pace(root: &Table, diagnostics: &mut Diagnostics) {
             let Some(node) = entry.value.as_table().and_then(|sink| sink.get(option)) else { continue };
             let Some(text) = node.as_str() else { continue };
             let Ok(template) = Template::parse(text) else { continue };
-            if template.tells_minutes() && Template::warnings(text).is_empty() {
+            if template.has_minutes() && Template::warnings(text).is_empty() {
                 let message = format!("sink `{name}` makes a new {what} every minute or more often");
                 diagnostics.push(
                     Diagnostic::warning("new-every-minute", message, node.span)

@@ -75,7 +75,7 @@ pub(crate) fn read(
         let before = diagnostics.len();
         table.refuse_unknown("this test", TestOptions::SPECS, &[], diagnostics);
         let read = TestOptions::read(table, diagnostics);
-        table.tell_misspelt_once(before, diagnostics);
+        table.report_misspelt_once(before, diagnostics);
         let Some(options) = read else { continue };
         let name = table.get("name").unwrap_or(entry);
         if let Some((_, first)) = tests.iter().find(|(test, _)| test.name == options.name) {

@@ -19,7 +19,7 @@ pub struct AppendFile<F = File> {
     /// Up to here the file is whole: nothing behind it is an unfinished piece of ours.
     whole: u64,
     /// Behind `whole` lie so many bytes of a piece that was not written to its end and could not be cut off yet.
-    torn: u64,
+    partial: u64,
 }
 
 /// What an [`AppendFile`] asks of the file below it.
@@ -53,7 +53,7 @@ impl<F: Disk> AppendFile<F> {
     /// A file that was opened for appending. All that is in it counts as whole.
     pub fn of(file: F) -> io::Result<Self> {
         let whole = file.length()?;
-        Ok(Self { file, whole, torn: 0 })
+        Ok(Self { file, whole, partial: 0 })
     }
 
     /// How long the file is, as far as it is whole.
@@ -79,7 +79,7 @@ impl<F: Disk> AppendFile<F> {
         let mut written = 0;
         let appended = write_all(&mut self.file, pieces, &mut written).and_then(|()| self.file.sync());
         if let Err(error) = appended {
-            self.torn = written;
+            self.partial = written;
             return Err(match self.mend() {
                 Ok(()) => error,
                 Err(cut) => io::Error::new(
@@ -95,17 +95,17 @@ impl<F: Disk> AppendFile<F> {
     /// Cuts the file to a length that it had before.
     pub fn cut(&mut self, length: u64) -> io::Result<()> {
         self.file.cut(length)?;
-        (self.whole, self.torn) = (length, 0);
+        (self.whole, self.partial) = (length, 0);
         Ok(())
     }
 
     /// Cuts off what was written of a piece, unless somebody has written behind it.
     fn mend(&mut self) -> io::Result<()> {
-        if self.torn == 0 {
+        if self.partial == 0 {
             return Ok(());
         }
-        if self.file.length()? != self.whole + self.torn {
-            self.torn = 0;
+        if self.file.length()? != self.whole + self.partial {
+            self.partial = 0;
             return Err(io::Error::other("another process has written behind it"));
         }
         self.cut(self.whole)

@@ -132,7 +132,7 @@ impl Table {
 
     /// Of a misspelt key that must be there two things are said, that it is unknown and that it is missing: leaves out
     /// the second among what was said `since`.
-    pub fn tell_misspelt_once(&self, since: usize, diagnostics: &mut Diagnostics) {
+    pub fn report_misspelt_once(&self, since: usize, diagnostics: &mut Diagnostics) {
         let is_key = |span| self.entries.values().any(|entry| Some(entry.key_span) == span);
         let said = diagnostics[since..].iter();
         let meant: Vec<String> = said

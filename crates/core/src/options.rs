@@ -117,7 +117,7 @@ macro_rules! options {
                 let before = diagnostics.len();
                 table.refuse_unknown("this table", Self::SPECS, &[], diagnostics);
                 let read = Self::read(table, diagnostics);
-                table.tell_misspelt_once(before, diagnostics);
+                table.report_misspelt_once(before, diagnostics);
                 read
             }
 

@@ -230,7 +230,7 @@ mod tests {
             ("%{+%s}", true),
             ("%{{yyyy.mm.dd}}", true),
         ] {
-            assert_eq!(Template::parse(template).unwrap().tells_minutes(), expect, "{template}");
+            assert_eq!(Template::parse(template).unwrap().has_minutes(), expect, "{template}");
         }
     }
 }

@@ -66,7 +66,7 @@ impl Template {
     }
 
     /// Whether it tells one minute from the next, whatever else it reads: what it names is then new every minute.
-    pub fn tells_minutes(&self) -> bool {
+    pub fn has_minutes(&self) -> bool {
         self.parts.iter().any(|part| match part {
             Part::Literal(_) | Part::Field { .. } => false,
             Part::Date(_, format) => format.window_ms() < 3_600_000,

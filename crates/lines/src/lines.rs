@@ -26,7 +26,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A line may not be allowed to be longer than this; the text of a batch is addressed with 32 bits.
 const MAX_LINE_LIMIT: u64 = 256 << 20;
 
-/// More batches than the memory for events in flight has room for are not under way.
+/// More batches than the memory for events in flight has room for are not in flight.
 const MOST_FULL: usize = 16;
 /// A reading asks for at least this much, so that a line longer than all before it costs few system calls.
 const MIN_READ: usize = 64 << 10;
