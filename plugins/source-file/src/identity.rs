@@ -37,11 +37,10 @@
 use std::sync::Arc;
 
 use flowstone_core::event::RowId;
-use flowstone_lines::LineIds;
+use flowstone_lines::{LineIds, flow_log_format};
 use memchr::memchr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::header::flow_log_format;
 use crate::reader::Beginning;
 
 /// The head of a file: this many bytes.

@@ -61,9 +61,7 @@
 //! files there are, and at most a twentieth of the time is spent on looks.
 
 mod desk;
-mod gzip;
 mod hands;
-mod header;
 mod identity;
 mod listing;
 mod newcomer;

@@ -6,11 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use flowstone_lines::Lines;
+use flowstone_lines::{GzipMembers, Lines};
 use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
 
-use crate::gzip::Members;
 use crate::identity::{ANCHOR_BYTES, HEAD_BYTES, Head, Mark};
 use crate::listing::{Stat, folder_of};
 
@@ -33,7 +32,7 @@ pub(crate) struct PlainReader {
 /// Reads what is in a gzip file, of any number of members.
 #[derive(Debug)]
 pub(crate) struct GzipReader {
-    members: Members<File>,
+    members: GzipMembers<File>,
     offset: u64,
 }
 
@@ -81,7 +80,7 @@ impl Reader {
     /// A reader of the whole stream of `file`.
     pub(crate) fn from_start(file: File, gzip: bool) -> Self {
         if gzip {
-            Self::Gzip(Box::new(GzipReader { members: Members::new(file), offset: 0 }))
+            Self::Gzip(Box::new(GzipReader { members: GzipMembers::new(file), offset: 0 }))
         } else {
             Self::Plain(PlainReader { file, offset: 0, last: Vec::new() })
         }
@@ -270,7 +269,7 @@ impl Beginning {
         let (mut whole, mut broken) = (false, None);
         if gzip {
             head.clear();
-            match Members::new(At { file, offset: 0 }).take(HEAD_BYTES as u64).read_to_end(&mut head) {
+            match GzipMembers::new(At { file, offset: 0 }).take(HEAD_BYTES as u64).read_to_end(&mut head) {
                 Ok(count) => whole = count < HEAD_BYTES,
                 Err(error) => broken = Some(error),
             }

@@ -10,8 +10,11 @@ const FIRST: &[u8] = b"\x1f";
 const SECOND: u8 = 0x8b;
 
 /// Reads the members of a gzip file, one behind the other.
+///
+/// A file that ends inside a member is [`io::ErrorKind::UnexpectedEof`], a damaged one [`io::ErrorKind::InvalidData`];
+/// what stands before was read.
 #[derive(Debug)]
-pub(crate) struct Members<R: Read> {
+pub struct GzipMembers<R: Read> {
     state: State<R>,
     /// How many were read to their end.
     count: u64,
@@ -29,19 +32,21 @@ enum State<R: Read> {
     Changing,
 }
 
-// === impl Members ===
+// === impl GzipMembers ===
 
-impl<R: Read> Members<R> {
-    pub(crate) fn new(file: R) -> Self {
+impl<R: Read> GzipMembers<R> {
+    /// The content of `file`, which need not begin with a member.
+    pub fn new(file: R) -> Self {
         Self { state: State::Between(BufReader::with_capacity(64 << 10, file)), count: 0 }
     }
 
-    pub(crate) fn has_garbage(&self) -> bool {
+    /// Whether something that is no gzip follows the last member. It is not read.
+    pub fn has_garbage(&self) -> bool {
         matches!(self.state, State::Garbage(_))
     }
 
     /// The file.
-    pub(crate) fn get_ref(&self) -> &R {
+    pub fn get_ref(&self) -> &R {
         match &self.state {
             State::Between(input) | State::Begun(input) | State::Garbage(input) => input.get_ref(),
             State::Inside(decoder) => decoder.get_ref().get_ref().1.get_ref(),
@@ -49,7 +54,8 @@ impl<R: Read> Members<R> {
         }
     }
 
-    pub(crate) fn into_inner(self) -> R {
+    /// The file, at some place behind what was read.
+    pub fn into_inner(self) -> R {
         match self.state {
             State::Between(input) | State::Begun(input) | State::Garbage(input) => input.into_inner(),
             State::Inside(decoder) => decoder.into_inner().into_inner().1.into_inner(),
@@ -95,7 +101,7 @@ impl<R: Read> Members<R> {
     }
 }
 
-impl<R: Read> Read for Members<R> {
+impl<R: Read> Read for GzipMembers<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             if let State::Inside(decoder) = &mut self.state {
@@ -161,7 +167,7 @@ mod tests {
             for trickle in [false, true] {
                 let input: Box<dyn Read> =
                     if trickle { Box::new(Trickle(&file)) } else { Box::new(&file[..]) };
-                let mut members = Members::new(input);
+                let mut members = GzipMembers::new(input);
                 let mut content = String::new();
                 members.read_to_string(&mut content).unwrap();
                 assert_eq!((content.as_str(), members.has_garbage()), (expect, garbage));
@@ -174,7 +180,7 @@ mod tests {
         let whole = [gzip(b"one\n"), gzip(b"two\n")].concat();
         for cut in 1..whole.len() {
             let mut content = Vec::new();
-            let outcome = Members::new(&whole[..cut]).read_to_end(&mut content);
+            let outcome = GzipMembers::new(&whole[..cut]).read_to_end(&mut content);
             assert_eq!(outcome.is_ok(), cut == whole.len() / 2, "{cut}");
             assert!(b"one\ntwo\n".starts_with(&content[..]));
             if let Err(error) = outcome {
@@ -185,7 +191,7 @@ mod tests {
         let crc = damaged.len() - 6;
         damaged[crc] ^= 1;
         let mut content = Vec::new();
-        let error = Members::new(&damaged[..]).read_to_end(&mut content).unwrap_err();
+        let error = GzipMembers::new(&damaged[..]).read_to_end(&mut content).unwrap_err();
         assert_eq!((&content[..], error.kind()), (&b"one\n"[..], io::ErrorKind::InvalidData));
     }
 }

@@ -85,7 +85,7 @@ const UNMISTAKABLE: &[&str] = &["dstaddr", "dstport", "srcaddr", "srcport"];
 /// Every word must look like a field name (letters, digits, `-`, `_`; a letter first) and occur once, at least half
 /// must be known, so that fields that AWS adds later do not hide a header, and one must be unmistakable. A record can
 /// never pass: it has numbers, addresses or `-`.
-pub(crate) fn flow_log_format(line: &[u8]) -> Option<&str> {
+pub fn flow_log_format(line: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(line).ok()?.trim();
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let known: Vec<bool> = words.iter().map(|word| is_known(word)).collect();
