@@ -69,11 +69,3 @@ register_source! {
         Ok(Box::new(source::CloudwatchLogs::new(plan, connect, clock::monotonic(cx.clock), cx)))
     },
 }
-
-#[cfg(test)]
-extern crate self as source_cloudwatch_logs;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-#[path = "../tests/support/simulation.rs"]
-mod simulation;

@@ -1,9 +1,10 @@
 //! Which page to ask for next.
 
+use super::rule::{Rule, broken};
 use super::scan::{Class, Scan, Ticket};
 use super::schedule::{align_down, align_up};
 use super::slice::Slice;
-use super::{HISTORY_MIN_MS, Ledger, PageRequest, Rule, SLICE_MS};
+use super::{HISTORY_MIN_MS, Ledger, PageRequest, SLICE_MS};
 
 /// A slice should hold at most about 20 pages of some 8,000 events.
 const SLICE_EVENTS: f64 = 160_000.0;
@@ -51,7 +52,7 @@ impl Ledger {
         Some(PageRequest {
             ticket: Ticket { scan: number, attempt: scan.attempt },
             start_ms: scan.from,
-            end_ms: scan.to - if self.rules.keeps(Rule::LastMillisecondIsRead) { 1 } else { 2 },
+            end_ms: scan.to - if broken(Rule::LastMillisecondIsRead) { 2 } else { 1 },
             token: scan.token.clone(),
         })
     }

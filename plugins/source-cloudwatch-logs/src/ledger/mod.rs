@@ -42,6 +42,9 @@ pub use ids::{Ids, decode as decode_ids, encode as encode_ids};
 pub use lateness::{Lateness, Quantiles};
 pub use ranges::Ranges;
 pub use rule::Rule;
+#[cfg(feature = "broken")]
+pub use rule::breaking;
+use rule::broken;
 use scan::Scan;
 pub use scan::{Class, Ticket};
 pub use schedule::{Rules, align_down, align_up};
@@ -179,7 +182,7 @@ impl Ledger {
             ledger.unread.remove(start, end);
             ledger.changes.done.add(start, end);
         }
-        if !ledger.rules.keeps(Rule::UnknownIsUnread) {
+        if broken(Rule::UnknownIsUnread) {
             let last = known.slices.values().map(|(end, _)| *end).max().unwrap_or(known.from_ms);
             ledger.unread.remove(known.from_ms, last);
         }

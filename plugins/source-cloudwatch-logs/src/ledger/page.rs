@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use flowstone_aws::{ErrorKind, EventKey, FilterPage, LogEvent};
 
+use super::rule::{Rule, broken};
 use super::scan::{Outgoing, Scan, Ticket};
 use super::settle::note_delivered;
 use super::slice::{Recheck, minute_of};
-use super::{Chunk, ChunkLimits, Extent, Ledger, Rule};
+use super::{Chunk, ChunkLimits, Extent, Ledger};
 
 /// So many refused tokens of a chain that cannot be made shorter, and it is given up.
 const REFUSED_AT_MOST: u32 = 5;
@@ -28,17 +29,17 @@ impl Ledger {
     ) -> Vec<Chunk> {
         let rules = &self.rules;
         let current =
-            |scan: &&mut Scan| scan.attempt == ticket.attempt || !rules.keeps(Rule::OldRepliesAreIgnored);
+            |scan: &&mut Scan| scan.attempt == ticket.attempt || broken(Rule::StaleRepliesAreIgnored);
         let Some(scan) = self.scans.get_mut(&ticket.scan).filter(current) else { return Vec::new() };
         self.counts.pages += 1;
         scan.in_flight = false;
         scan.pages += 1;
-        if scan.asked_at.is_none() || !rules.keeps(Rule::FirstPageSaysWhen) {
+        if scan.asked_at.is_none() || broken(Rule::FirstPageSetsWatermark) {
             scan.asked_at = Some(page.asked_at_ms.unwrap_or(asked_ms));
         }
         // An empty token is none: AWS never gives one, and refuses it.
         let token = page.next_token.filter(|token| !token.is_empty());
-        scan.ended = token.is_none() || page.events.is_empty() && !rules.keeps(Rule::EmptyPagesGoOn);
+        scan.ended = token.is_none() || page.events.is_empty() && broken(Rule::EmptyPagesGoOn);
         let (is_empty, mut reached) = (page.events.is_empty(), scan.reached);
         let mut chunker = Chunker { limits, bytes: 0, chunks: Vec::new() };
         let mut fresh: Option<HashSet<EventKey>> = None;
@@ -58,7 +59,7 @@ impl Ledger {
             }
             let seen_here =
                 scan.last == Some(key) || fresh.as_ref().is_some_and(|fresh| fresh.contains(&key));
-            let repeated = seen_here || scan.carries(key) && rules.keeps(Rule::OnItsWayIsKnown);
+            let repeated = seen_here || scan.carries(key) && !broken(Rule::InFlightIsKnown);
             scan.last = Some(key);
             if !(slice_range.0..slice_range.1).contains(&time) {
                 slice_range = self
@@ -106,15 +107,15 @@ impl Ledger {
             chunks.push(Chunk { scan: ticket.scan, number: *number, events, keys });
             *number += 1;
         }
-        if let Some(last) = scan.last.filter(|_| !rules.keeps(Rule::RangeIsFrozen)) {
+        if let Some(last) = scan.last.filter(|_| broken(Rule::RangeIsFrozen)) {
             scan.from = last.timestamp() + 1;
         }
-        if !rules.keeps(Rule::IdsAreDelivered) {
+        if broken(Rule::IdsAreDelivered) {
             let keys: Vec<EventKey> =
                 scan.batches.iter().flat_map(|batch| batch.keys.iter().copied()).collect();
             note_delivered(&mut self.slices, &mut self.lateness, &mut self.changes, &keys);
         }
-        if scan.is_complete(rules) {
+        if scan.is_complete() {
             self.advance(ticket.scan);
         }
         chunks
@@ -129,9 +130,9 @@ impl Ledger {
         };
         scan.in_flight = false;
         match kind {
-            ErrorKind::BadToken if !self.rules.keeps(Rule::RefusedTokenRestarts) => {
+            ErrorKind::BadToken if broken(Rule::RefusedTokenRestarts) => {
                 scan.ended = true;
-                if scan.is_complete(&self.rules) {
+                if scan.is_complete() {
                     self.advance(ticket.scan);
                 }
                 true

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use flowstone_aws::EventKey;
 
-use super::rule::Rule;
-use super::schedule::Rules;
+use super::rule::{Rule, broken};
 
 /// How urgent a read is, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,7 +173,7 @@ impl Scan {
     }
 
     /// Everything it found is delivered.
-    pub(super) fn is_complete(&self, rules: &Rules) -> bool {
-        self.ended && (self.batches.is_empty() || !rules.keeps(Rule::ScanWaitsForDelivery))
+    pub(super) fn is_complete(&self) -> bool {
+        self.ended && (self.batches.is_empty() || broken(Rule::ScanWaitsForDelivery))
     }
 }

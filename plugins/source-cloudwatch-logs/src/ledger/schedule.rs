@@ -1,7 +1,7 @@
 //! When a slice is read: the rules of a partition, and the times that follow from them.
 
 use super::lateness::Quantiles;
-use super::rule::Rule;
+use super::rule::{Rule, broken};
 
 /// How a partition is read. All times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,6 @@ pub struct Rules {
     pub audit: bool,
     /// How many stretches of the past are read at once.
     pub parallel_history: usize,
-    /// The rule that a test has broken on purpose.
-    #[cfg(test)]
-    pub(crate) broken: Option<Rule>,
 }
 
 impl Default for Rules {
@@ -35,8 +32,6 @@ impl Default for Rules {
             live: true,
             audit: false,
             parallel_history: 4,
-            #[cfg(test)]
-            broken: None,
         }
     }
 }
@@ -54,18 +49,6 @@ const SWEEP_ROUND_MS: i64 = 1_800_000;
 const UNKNOWN_HOT_MS: i64 = 300_000;
 
 impl Rules {
-    /// Whether this rule is kept: always, but in the test that breaks it.
-    #[cfg(test)]
-    pub(crate) fn keeps(&self, rule: Rule) -> bool {
-        self.broken != Some(rule)
-    }
-
-    /// Whether this rule is kept: always, but in the test that breaks it.
-    #[cfg(not(test))]
-    pub(crate) const fn keeps(&self, _rule: Rule) -> bool {
-        true
-    }
-
     /// An event that comes later than this after its own time is outside every guarantee.
     pub fn reach_ms(&self) -> i64 {
         self.sweeps_ms.last().copied().unwrap_or(0).max(self.late_window_ms)
@@ -73,7 +56,7 @@ impl Rules {
 
     /// When a slice that ends here has been read for the last time before it is sealed.
     pub fn seal_at(&self, end: i64) -> i64 {
-        let margin = if self.keeps(Rule::SealWaits) { self.visibility_margin_ms } else { 0 };
+        let margin = if broken(Rule::SealWaits) { 0 } else { self.visibility_margin_ms };
         end + self.late_window_ms + margin
     }
 
@@ -109,7 +92,7 @@ impl Rules {
 
     /// When to read a sealed slice again; `None` when it never is.
     pub fn next_sweep(&self, end: i64, through: i64) -> Option<i64> {
-        let margin = if self.keeps(Rule::SweepWaits) { self.visibility_margin_ms } else { -SWEEP_ROUND_MS };
+        let margin = if broken(Rule::SweepWaits) { -SWEEP_ROUND_MS } else { self.visibility_margin_ms };
         let due = self.sweeps_ms.iter().map(|age| end + age + margin).find(|&at| at > through)?;
         Some(align_up(due, SWEEP_ROUND_MS) + CLOCK_SLACK_MS)
     }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use flowstone_aws::EventKey;
 
 use super::changes::Changes;
+use super::rule::{Rule, broken};
 use super::scan::{Scan, Ticket};
 use super::slice::{Recheck, Slice};
-use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger, Rule};
+use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger};
 
 /// History: a scan should take about this many pages, whatever lies there.
 const HISTORY_PAGES: i64 = 10;
@@ -35,7 +36,7 @@ impl Ledger {
             let Some(batch) = running.batches.pop_front() else { break };
             note_delivered(&mut self.slices, &mut self.lateness, &mut self.changes, &batch.keys);
         }
-        if running.is_complete(&self.rules) {
+        if running.is_complete() {
             self.advance(scan);
         } else {
             self.settle_history(scan);
@@ -54,7 +55,7 @@ impl Ledger {
         scan.ended = true;
         scan.given_up = Some(now_ms);
         self.counts.given_up += 1;
-        if scan.is_complete(&self.rules) {
+        if scan.is_complete() {
             self.advance(ticket.scan);
         }
     }
@@ -100,7 +101,7 @@ impl Ledger {
     /// The batch of this number was not delivered, nor any later one of its scan: they will be found again.
     pub fn rewind(&mut self, scan: u64, number: u64) {
         let Some(running) = self.scans.get_mut(&scan) else { return };
-        if self.rules.keeps(Rule::LostIsFoundAgain) {
+        if !broken(Rule::LostIsReadAgain) {
             running.batches.retain(|batch| batch.number < number);
         }
         running.newest = running.batches.iter().flat_map(|batch| batch.keys.iter().copied()).max();
@@ -117,9 +118,9 @@ impl Ledger {
         let (Some(through), Some(last)) = (scan.asked_at, scan.last) else { return };
         let on_the_way =
             scan.batches.iter().flat_map(|batch| batch.keys.iter()).map(|key| key.timestamp()).min();
-        let on_the_way = on_the_way.filter(|_| self.rules.keeps(Rule::HistoryWaitsForDelivery));
+        let on_the_way = on_the_way.filter(|_| !broken(Rule::HistoryWaitsForDelivery));
         let upto = on_the_way.map_or(last.timestamp(), |time| time.min(last.timestamp()))
-            + i64::from(!self.rules.keeps(Rule::BoundaryStaysOpen));
+            + i64::from(broken(Rule::BoundaryStaysOpen));
         let reading = self.slices.range(scan.from..scan.to).find(|(_, slice)| slice.reading);
         let Some(start) = reading.filter(|(_, slice)| slice.facts.scans == 0).map(|(&start, _)| start) else {
             return;
@@ -275,9 +276,9 @@ impl Ledger {
         };
         joined.end = right.end;
         // Empty slices of different times: the earlier time admits more, and there is nothing it could admit twice.
-        joined.facts.through = match self.rules.keeps(Rule::JoinedTakeEarlierTime) {
-            true => joined.facts.through.min(right.facts.through),
-            false => joined.facts.through.max(right.facts.through),
+        joined.facts.through = match broken(Rule::MergedTakesEarlierWatermark) {
+            false => joined.facts.through.min(right.facts.through),
+            true => joined.facts.through.max(right.facts.through),
         };
         joined.facts.ids.extend(right.facts.ids.iter());
         for (minute, events) in right.facts.minutes.0 {

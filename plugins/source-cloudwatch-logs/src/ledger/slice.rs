@@ -3,7 +3,7 @@
 use flowstone_aws::EventKey;
 
 use super::ids::Ids;
-use super::rule::Rule;
+use super::rule::{Rule, broken};
 use super::schedule::{Rules, align_down};
 
 /// A minute in milliseconds: what the audit counts by.
@@ -92,7 +92,7 @@ impl Slice {
 
     /// Whether the event was delivered before, or the ingestion rule says so.
     pub(super) fn has(&self, key: EventKey, rules: &Rules) -> bool {
-        if self.facts.ids.contains(key) && rules.keeps(Rule::DeliveredIsKnown) {
+        if self.facts.ids.contains(key) && !broken(Rule::DeliveredIsKnown) {
             return true;
         }
         if self.facts.exact {
@@ -101,7 +101,7 @@ impl Slice {
         if self.admits(key) {
             return false;
         }
-        let margin = if rules.keeps(Rule::RuleKeepsMargin) { rules.visibility_margin_ms } else { 0 };
+        let margin = if broken(Rule::IngestionRuleKeepsMargin) { 0 } else { rules.visibility_margin_ms };
         self.facts.through.is_some_and(|through| key.ingestion() <= through - margin)
     }
 
@@ -125,7 +125,7 @@ impl Slice {
 
     /// Forgets the ids that the ingestion rule stands for.
     pub(super) fn prune(&mut self, rules: &Rules) {
-        let margin = if rules.keeps(Rule::YoungIdsAreKept) { rules.visibility_margin_ms } else { 0 };
+        let margin = if broken(Rule::YoungIdsAreKept) { 0 } else { rules.visibility_margin_ms };
         match self.facts.through {
             _ if self.facts.exact => {}
             Some(through) => self.facts.ids.keep_younger_than(through - margin),
