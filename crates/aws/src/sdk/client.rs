@@ -65,7 +65,8 @@ const PAGES_AT_MOST: usize = 100;
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(session: Session, region: &str) -> Self {
+    /// Asks one region with a session's credentials. All clients share their connections.
+    pub fn new(session: &Session, region: &str) -> Self {
         let config = session.config().to_builder().region(Region::new(region.to_owned())).build();
         let asked = [Service::Logs, Service::Ec2, Service::CloudWatch, Service::Sts].map(|service| Asked {
             endpoint: service.endpoint(&config, session.endpoint(), region),
@@ -76,7 +77,7 @@ impl Client {
             sts: aws_sdk_sts::Client::new(&config),
             region: region.to_owned(),
             asked,
-            session,
+            session: session.clone(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -23,7 +23,6 @@ use tokio::sync::Mutex;
 use super::endpoint::Endpoint;
 use super::fault::{self, Call};
 use super::http;
-use super::session::Role;
 use crate::{ApiError, ErrorKind, Operation};
 
 /// How long before their end credentials are renewed: so long may whoever gives them be out of reach.
@@ -34,6 +33,17 @@ const AGAIN: Duration = Duration::from_secs(30);
 const LOAD: Duration = Duration::from_secs(45);
 /// How long the instance's metadata service may take for one answer; it is on this machine.
 const INSTANCE: Duration = Duration::from_secs(1);
+
+/// A role of another account, or of the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Role {
+    /// `arn:aws:iam::123456789012:role/reader`.
+    pub arn: String,
+    /// The external id that the role's trust policy asks for.
+    pub external_id: Option<String>,
+    /// The session's name, which the account's audit log shows: 2 to 64 letters, digits and `_=,.@-`.
+    pub session_name: String,
+}
 
 /// How credentials are got, before any role.
 pub(super) struct Chain {
@@ -62,6 +72,18 @@ struct Held {
     credentials: aws_credential_types::Credentials,
     /// `None` for those that do not end.
     renew_at: Option<SystemTime>,
+}
+
+// === impl Role ===
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Role")
+            .field("arn", &self.arn)
+            .field("external_id", &self.external_id.as_ref().map(|_| "..."))
+            .field("session_name", &self.session_name)
+            .finish()
+    }
 }
 
 // === impl Chain ===
