@@ -141,7 +141,7 @@ pub struct FlowLog {
     pub created_ms: Option<i64>,
 }
 
-/// How many events a log group took in within one period, for an audit a minute.
+/// How many events a log group ingested within one period, for an audit a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinuteCount {
     /// The period's first millisecond since the epoch.

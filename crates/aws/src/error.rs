@@ -11,9 +11,9 @@ pub enum Operation {
     DescribeLogGroups,
     /// Gives a flow log's format and aggregation interval.
     DescribeFlowLogs,
-    /// Gives how many events a log group took in.
+    /// Gives how many events a log group ingested.
     GetMetricData,
-    /// Tells the account of the credentials.
+    /// Gives the account of the credentials.
     GetCallerIdentity,
     /// Takes on another account's role.
     AssumeRole,

@@ -131,7 +131,7 @@ impl Governor {
         self.paused_until_ms = self.paused_until_ms.max(now_ms + pause as i64);
     }
 
-    /// Times that lie far ahead were told by a clock that has been set back since: nobody waits for them.
+    /// Times that lie far ahead come from a clock that has been set back since: nobody waits for them.
     fn note_clock(&mut self, now_ms: i64) {
         if now_ms < self.refilled_ms.saturating_sub(SET_BACK_MS) {
             self.refilled_ms = now_ms;

@@ -133,8 +133,8 @@ impl Source for CloudwatchLogs {
         if let Some(last) = before.last().filter(|&last| naming.last() != Some(last)) {
             tracing::warn!(component = %cx.id, before = last, now = naming.last(), "the account is another one than before: its log groups are read from their beginning");
         }
-        if report.torn > 0 {
-            tracing::debug!(component = %cx.id, files = report.torn, "the checkpoint ends in the middle of a line, as after a crash");
+        if report.unterminated > 0 {
+            tracing::debug!(component = %cx.id, files = report.unterminated, "the checkpoint ends in the middle of a line, as after a crash");
         }
         if report.damaged > 0 {
             cx.metrics.component.error("checkpoint_damaged", report.damaged as u64);

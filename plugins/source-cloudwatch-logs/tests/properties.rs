@@ -228,8 +228,8 @@ fn claims(known: &Restored, key: EventKey, visible_ms: i64, margin_ms: i64) -> b
     slice.is_some_and(|(_, (_, facts))| {
         facts.ids.contains(key)
             || facts
-                .through
-                .is_some_and(|through| visible_ms <= through && visible_ms - key.ingestion() <= margin_ms)
+                .watermark
+                .is_some_and(|watermark| visible_ms <= watermark && visible_ms - key.ingestion() <= margin_ms)
     })
 }
 

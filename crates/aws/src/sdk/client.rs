@@ -139,14 +139,14 @@ impl Client {
         Call { operation, endpoint: &asked.endpoint, had_token, reached, credentials }
     }
 
-    /// The error of a good answer without what AWS always gives: somebody on the way has made it.
+    /// The error of a good answer without what AWS always gives: a proxy or a gateway has made it.
     fn not_aws(&self, operation: Operation, service: Service) -> ApiError {
         let url = &self.inner.asked[service as usize].endpoint.url;
         let message = format!("the answer of {url} is not AWS's; check proxies");
         ApiError::new(operation, ErrorKind::Unavailable, "", message)
     }
 
-    /// What a result tells about the way to the service and about the credentials.
+    /// Notes what a result says about the service's endpoint and the credentials.
     async fn after<T>(
         &self,
         service: Service,

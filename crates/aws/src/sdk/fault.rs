@@ -112,7 +112,7 @@ impl Call<'_> {
         if !code.is_empty() || status == 429 {
             return ApiError::of_reply(self.operation, status, code, &self.clean(message), self.had_token);
         }
-        // AWS's refusals have a code: this is somebody else on the way, a proxy or a gateway.
+        // AWS's refusals have a code: this is a proxy's or a gateway's.
         let url = &self.endpoint.url;
         let message = format!("the answer of {url} with HTTP status {status} is not AWS's; check proxies");
         self.error(ErrorKind::Unavailable, &message)
@@ -175,7 +175,7 @@ pub(super) fn of_credentials(operation: Operation, error: &CredentialsError) -> 
     ApiError::new(operation, kind, "", said)
 }
 
-/// The error of a role that STS refused on the way.
+/// The error of a role that STS refused, within a chain of credentials.
 fn refused_role<E>(error: &CredentialsError) -> Option<ApiError>
 where
     E: ProvideErrorMetadata + Error + 'static,

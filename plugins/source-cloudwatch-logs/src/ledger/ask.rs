@@ -78,8 +78,8 @@ impl Ledger {
         }
     }
 
-    /// Gives back to what is unread the slices that were never read and are history by now, because reading was refused
-    /// for long: later they are read as history is, many at once.
+    /// Makes slices unread again that were never read and are history by now, because reading was refused for long.
+    /// History is read many slices at once.
     pub fn fold(&mut self, now_ms: i64) {
         let before = self.history_before(now_ms);
         let given_up = self.slices.values().filter(|slice| slice.given_up > 0).count();
@@ -90,7 +90,7 @@ impl Ledger {
             .map(|slice| (slice.start, slice.end))
             .collect();
         for (start, end) in folded {
-            self.unplan(start);
+            self.unschedule(start);
             self.slices.remove(&start);
             self.unread.add(start, end);
         }

@@ -38,7 +38,7 @@ impl Ids {
         self.0.dedup();
     }
 
-    /// Keeps only events taken in after this time.
+    /// Keeps only events ingested after this time.
     pub fn keep_younger_than(&mut self, ingestion: i64) {
         self.0.retain(|key| key.ingestion() > ingestion);
         self.0.shrink_to_fit();

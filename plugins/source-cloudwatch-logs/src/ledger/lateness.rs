@@ -9,7 +9,7 @@ pub struct Lateness {
     inherited: Option<Quantiles>,
 }
 
-/// The ages, in milliseconds, at which half, 90 %, 99 % and 99.9 % of the events of a moment have been taken in.
+/// The ages, in milliseconds, at which half, 90 %, 99 % and 99.9 % of the events of a moment have been ingested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantiles {
     /// Half of them.
