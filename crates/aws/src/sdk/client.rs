@@ -202,7 +202,7 @@ impl LogsApi for Client {
         let had_token = request.token.is_some();
         let operation = Operation::FilterLogEvents;
         let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
-        // The SDK takes an empty text for a page without events, which would end the reading of a stretch of time.
+        // The SDK reads an empty text as a page without events and token, which would end the scan.
         if output.events.is_none() && output.request_id().is_none() {
             return Err(self.not_aws(operation, Service::Logs));
         }

@@ -91,8 +91,8 @@ impl Call<'_> {
         self.error(ErrorKind::Unavailable, &format!("{url} cannot be reached: {said}"))
     }
 
-    /// The error, if it says that the region does not exist, once that is certain: where no name of AWS's can be
-    /// resolved, a network or a resolver is missing and not a region.
+    /// Confirms an error that says that the region does not exist: where no name of AWS's can be resolved, the network
+    /// or the resolver is missing, not the region.
     pub(super) async fn confirmed(&self, mut error: ApiError) -> ApiError {
         if let (ErrorKind::WrongRegion, "", Some(witness)) =
             (error.kind, &*error.code, &self.endpoint.witness)
@@ -193,7 +193,7 @@ where
 /// The message without these secrets and without what may hold others: a refused signature is explained
 /// with the signature and with the whole canonical request, session token included.
 fn without<'a>(message: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    // Before it is cut: half a secret would be known to nobody.
+    // Scrubbed before it is cut: half a secret is not recognised.
     let mut message = shown::scrub(message).into_owned();
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         message = message.replace(secret, "...");
