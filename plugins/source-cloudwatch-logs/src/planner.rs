@@ -65,10 +65,10 @@ pub struct Partition {
     refused_in_a_row: u32,
     /// Scans that were given up since a chain of pages came to its end.
     given_up_in_a_row: u32,
-    /// Since when it is said not to be there.
+    /// Since when AWS says that it does not exist.
     missing_since: Option<i64>,
     in_flight: usize,
-    /// It is not there, and is not waited for.
+    /// It does not exist, and is not waited for.
     given_up: bool,
     /// It is not read any more, and another group may take its number.
     let_go: bool,
@@ -118,7 +118,7 @@ pub struct Ready {
 /// How long a partition rests after its first refusal in a row, doubled by each further one up to a minute.
 const FIRST_REST_MS: i64 = 1000;
 const LONGEST_REST_MS: i64 = 60_000;
-/// A group that is said not to be there for so long is gone: it is looked for less often, and nothing is behind for it.
+/// A group that AWS has not known for this long is gone: it is asked for less often, and has no lag.
 const GONE_AFTER_MS: i64 = 600_000;
 const LOOK_AGAIN_MS: i64 = 300_000;
 /// The share of a quota that reading idle groups may use.
@@ -214,12 +214,12 @@ impl Planner {
             .map(|partition| (&partition.scope.name, &mut partition.ledger))
     }
 
-    /// A log group is not there and is not waited for: a backfill of it is over.
+    /// A log group does not exist and is not waited for: a backfill of it is over.
     pub fn give_up(&mut self, partition: usize) {
         self.partitions[partition].given_up = true;
     }
 
-    /// The ledgers of the log groups that are there.
+    /// The ledgers of the log groups that are read.
     pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
         self.partitions.iter().filter(|partition| partition.is_read()).map(|partition| &partition.ledger)
     }
@@ -524,12 +524,12 @@ fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
 // === impl Partition ===
 
 impl Partition {
-    /// Since when it is said not to be there, if it is.
+    /// Since when AWS says that it does not exist, if it does.
     pub fn missing_since(&self) -> Option<i64> {
         self.missing_since
     }
 
-    /// Whether it has not been there for long.
+    /// Whether it has not existed for long.
     pub fn is_gone(&self, now_ms: i64) -> bool {
         self.missing_since.is_some_and(|since_ms| now_ms - since_ms >= GONE_AFTER_MS)
     }

@@ -191,8 +191,8 @@ impl Running {
         }
     }
 
-    /// All batches up to these positions are delivered. It is written within a second, and when the source ends; that it
-    /// cannot be written is no reason to deliver anything again, and the checkpoint itself reports it.
+    /// All batches up to these positions are delivered. The checkpoint is written within a second, and when the source
+    /// ends. It reports a failed write itself; nothing is delivered again for that.
     pub(crate) fn commit(&mut self, positions: &[Position]) {
         for position in positions {
             self.planner.delivered(position);
@@ -203,7 +203,7 @@ impl Running {
         }
     }
 
-    /// The batch at this position is to be found again.
+    /// The batch at this position is to be read again.
     pub(crate) fn rewind(&mut self, position: &Position) {
         self.planner.rewind(position);
     }
@@ -301,7 +301,7 @@ impl Running {
                     && let Some(asked_at_ms) = page.asked_at_ms
                 {
                     self.clock.learn(asked_at_ms, asked_local_ms);
-                    // What no clock of AWS's can have said would count as the time up to which all was read.
+                    // A time that no clock of AWS's can have said must not become a watermark.
                     page.asked_at_ms = Some(asked_at_ms).filter(|&at| clock::plausible(at, asked_local_ms));
                 }
                 self.page(&ask, asked_ms, reply, now_ms, cx);
@@ -311,7 +311,7 @@ impl Running {
                 let denied = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
                 self.audits_failed = if reply.is_ok() { 0 } else { self.audits_failed + 1 };
                 self.planner.audited(partition, minutes, reply.ok().as_deref(), now_ms);
-                // What waits for an audit is kept: without one in sight that would be two weeks of slices.
+                // Slices are kept until they are audited: without audits that is for two weeks.
                 if denied || self.audits_failed > AUDITS_IN_VAIN * self.planner.partitions().len() {
                     self.planner.ledger_mut(partition).stop_audit();
                 }
@@ -375,7 +375,7 @@ impl Running {
     ) {
         let refused = reply.as_ref().err().cloned();
         let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
-        // A page that leads nowhere is answered all the same.
+        // A page without progress counts as a refusal.
         let stalled = unhelped.as_ref().filter(|error| error.kind == ErrorKind::NoProgress);
         let refused = stalled.or(refused.as_ref());
         let advances = self.planner.partitions()[ask.partition].advances();

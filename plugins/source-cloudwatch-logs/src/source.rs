@@ -126,7 +126,7 @@ impl Source for CloudwatchLogs {
             SourceError { fatal, ..SourceError::new(refused.reason, refused.message) }
         })?;
         let first_start_ms = self.first_start(now_ms)?;
-        // Names are kept before the first event bears one.
+        // Names are saved before the first event uses one.
         if sites.iter().any(Site::is_own) {
             naming.save(&self.live, &before).map_err(|error| unwritten(self.live.path(), &error))?;
         }

@@ -12,7 +12,7 @@ const SLICE_EVENTS: f64 = 160_000.0;
 const SHORT_SLICES_MS: [i64; 4] = [60_000, 30_000, 20_000, 10_000];
 /// So many empty slices in a row make a group idle.
 const IDLE_AFTER: u32 = 5;
-/// So many reads of the past may be given up in a row before only those are tried again.
+/// After so many reads of the past were given up in a row, only those are retried and no new one begins.
 const GIVEN_UP_AT_MOST: u32 = 32;
 /// A scan over several slices takes at most this much of event time.
 const TOGETHER_MS: i64 = 3_600_000;
@@ -68,7 +68,7 @@ impl Ledger {
         due.chain(fresh).chain(at_once.then_some(now_ms)).min()
     }
 
-    /// Event time before this is history: what was never read of it would be sealed by its first read.
+    /// Event time before this is history: its first read seals it.
     pub(super) fn history_before(&self, now_ms: i64) -> i64 {
         match self.rules.live {
             true => {
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     pub(super) fn next_history(&self, now_ms: i64) -> Option<(i64, i64)> {
-        // What leads nowhere everywhere is not cut into ever more pieces.
+        // Where every read is given up, no further ones begin.
         if self.history_given_up >= GIVEN_UP_AT_MOST {
             return None;
         }

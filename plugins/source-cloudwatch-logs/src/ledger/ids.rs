@@ -31,7 +31,7 @@ impl Ids {
     pub fn extend(&mut self, keys: impl IntoIterator<Item = EventKey>) {
         let before = self.0.len();
         self.0.extend(keys);
-        // Two sorted runs: what sort is for, in linear time.
+        // The sort merges two sorted runs in linear time.
         if !self.0[before.saturating_sub(1)..].is_sorted() {
             self.0.sort();
         }

@@ -12,7 +12,7 @@
 //! - **An event is new unless its id was delivered or is in flight**, or, where the ids are forgotten (sealed slices;
 //!   all slices above the memory bound), unless it was ingested before the watermark minus the visibility margin.
 //! - **A slice is sealed only by a scan after its end plus the late window plus the visibility margin**, and swept
-//!   only by a scan as much later; so whatever is no later than that is delivered.
+//!   only by a scan after its age plus the margin. An event that is no later than that is delivered.
 //! - **What is not known to be delivered is unread.** The ledger keeps no cursor, only the stretches it knows; the
 //!   rest of event time since the start is to be read. A lost checkpoint entry repeats events, it never loses one.
 
@@ -88,7 +88,7 @@ pub struct Counts {
     pub pages: u64,
     /// Scans restarted because their token was refused.
     pub restarts: u64,
-    /// Scans given up because their pages led nowhere.
+    /// Scans given up because their pages brought nothing new.
     pub given_up: u64,
     /// Events emitted again because an audit found that some of their minute were missing.
     pub resent: u64,
@@ -209,7 +209,7 @@ impl Ledger {
         }
     }
 
-    /// Everything, for a checkpoint that begins anew.
+    /// Marks everything as not written, for a new file of the checkpoint.
     pub fn rewrite(&mut self) {
         self.changes.rewrite(self.slices.keys().copied());
     }
@@ -262,8 +262,8 @@ impl Ledger {
         self.bounded
     }
 
-    /// Bounds the ids by the ingestion rule from now on, or stops to: slices that are exact stay it or, when bounded,
-    /// forget the ids that the rule covers.
+    /// Switches the bound of ids by the ingestion rule on or off. Switched on, exact slices forget the ids that the rule
+    /// covers.
     pub fn set_bounded(&mut self, bounded: bool) {
         self.bounded = bounded;
         if !bounded {

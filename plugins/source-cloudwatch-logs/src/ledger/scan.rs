@@ -162,7 +162,7 @@ impl Scan {
 
     /// Whether the event is in flight.
     pub(super) fn has_in_flight(&self, key: EventKey) -> bool {
-        // In order and for the first time, as nearly all are, an event is greater than all before it.
+        // Nearly all events come in order and once: each is greater than all before it.
         self.newest.is_some_and(|newest| key <= newest)
             && self.batches.iter().any(|batch| batch.contains(key))
     }
