@@ -123,6 +123,39 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
     assert!(lib.contains("#![forbid(unsafe_code)]"));
 }
 
+/// The feature `broken` makes rules breakable. Only a `[dev-dependencies]` section may ask for it.
+#[test]
+fn nothing_that_is_shipped_can_break_a_rule_on_purpose() {
+    let root: toml::Table = fs::read_to_string(workspace().join("Cargo.toml")).unwrap().parse().unwrap();
+    let mut sections = vec![("workspace".to_owned(), root["workspace"]["dependencies"].clone())];
+    let mut tested = 0;
+    for (name, manifest) in manifests("crates").into_iter().chain(manifests("plugins")) {
+        for section in ["dependencies", "build-dependencies", "target"] {
+            sections.extend(manifest.get(section).map(|table| (name.clone(), table.clone())));
+        }
+        let features = manifest.get("features").and_then(|features| features.as_table());
+        for (feature, enables) in features.into_iter().flatten().filter(|(feature, _)| *feature != "broken") {
+            assert!(!asks_for_broken(enables), "feature {feature} of {name} enables `broken`");
+        }
+        let tests = manifest.get("dev-dependencies").is_some_and(asks_for_broken);
+        tested += usize::from(tests);
+    }
+    for (name, section) in sections {
+        assert!(!asks_for_broken(&section), "{name} ships `broken`");
+    }
+    assert_eq!(tested, 2, "the ledger's properties and the crash test break rules");
+}
+
+/// Whether one of the texts in it names the feature `broken`.
+fn asks_for_broken(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text.rsplit('/').next() == Some("broken"),
+        toml::Value::Array(values) => values.iter().any(asks_for_broken),
+        toml::Value::Table(table) => table.values().any(asks_for_broken),
+        _ => false,
+    }
+}
+
 #[test]
 fn each_plugins_folder_is_its_crate_its_feature_and_its_type() {
     let folders: BTreeSet<String> =

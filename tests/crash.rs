@@ -9,6 +9,7 @@ mod support;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use flowstone_testkit::chaos::{ChaosProxy, Fault, Rule};
@@ -181,7 +182,7 @@ fn swapped(config: &Path) -> ! {
             std::process::exit(78);
         }
     };
-    let options = flowstone_engine::RunOptions { commit_before_delivery: true, ..Default::default() };
-    let outcome = flowstone_engine::run(topology, options);
+    flowstone_engine::COMMIT_BEFORE_DELIVERY.store(true, Ordering::Relaxed);
+    let outcome = flowstone_engine::run(topology, flowstone_engine::RunOptions::default());
     std::process::exit(i32::from(outcome != flowstone_engine::Outcome::Finished));
 }

@@ -77,8 +77,8 @@ pub struct FilterPage {
     pub events: Vec<LogEvent>,
     /// How to get the next page; `None` is the end of the data.
     pub next_token: Option<String>,
-    /// A time of the service's own clock, in milliseconds since the epoch, at which it had not yet begun to answer:
-    /// whatever was visible then is in the pages that follow from this one. `None` if the reply had no `Date`.
+    /// A time of the service's clock before it answered, in milliseconds since the epoch: the chain of pages from this
+    /// one on has every event that was visible then. `None` if the reply had no `Date`.
     pub asked_at_ms: Option<i64>,
 }
 
@@ -87,7 +87,7 @@ pub struct FilterPage {
 pub struct LogEvent {
     /// The event's own time in milliseconds since the epoch.
     pub timestamp: i64,
-    /// When CloudWatch took it in, in milliseconds since the epoch.
+    /// When CloudWatch ingested it, in milliseconds since the epoch.
     pub ingestion_time: i64,
     /// The text.
     pub message: String,
@@ -141,7 +141,7 @@ pub struct FlowLog {
     pub created_ms: Option<i64>,
 }
 
-/// How many events a log group took in within one period, for an audit a minute.
+/// How many events a log group ingested within one period, for an audit a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinuteCount {
     /// The period's first millisecond since the epoch.

@@ -11,22 +11,22 @@ pub enum Operation {
     DescribeLogGroups,
     /// Gives a flow log's format and aggregation interval.
     DescribeFlowLogs,
-    /// Gives how many events a log group took in.
+    /// Gives how many events a log group ingested.
     GetMetricData,
-    /// Tells the account of the credentials.
+    /// Gives the account of the credentials.
     GetCallerIdentity,
     /// Takes on another account's role.
     AssumeRole,
 }
 
-/// What kind of trouble a call met, by what helps.
+/// Why a call failed, by what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Too many requests: less of them, later.
     Throttled,
-    /// The page token is not valid (any more): begin the scan anew.
+    /// The page token is not valid (any more): restart the scan.
     BadToken,
-    /// The service or the way to it is in trouble: later.
+    /// The service or the network fails: later.
     Unavailable,
     /// There is no such log group in this account and region.
     NotFound,
@@ -42,7 +42,7 @@ pub enum ErrorKind {
     WrongRegion,
     /// The request itself was refused; sending it again is pointless.
     Invalid,
-    /// The answers lead nowhere: pages without an end, or a token that is refused whenever it is used.
+    /// No answer makes progress: pages without an end, or a token that is refused whenever it is used.
     NoProgress,
 }
 
@@ -55,7 +55,7 @@ pub struct ApiError {
     pub kind: ErrorKind,
     /// The service's own word for it (`AccessDeniedException`), empty where there was no answer.
     pub code: String,
-    /// What was said about it.
+    /// The message.
     pub message: String,
 }
 
@@ -242,7 +242,7 @@ impl ApiError {
             ErrorKind::Throttled => {
                 "the account's requests exceed its quota; it is tried again with fewer of them".to_owned()
             }
-            ErrorKind::BadToken => "the scan begins anew".to_owned(),
+            ErrorKind::BadToken => "the scan restarts".to_owned(),
             ErrorKind::Unavailable => {
                 format!(
                     "it is tried again; check the network to the endpoints of region {region} if this stays"

@@ -46,7 +46,7 @@ impl EventKey {
         (self.0[0] >> 16) as i64
     }
 
-    /// When CloudWatch took it in, in milliseconds since the epoch.
+    /// When CloudWatch ingested it, in milliseconds since the epoch.
     #[inline]
     pub fn ingestion(self) -> i64 {
         ((self.0[0] << 48) | (self.0[1] >> 16)) as i64

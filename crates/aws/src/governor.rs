@@ -30,7 +30,7 @@ pub fn quota_per_second(operation: Operation, region: &str) -> f64 {
 }
 
 /// A budget of requests that shrinks when the service throttles and grows back slowly (AIMD). It knows no clock:
-/// every call says what time it is, in milliseconds. A clock that is set back begins anew, and costs no more than a moment.
+/// every call says what time it is, in milliseconds. After a clock is set back it starts over, and loses no more than a moment.
 #[derive(Clone, Debug)]
 pub struct Governor {
     /// Requests a second at most: quota times share.
@@ -50,8 +50,8 @@ pub struct Governor {
 const CUT: f64 = 0.7;
 /// A second in which requests succeed adds this many requests a second.
 const RAISE_PER_SECOND: f64 = 0.2;
-/// The rate never falls below this part of the ceiling: somebody else may eat the account's quota, and then patience
-/// below this gains nothing and only starves us.
+/// The rate never falls below this part of the ceiling: where somebody else uses up the account's quota, a lower rate
+/// only starves us.
 const FLOOR: f64 = 0.5;
 /// Calls come in no strict order; a clock that goes back by more was set.
 const SET_BACK_MS: i64 = 1000;
@@ -131,7 +131,7 @@ impl Governor {
         self.paused_until_ms = self.paused_until_ms.max(now_ms + pause as i64);
     }
 
-    /// Times that lie far ahead were told by a clock that has been set back since: nobody waits for them.
+    /// Times that lie far ahead come from a clock that has been set back since: nobody waits for them.
     fn note_clock(&mut self, now_ms: i64) {
         if now_ms < self.refilled_ms.saturating_sub(SET_BACK_MS) {
             self.refilled_ms = now_ms;

@@ -80,7 +80,7 @@ struct Moto {
 
 impl Moto {
     async fn client(&self) -> Client {
-        self.session(None).await.client(REGION)
+        Client::new(&self.session(None).await, REGION)
     }
 
     async fn session(&self, role: Option<Role>) -> Session {
@@ -307,7 +307,7 @@ fn role(moto: &Moto) -> Result<(), Failed> {
     };
     block_on(async {
         let ours = moto.client().await;
-        let theirs = moto.session(Some(role)).await.client(REGION);
+        let theirs = Client::new(&moto.session(Some(role)).await, REGION);
         assert_eq!(ours.account_id().await?, ACCOUNT);
         assert_eq!(theirs.account_id().await?, other);
         let request = GroupsRequest { prefix: "/role/".to_owned(), token: None };
@@ -323,7 +323,7 @@ fn regions(moto: &Moto) -> Result<(), Failed> {
         let session = moto.session(None).await;
         let request = GroupsRequest { prefix: "/regions".to_owned(), token: None };
         for (region, expect) in [(REGION, 1), ("us-west-2", 0)] {
-            let client = session.client(region);
+            let client = Client::new(&session, region);
             assert_eq!(
                 client.describe_log_groups(&request).await?.groups.len(),
                 expect,

@@ -13,10 +13,10 @@ mod parse;
 mod place;
 mod reference;
 mod render;
+mod scenarios;
 mod secrets;
 mod settings;
 mod topology;
-mod unit_tests;
 mod variables;
 
 #[cfg(test)]
@@ -123,7 +123,7 @@ pub fn load(
     graph::check(&components, &links, &data_dir, &names, &mut diagnostics);
     dating::check(&root, &components, &links, &mut diagnostics);
     dating::check_pace(&root, &mut diagnostics);
-    let tests = unit_tests::read(&root, &components, &links, &mut diagnostics);
+    let tests = scenarios::read(&root, &components, &links, &mut diagnostics);
 
     leave_out_consequences(&mut diagnostics, complete, &variables.unresolved);
     let sound = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::Error);

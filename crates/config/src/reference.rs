@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use flowstone_core::{Kind, OptionSpec, Plugin, plugins};
 
 use crate::components::common_options;
+use crate::scenarios::TestOptions;
 use crate::settings::TopLevel;
-use crate::unit_tests::TestOptions;
 use crate::{ConfigInput, LoadOptions, load};
 
 /// Every linked plugin with its one line, by kind.

@@ -2,8 +2,8 @@
 
 mod at_once;
 mod graph;
+mod scenarios;
 mod shown;
-mod unit_tests;
 
 use proptest::prelude::*;
 

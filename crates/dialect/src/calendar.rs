@@ -1,7 +1,7 @@
 //! What date patterns ask of a calendar beyond [`Civil`]: English names and American weeks; and numbers as they write
 //! them.
 
-use flowstone_core::event::Civil;
+use flowstone_core::event::{Civil, Digits};
 
 /// English month names.
 pub(crate) const MONTHS: [&str; 12] = [
@@ -48,8 +48,8 @@ pub(crate) fn push_padded(value: i64, width: usize, out: &mut String) {
     if value < 0 {
         out.push('-');
     }
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(value.unsigned_abs());
+    let digits = Digits::of(value);
+    let digits = digits.as_str().trim_start_matches('-');
     out.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
     out.push_str(digits);
 }

@@ -6,7 +6,7 @@ use crate::date_letters::{self, Letter};
 use crate::java_time::JavaDateFormat;
 use crate::joda::DateFormat;
 use flowstone_core::event::{
-    Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell,
+    Batch, Cell, Digits, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell,
 };
 use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType};
 
@@ -103,7 +103,7 @@ impl Template {
                 }
                 Part::EpochSeconds(timestamp) => {
                     if let Cell::Time(millis) = held(timestamp).cell() {
-                        out.push_str(itoa::Buffer::new().format(millis / 1000));
+                        out.push_str(Digits::of(millis / 1000).as_str());
                     }
                 }
             }
@@ -273,7 +273,7 @@ fn push_cell(cell: Cell<'_>, source: &str, out: &mut String) {
     match cell {
         Cell::Absent | Cell::Null => out.push_str(source),
         Cell::Bool(value) => out.push_str(if value { "true" } else { "false" }),
-        Cell::Int(value) => out.push_str(itoa::Buffer::new().format(value)),
+        Cell::Int(value) => out.push_str(Digits::of(value).as_str()),
         Cell::Float(value) => push_bytes(out, |bytes| format_java_f64(value, bytes)),
         Cell::Time(millis) => push_bytes(out, |bytes| push_iso_millis(millis, bytes)),
         Cell::Str(text) => out.push_str(text),

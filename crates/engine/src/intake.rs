@@ -50,8 +50,6 @@ pub(crate) struct Intake {
     pub(crate) lag: Lag,
     /// Whether a source that cannot be started waits for the run's end: then the run goes on, not ready.
     pub(crate) stays: bool,
-    /// See [`RunOptions`](crate::RunOptions).
-    pub(crate) commit_before_delivery: bool,
 }
 
 struct State {
@@ -177,7 +175,8 @@ impl Intake {
                 self.cx.metrics.component.received_bytes.inc_by(read.bytes as u64);
                 permit.resize(read.batch.memory_bytes().max(read.bytes) * EXPANSION);
                 let permit = Arc::new(permit);
-                if self.commit_before_delivery {
+                #[cfg(feature = "broken")]
+                if crate::COMMIT_BEFORE_DELIVERY.load(std::sync::atomic::Ordering::Relaxed) {
                     state.tracker.put_back(vec![read.position.clone()]);
                 }
                 let ack = state.tracker.depart(read.position.clone(), Arc::clone(&permit));

@@ -34,3 +34,7 @@ pub use run::{Outcome, RunOptions, run};
 pub use settle::AckRound;
 pub use signals::survive_file_size_limit;
 pub use testing::{TestReport, run_tests};
+
+/// Commits positions when they are read instead of when they are delivered: the crash test shows that it notices.
+#[cfg(feature = "broken")]
+pub static COMMIT_BEFORE_DELIVERY: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

@@ -44,10 +44,6 @@ pub struct RunOptions {
     pub signals: bool,
     /// Drains the run when it turns true, as SIGTERM does.
     pub stop: Option<watch::Receiver<bool>>,
-    /// Commits positions when they are read instead of when they are delivered: wrong on purpose, so that the crash
-    /// test can show that it would notice.
-    #[doc(hidden)]
-    pub commit_before_delivery: bool,
 }
 
 /// Threads of the I/O runtime: sources and deliveries. Parsing and encoding have threads of their own.
@@ -67,14 +63,7 @@ const FAILURES: usize = 64;
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self {
-            metrics: Metrics::new(),
-            reload: None,
-            listening: None,
-            signals: true,
-            stop: None,
-            commit_before_delivery: false,
-        }
+        Self { metrics: Metrics::new(), reload: None, listening: None, signals: true, stop: None }
     }
 }
 
@@ -174,7 +163,6 @@ impl Running {
             failures,
             // What the check before the reload could not find out must not end what ran before it.
             stays: reloaded,
-            commit_before_delivery: options.commit_before_delivery,
         };
         let stages = Stages::start(topology, around)?;
         Ok(Self {

@@ -48,8 +48,6 @@ pub(crate) struct Around<'a> {
     pub(crate) failures: mpsc::Sender<Failure>,
     /// See [`Intake`].
     pub(crate) stays: bool,
-    /// See [`RunOptions`](crate::RunOptions).
-    pub(crate) commit_before_delivery: bool,
 }
 
 /// A stage that has not ended.
@@ -71,7 +69,7 @@ enum Ended {
 impl Stages {
     /// Starts every stage.
     pub(crate) fn start(topology: Topology, around: Around<'_>) -> std::io::Result<Self> {
-        let Around { metrics, health, io, phase, failures, stays, commit_before_delivery } = around;
+        let Around { metrics, health, io, phase, failures, stays } = around;
         let settings = topology.settings.clone();
         let workers = settings.workers.max(1);
         let (graph, owned) = Graph::of(topology, metrics);
@@ -162,7 +160,6 @@ impl Stages {
                 failures: failures.clone(),
                 lag,
                 stays,
-                commit_before_delivery,
             };
             let (failures, stage) = (failures.clone(), Stage { name: "intake", component: id });
             let culprit = stage.clone();

@@ -1,5 +1,7 @@
 //! Floats in Java's spelling, as Logstash's JSON has them: `6.0`, `1.2345678E7`, `1.0E-4`, `4.9E-324`.
 
+use crate::Digits;
+
 /// Appends `value` as Java's `Double.toString` spells it (JDK 19 and later: the shortest digits that read back
 /// equal, at least two). Infinities and NaN come out as `Infinity`, `-Infinity` and `NaN`, without quotes.
 pub fn format_java_f64(value: f64, out: &mut Vec<u8>) {
@@ -36,7 +38,7 @@ pub fn format_java_f64(value: f64, out: &mut Vec<u8>) {
     out.push(b'.');
     out.extend_from_slice(if digits.len() > 1 { &digits[1..] } else { b"0" });
     out.push(b'E');
-    out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
+    out.extend_from_slice(Digits::of(exponent.into()).as_bytes());
 }
 
 /// How many ten thousandths this is, if that is the shortest way to say it: whole numbers, prices, coordinates. The
@@ -48,7 +50,7 @@ fn ten_thousandths(value: f64) -> Option<u64> {
 }
 
 fn write_ten_thousandths(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number / 10_000).as_bytes());
+    out.extend_from_slice(Digits::of((number / 10_000) as i64).as_bytes());
     let fraction = (number % 10_000) as u32;
     let digit = |unit: u32| b'0' + (fraction / unit % 10) as u8;
     let digits = [b'.', digit(1000), digit(100), digit(10), digit(1)];

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::out::{Fragment, Out, SHORT};
 use crate::page::must_be_escaped;
 use crate::{
-    ABSENT_INT, Batch, Cell, Column, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
+    ABSENT_INT, Batch, Cell, Column, Digits, ObjectText, Objects, Path, StrRef, Value, format_iso_millis,
     format_java_f64, needs_escape, push_iso_millis,
 };
 
@@ -402,7 +402,7 @@ pub fn write_json_cell(cell: Cell<'_>, out: &mut Vec<u8>) {
     match cell {
         Cell::Absent | Cell::Null => out.extend_from_slice(b"null"),
         Cell::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-        Cell::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+        Cell::Int(value) => out.extend_from_slice(Digits::of(value).as_bytes()),
         Cell::Float(value) if value.is_finite() => format_java_f64(value, out),
         Cell::Float(value) => {
             out.push(b'"');

@@ -27,6 +27,13 @@ pub(crate) struct Fragment {
     padded: [u8; SHORT],
 }
 
+/// The text of an integer.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits {
+    room: [u8; INT],
+    length: usize,
+}
+
 // === impl Out ===
 
 impl<'a> Out<'a> {
@@ -169,6 +176,30 @@ impl Fragment {
     }
 }
 
+// === impl Digits ===
+
+impl Digits {
+    /// Writes a number.
+    #[inline]
+    pub fn of(value: i64) -> Self {
+        let mut room = [0; INT];
+        let length = write_int(value, &mut room);
+        Self { room, length }
+    }
+
+    /// The text as bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.room[..self.length]
+    }
+
+    /// The text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
 /// Eight digits are written at once.
 const EIGHT: u64 = 100_000_000;
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
@@ -234,6 +265,7 @@ mod tests {
                 out.int(&Fragment::of(*b"x:"), value);
                 out.finish();
                 prop_assert_eq!(String::from_utf8(bytes).unwrap(), format!("x:{value}"));
+                prop_assert_eq!(Digits::of(value).as_bytes().to_vec(), value.to_string().into_bytes());
             }
         }
 

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use flowstone_core::Kind;
 
 use crate::exit::Exit;
 use crate::loading::Configuration;
 use crate::logging::{self, LogFormat};
-use crate::{backfill, connect, diagram, output, reference, run, scaffold, unit_tests};
+use crate::{backfill, connect, diagram, output, reference, run, scaffold, scenarios};
 
 /// VPC Flow Logs into Elasticsearch, and a stream processor made of plugins.
 #[derive(Debug, Parser)]
@@ -103,8 +105,8 @@ enum New {
         /// Its name in `type = `, such as `shout`
         name: String,
         /// What kind of component it makes
-        #[arg(long, default_value = "transform")]
-        kind: PluginKind,
+        #[arg(long, default_value = "transform", value_parser = kinds())]
+        kind: Kind,
         /// Where to put the crate's folder
         #[arg(long, default_value = ".", value_name = "FOLDER")]
         path: PathBuf,
@@ -112,17 +114,6 @@ enum New {
         #[arg(long, value_name = "FOLDER")]
         flowstone: Option<PathBuf>,
     },
-}
-
-/// [`flowstone_core::Kind`] on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PluginKind {
-    /// Reads records
-    Source,
-    /// Rewrites events
-    Transform,
-    /// Delivers events
-    Sink,
 }
 
 /// Does what the command line says.
@@ -149,7 +140,7 @@ pub(crate) fn run() -> Exit {
         Command::Validate { files, connect } => {
             with(files, |configuration| connect::validate(&configuration, connect))
         }
-        Command::Test(files) => with(files, |configuration| unit_tests::test(&configuration)),
+        Command::Test(files) => with(files, |configuration| scenarios::test(&configuration)),
         Command::Graph { files, format } => {
             with(files, |configuration| diagram::draw(&configuration, format))
         }
@@ -175,6 +166,20 @@ fn advise(error: &mut clap::Error) {
         let advice = format!("name a configuration with `-c {argument}`");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
+}
+
+/// Reads a kind of plugin.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let kinds = [
+        (Kind::Source, "Reads records"),
+        (Kind::Transform, "Rewrites events"),
+        (Kind::Sink, "Delivers events"),
+    ];
+    PossibleValuesParser::new(kinds.map(|(kind, help)| PossibleValue::new(kind.as_str()).help(help))).try_map(
+        move |name| {
+            kinds.map(|(kind, _)| kind).into_iter().find(|kind| kind.as_str() == name).ok_or("no kind")
+        },
+    )
 }
 
 fn with(files: Files, command: impl FnOnce(Configuration) -> Exit) -> Exit {

@@ -24,7 +24,7 @@ mod plugins;
 mod reference;
 mod run;
 mod scaffold;
-mod unit_tests;
+mod scenarios;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{PanicHookInfo, catch_unwind, set_hook};

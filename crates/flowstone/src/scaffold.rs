@@ -7,9 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use flowstone_core::plugins;
+use flowstone_core::{Kind, plugins};
 
-use crate::cli::PluginKind;
 use crate::exit::Exit;
 use crate::output;
 
@@ -47,11 +46,11 @@ const SINK: Example = Example {
 type NewFile = (&'static str, String);
 
 /// Writes the crate `KIND-NAME` below `parent`, which must not have one.
-pub(crate) fn plugin(name: &str, kind: PluginKind, parent: &Path, checkout: Option<PathBuf>) -> Exit {
+pub(crate) fn plugin(name: &str, kind: Kind, parent: &Path, checkout: Option<PathBuf>) -> Exit {
     let example = match kind {
-        PluginKind::Source => SOURCE,
-        PluginKind::Transform => TRANSFORM,
-        PluginKind::Sink => SINK,
+        Kind::Source => SOURCE,
+        Kind::Transform => TRANSFORM,
+        Kind::Sink => SINK,
     };
     if let Err(problem) = check_name(name, example.kind) {
         output::complain(&problem);

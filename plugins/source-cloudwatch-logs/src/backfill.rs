@@ -91,13 +91,13 @@ impl Backfill for Estimator {
 
 impl Estimator {
     async fn groups_of(&self, site: &Site) -> Result<Vec<LogGroupName>, String> {
-        let mut groups = self.plan.groups.named(site.place());
+        let mut groups = site.named(&self.plan.groups);
         let prefixes = self.plan.groups.prefixes();
         if !prefixes.is_empty() {
             let quota = Quota::of(site, &self.governors, self.plan.quota_share, &self.clock);
             let listed = discovery::list(Arc::clone(&site.api), prefixes.to_vec(), quota)
                 .await
-                .map_err(|error| site.told(&error, ""))?;
+                .map_err(|error| site.explain(&error, ""))?;
             let matching = listed.iter().filter(|group| self.plan.groups.matches(&group.name));
             groups.extend(matching.map(|group| LogGroupName::own(&group.name)));
             groups.sort();
@@ -107,8 +107,8 @@ impl Estimator {
     }
 }
 
-/// How many events a group took in within a stretch of time, as the metric says, if it may be asked for. Events are taken
-/// in some minutes after their own time, which at the length of a backfill is no matter.
+/// How many events a group ingested within a stretch of time, as the metric says, if it may be asked for. Events are
+/// ingested some minutes after their own time, which at the length of a backfill is no matter.
 pub(crate) async fn expected(
     site: &Site,
     group: &LogGroupName,

@@ -41,7 +41,7 @@ impl Checkpoint {
         self.journal.keep(partition, known, now_ms);
     }
 
-    /// Whether it is time to write. A time further ahead than it can be was told by a clock that has been set back since.
+    /// Whether it is time to write. A time further ahead than it can be comes from a clock that has been set back since.
     pub(crate) fn is_due(&self, now_ms: i64) -> bool {
         now_ms >= self.due_ms || now_ms < self.due_ms.saturating_sub(RETRY_AT_MOST_MS + EVERY_MS)
     }

@@ -1,4 +1,4 @@
-//! The service's clock, as its replies tell it: everything is scheduled by it, so that a machine whose own clock is wrong
+//! The service's clock, as its replies give it: everything is scheduled by it, so that a machine whose own clock is wrong
 //! reads neither too early nor too late.
 
 use std::collections::VecDeque;
@@ -30,8 +30,8 @@ pub fn monotonic(clock: Clock) -> LocalClock {
 /// So many measures count.
 const KEPT: usize = 16;
 
-/// AWS refuses requests of machines whose clocks are off by five minutes: a difference of more than this is no clock of
-/// AWS's but somebody's on the way, and by it events that have not happened yet would count as read.
+/// AWS refuses requests of machines whose clocks are off by five minutes: a larger difference is a proxy's clock, by which
+/// events that have not happened yet would count as read.
 const WRONG_AT_MOST_MS: i64 = 86_400_000;
 
 /// Whether the service's clock can have said `asked_at_ms` when this machine's said `local_ms`.
@@ -71,7 +71,7 @@ impl ServiceClock {
         }
         self.measured.push_back(asked_at_ms - sent_local_ms);
         let largest = self.measured.iter().copied().max().unwrap_or(0);
-        // What a `Date` in whole seconds cannot tell is no difference.
+        // A `Date` has whole seconds: a smaller difference is none.
         self.offset_ms = if (-1500..=500).contains(&largest) { 0 } else { largest };
     }
 }

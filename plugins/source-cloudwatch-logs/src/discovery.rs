@@ -213,7 +213,7 @@ impl Discovery {
     }
 }
 
-/// Whether it is time. A time further ahead than it can be was told by a clock that was wrong.
+/// Whether it is time. A time further ahead than it can be comes from a clock that was wrong.
 fn is_due(at: i64, now_ms: i64, at_most_ms: i64) -> bool {
     at <= now_ms || at != i64::MAX && at > now_ms + at_most_ms
 }

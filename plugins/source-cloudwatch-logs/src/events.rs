@@ -153,7 +153,7 @@ mod tests {
 
     fn batch(origin: &Origin, events: &[LogEvent]) -> SourceBatch {
         let keys: Vec<EventKey> = events.iter().map(EventKey::of).collect();
-        origin.batch(events, &keys, Position { partition: "lane".into(), value: 1 })
+        origin.batch(events, &keys, Position { partition: "1/eu-west-1//vpc#1".into(), value: 1 })
     }
 
     fn document(batch: &Batch, row: usize) -> Json {

@@ -1,7 +1,7 @@
 //! The checkpoint: an append-only log of facts about ledgers, readable, at most 1 MB a second.
 //!
-//! Each line is a checksum and a JSON object; a line that is torn or broken is skipped, which makes events be read
-//! again and loses none. The log is kept in numbered files: when one has grown large, all that is still true is
+//! Each line is a checksum and a JSON object. A line that is unterminated or damaged is skipped: its events are read
+//! again, and none is lost. The log is kept in numbered files: when one has grown large, all that is still true is
 //! written into the next, bit by bit, and then the older ones are deleted. Files of another version are left as they
 //! are, and nothing is read.
 
@@ -48,7 +48,7 @@ pub struct ReadReport {
     /// Entries that were understood.
     pub entries: usize,
     /// Files without an end: whoever wrote them was killed in the middle of a line.
-    pub torn: usize,
+    pub unterminated: usize,
     /// Other lines that could not be understood.
     pub damaged: usize,
 }
@@ -63,7 +63,7 @@ const BYTES_PER_SECOND: i64 = 512 << 10;
 const BURST_BYTES: i64 = 256 << 10;
 /// A file that has grown to this size, and to four times what is true of it, is begun anew.
 const REWRITE_AT: u64 = 4 << 20;
-/// How long a log group is known that nobody reads. CloudWatch takes in what is up to 14 days old.
+/// How long a log group is known that nobody reads. CloudWatch ingests what is up to 14 days old.
 const KEPT_MS: i64 = 30 * 86_400_000;
 /// So many of them are known at most.
 const KEPT_AT_MOST: usize = 10_000;
@@ -100,7 +100,7 @@ impl Journal {
                 ));
             }
             report.entries += one.entries;
-            report.torn += one.torn;
+            report.unterminated += one.unterminated;
             report.damaged += one.damaged;
         }
         for known in orphans.values_mut() {
@@ -119,7 +119,7 @@ impl Journal {
         Ok((journal, report))
     }
 
-    /// What is known of a log group, if it was read before. The caller's ledger speaks for it from now on.
+    /// Gives what is known of a log group, if it was read before. The caller's ledger supersedes it from now on.
     pub fn take(&mut self, partition: &str) -> Option<Restored> {
         self.orphans.remove(partition)
     }
@@ -319,7 +319,7 @@ mod tests {
         drop(journal);
         assert_eq!(names(folder.path()), ["ledger-00000001.log"]);
         let (mut journal, report) = Journal::open(&dir, "vpc", 103_000).unwrap();
-        assert_eq!((report.torn, report.damaged), (0, 0));
+        assert_eq!((report.unterminated, report.damaged), (0, 0));
         assert_eq!(journal.take(NAME).map(|known| known.from_ms), Some(60_000));
         assert_eq!(journal.take(&other).map(|known| known.from_ms), Some(7));
     }

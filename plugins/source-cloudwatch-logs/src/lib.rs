@@ -9,7 +9,7 @@
 //! | [`ledger`] | one log group: what to read when, what is new, what is delivered |
 //! | [`planner`] | many log groups under one budget of requests |
 //! | [`journal`] | the checkpoint: an append-only log of what is delivered |
-//! | [`options`] | what it may be told |
+//! | [`options`] | its options, checked |
 //! | [`select`] | which log groups that means |
 //! | [`sincedb`] | where Logstash stopped |
 //! | `sites`, `naming` | accounts and regions, and what groups are named after |
@@ -25,10 +25,10 @@
 //!
 //! # What is promised
 //!
-//! Every event that CloudWatch took in at most `late_window` (or the last of `sweeps`) after its own time, and showed at
+//! Every event that CloudWatch ingested at most `late_window` (or the last of `sweeps`) after its own time, and showed at
 //! most `visibility_margin` after that, is delivered. It is sent twice only if flowstone was killed between its delivery
 //! and its checkpoint, and then under the same id. Where `cloudwatch:GetMetricData` is allowed, what is later than that is
-//! noticed and told, minute by minute.
+//! noticed and reported, minute by minute.
 #![forbid(unsafe_code)]
 
 mod backfill;
@@ -69,11 +69,3 @@ register_source! {
         Ok(Box::new(source::CloudwatchLogs::new(plan, connect, clock::monotonic(cx.clock), cx)))
     },
 }
-
-#[cfg(test)]
-extern crate self as source_cloudwatch_logs;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-#[path = "../tests/support/simulation.rs"]
-mod simulation;

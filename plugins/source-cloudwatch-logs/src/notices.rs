@@ -9,22 +9,23 @@ use flowstone_core::{ComponentHealth, ComponentId, SourceMetrics, show_duration}
 
 use crate::sites::Site;
 
-/// A refusal that lasts is told again after this time.
+/// A refusal that lasts is reported again after this time.
 const AGAIN_MS: i64 = 600_000;
 /// A service that does not answer is worth a word only when it does not for a while: every network hiccups.
 const PATIENCE_MS: i64 = 15_000;
 /// What could be read before is not ready when it cannot be for so long.
 const NOT_READY_MS: i64 = 10_000;
-/// The same where every request is throttled, which is the usual way of being told to wait, and for listings, which come
+/// The same where every request is throttled, by which AWS asks to wait, and for listings, which come
 /// seldom.
 const NOT_READY_SLOWLY_MS: i64 = 60_000;
-/// So many problems are told in full.
+/// So many problems are reported in full.
 const SHOWN: usize = 3;
 
-/// What was told.
+/// What was reported.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    told: HashMap<Key, Told>,
+    /// Refusals that last.
+    open: HashMap<Key, Notice>,
     /// Calls that were answered at some time.
     answered: HashSet<Key>,
     /// What is said about reading where readiness is asked for.
@@ -34,7 +35,7 @@ pub(crate) struct Notices {
 type Key = (String, Operation);
 
 #[derive(Debug)]
-struct Told {
+struct Notice {
     kind: ErrorKind,
     since_ms: i64,
     at_ms: Option<i64>,
@@ -81,7 +82,7 @@ impl Notices {
         let resource = if of_site(error.kind) { "" } else { resource };
         let key = key(site, operation, resource);
         let first = !self.answered.contains(&key);
-        let told = self.told.entry(key).or_insert_with(|| Told {
+        let notice = self.open.entry(key).or_insert_with(|| Notice {
             kind: error.kind,
             since_ms: now_ms,
             at_ms: None,
@@ -90,21 +91,21 @@ impl Notices {
             resource: resource.to_owned(),
             problem: String::new(),
         });
-        told.since_ms = told.since_ms.min(now_ms);
-        let waits = error.kind == ErrorKind::Unavailable && now_ms - told.since_ms < PATIENCE_MS;
-        let known = told.kind == error.kind && told.at_ms.is_some_and(|at_ms| now_ms - at_ms < AGAIN_MS);
-        told.kind = error.kind;
+        notice.since_ms = notice.since_ms.min(now_ms);
+        let waits = error.kind == ErrorKind::Unavailable && now_ms - notice.since_ms < PATIENCE_MS;
+        let known = notice.kind == error.kind && notice.at_ms.is_some_and(|at_ms| now_ms - at_ms < AGAIN_MS);
+        notice.kind = error.kind;
         let advice = site.advice(error, resource);
         let Site { account, region, .. } = site;
         let place = match resource {
             "" => format!("region {region} of account {account}"),
             group => format!("log group `{group}` in region {region} of account {account}"),
         };
-        told.problem = format!("{place}: {error}; {advice}");
+        notice.problem = format!("{place}: {error}; {advice}");
         if waits || known || throttled {
             return;
         }
-        told.at_ms = Some(now_ms);
+        notice.at_ms = Some(now_ms);
         let retry_in = show_duration(Duration::from_millis(retry_ms.unsigned_abs()));
         if error.kind == ErrorKind::NotFound && elsewhere {
             tracing::info!(component = %id, %account, %region, log_group = resource, "the log group is not in this account and region; it is looked for again");
@@ -128,8 +129,8 @@ impl Notices {
     ) {
         let mut over = false;
         for key in [key(site, operation, resource), key(site, operation, "")] {
-            if self.told.get(&key).is_some_and(|told| advances || told.kind != ErrorKind::NoProgress) {
-                over |= self.told.remove(&key).is_some_and(|told| told.at_ms.is_some());
+            if self.open.get(&key).is_some_and(|notice| advances || notice.kind != ErrorKind::NoProgress) {
+                over |= self.open.remove(&key).is_some_and(|notice| notice.at_ms.is_some());
             }
             if !self.answered.contains(&key) {
                 self.answered.insert(key);
@@ -144,30 +145,30 @@ impl Notices {
     /// A log group is gone, and nothing about it matters any more.
     pub(crate) fn forget(&mut self, site: &Site, resource: &str) {
         let key = key(site, Operation::FilterLogEvents, resource);
-        self.told.remove(&key);
+        self.open.remove(&key);
         self.answered.remove(&key);
     }
 
     /// Says whether reading is ready, if that has changed: not while a first read fails, nor when what could be read
     /// before cannot be for a while. `sites` is the number of places in which groups are looked for.
-    pub(crate) fn tell_readiness(&mut self, health: &ComponentHealth, sites: usize, now_ms: i64) {
-        if self.told.is_empty() && self.shown.is_none() {
+    pub(crate) fn report_readiness(&mut self, health: &ComponentHealth, sites: usize, now_ms: i64) {
+        if self.open.is_empty() && self.shown.is_none() {
             return;
         }
         let mut nowhere: HashMap<&str, usize> = HashMap::new();
         let mut problems: BTreeSet<&str> = BTreeSet::new();
-        for ((_, operation), told) in self.told.iter().filter(|((_, operation), _)| operation.needed()) {
-            if now_ms - told.since_ms < told.patience_ms(*operation) {
+        for ((_, operation), notice) in self.open.iter().filter(|((_, operation), _)| operation.needed()) {
+            if now_ms - notice.since_ms < notice.patience_ms(*operation) {
                 continue;
             }
-            if told.kind == ErrorKind::NotFound && told.elsewhere {
-                let places = nowhere.entry(&told.resource).or_default();
+            if notice.kind == ErrorKind::NotFound && notice.elsewhere {
+                let places = nowhere.entry(&notice.resource).or_default();
                 *places += 1;
                 if *places < sites {
                     continue;
                 }
             }
-            problems.insert(&told.problem);
+            problems.insert(&notice.problem);
         }
         let more = problems.len().saturating_sub(SHOWN);
         let mut text = problems.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
@@ -185,7 +186,7 @@ impl Notices {
     }
 }
 
-impl Told {
+impl Notice {
     fn patience_ms(&self, operation: Operation) -> i64 {
         match self.kind {
             ErrorKind::Throttled => NOT_READY_SLOWLY_MS,
@@ -225,7 +226,7 @@ impl Need for Operation {
             Self::DescribeFlowLogs => {
                 "formats are taken from the configuration, and `late_window` is an hour, for AWS does not tell them"
             }
-            _ => "what is read is not compared with what CloudWatch took in",
+            _ => "what is read is not compared with what CloudWatch ingested",
         }
     }
 }

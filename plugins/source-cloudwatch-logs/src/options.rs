@@ -1,4 +1,4 @@
-//! What the source may be told, and what of it is checked before anything is started.
+//! The options, and what of them is checked before anything is started.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,10 +48,10 @@ options! {
         /// The sincedb file of Logstash's `cloudwatch_logs` input: log groups that it names begin where Logstash stopped, earlier
         /// by `late_window`, since Logstash has not read what came late. The groups are those of the first account and region.
         pub import_sincedb: Option<PathBuf> = None,
-        /// How late an event may be taken in after its own time and still surely be read. Unset: six times the aggregation
+        /// How late an event may be ingested after its own time and still surely be read. Unset: six times the aggregation
         /// interval of the flow logs that write to the group, at least `30m`; `1h` where the interval cannot be asked for.
         pub late_window: Option<Duration> = None,
-        /// How long after it was taken in an event may become visible and still surely be read.
+        /// How long after it was ingested an event may become visible and still surely be read.
         pub visibility_margin: Duration = Duration::from_secs(300),
         /// Ages at which everything is read once more, with requests that nothing else needs, for what came later than
         /// `late_window`.
@@ -62,7 +62,7 @@ options! {
         /// The share of AWS's quota of requests that may be used: 5, 10 or 25 a second for each account, by region. All sources
         /// of a process share one budget, for which the first of them speaks; a backfill beside it has its own.
         pub quota_share: f64 = 0.8,
-        /// Compare what was read with what CloudWatch says it took in, minute by minute, and read again where something is
+        /// Compare what was read with what CloudWatch says it ingested, minute by minute, and read again where something is
         /// missing. Takes `cloudwatch:GetMetricData`, one request for each group every five minutes; never done for a part of
         /// a group or for another account's.
         pub audit: bool = true,
@@ -143,7 +143,7 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The late window that an aggregation interval asks for: never longer than CloudWatch takes events in, whatever is said.
+/// The late window that an aggregation interval asks for, at most [`LATEST`].
 pub(crate) fn late_window_of(aggregation_s: Option<u32>) -> i64 {
     let window_ms = |seconds| (6 * 1000 * i64::from(seconds)).clamp(LEAST_LATE_WINDOW_MS, millis(LATEST));
     aggregation_s.map_or(UNKNOWN_LATE_WINDOW_MS, window_ms)
@@ -338,7 +338,7 @@ fn check_numbers(options: &CloudwatchLogsOptions, errors: &mut Vec<BuildError>) 
     errors.extend(least("late_window", options.late_window, Duration::from_secs(60)));
     if options.late_window.is_some_and(|window| window > LATEST) {
         errors.push(
-            BuildError::option("late_window", "a window longer than CloudWatch takes events in")
+            BuildError::option("late_window", "CloudWatch ingests no event that late")
                 .label("expected at most 14d"),
         );
     }
@@ -474,7 +474,7 @@ mod tests {
             ),
             (
                 "late_window",
-                "a window longer than CloudWatch takes events in",
+                "CloudWatch ingests no event that late",
                 Box::new(|o| {
                     (o.late_window, o.sweeps) = (Some(hours(24 * 15)), vec![]);
                 }),

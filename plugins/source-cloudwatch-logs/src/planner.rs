@@ -1,5 +1,5 @@
-//! Many log groups under one budget of requests: which group's page to ask for next, what to hand on, and which
-//! deliveries mean which scan. Like the ledger it does no I/O and knows no clock.
+//! Many log groups under one budget of requests: which group's page to ask for next, which batch to emit, and which scan
+//! a delivery belongs to. Like the ledger it does no I/O and knows no clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ pub struct Planner {
     partitions: Vec<Partition>,
     /// Whose turn it is.
     turn: usize,
-    /// The number of the next chunk: ascending over the whole source, so a number is never used twice in a lane.
+    /// The number of the next chunk: ascending over the whole source, so that no sub-partition uses one twice.
     number: u64,
     ready: VecDeque<Ready>,
     in_flight: usize,
     /// Pages asked for so far.
     asked: u64,
-    /// Which scan travels in which lane.
-    lanes: HashMap<Arc<str>, (usize, u64)>,
+    /// The partition and scan of each sub-partition in use.
+    sub_partitions: HashMap<Arc<str>, (usize, u64)>,
     /// What was counted of log groups that were let go.
     counts: Counts,
     balanced_at: i64,
@@ -41,7 +41,7 @@ pub struct Limits {
     pub chunk: ChunkLimits,
     /// Requests for pages that may be in flight at once.
     pub in_flight: usize,
-    /// Batches that may wait to be handed on; above that no page is asked for.
+    /// Batches that may wait to be emitted; above that no page is asked for.
     pub ready: usize,
     /// Bytes of event ids kept; above that the largest log group's are bounded by the ingestion rule.
     pub id_bytes: usize,
@@ -53,24 +53,24 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Partition {
     /// What it reads, and its name in the checkpoint.
-    pub target: Target,
+    pub scope: Scope,
     /// Its ledger.
     pub ledger: Ledger,
-    /// Lanes: each scan that has something on its way travels in one, so that scans settle independently.
-    lane_of: HashMap<u64, Arc<str>>,
-    free_lanes: Vec<Arc<str>>,
-    lanes_made: usize,
+    /// Each scan with batches in flight has a sub-partition, so that scans settle independently.
+    sub_partition_of: HashMap<u64, Arc<str>>,
+    free_sub_partitions: Vec<Arc<str>>,
+    sub_partitions_made: usize,
     /// Refused until then.
     blocked_until: i64,
     refused_in_a_row: u32,
     /// Scans that were given up since a chain of pages came to its end.
     given_up_in_a_row: u32,
-    /// Since when it is said not to be there.
+    /// Since when AWS says that it does not exist.
     missing_since: Option<i64>,
     in_flight: usize,
-    /// It is not there, and is not waited for.
+    /// It does not exist, and is not waited for.
     given_up: bool,
-    /// It is not read any more, and its place may be taken.
+    /// It is not read any more, and another group may take its number.
     let_go: bool,
     /// No audit is begun before: one is going on, or could not be done.
     audit_after: i64,
@@ -78,7 +78,7 @@ pub struct Partition {
 
 /// What a partition reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct Scope {
     /// Its name: `ACCOUNT/REGION/GROUP`. Names its entries in the checkpoint.
     pub name: Arc<str>,
     /// Whose quota its requests use: the account of the credentials.
@@ -104,7 +104,7 @@ pub struct Ask {
     pub request: FilterRequest,
 }
 
-/// A batch to hand on.
+/// A batch to emit.
 #[derive(Debug)]
 pub struct Ready {
     /// Which partition it comes from.
@@ -118,7 +118,7 @@ pub struct Ready {
 /// How long a partition rests after its first refusal in a row, doubled by each further one up to a minute.
 const FIRST_REST_MS: i64 = 1000;
 const LONGEST_REST_MS: i64 = 60_000;
-/// A group that is said not to be there for so long is gone: it is looked for less often, and nothing is behind for it.
+/// A group that AWS has not known for this long is gone: it is asked for less often, and has no lag.
 const GONE_AFTER_MS: i64 = 600_000;
 const LOOK_AGAIN_MS: i64 = 300_000;
 /// The share of a quota that reading idle groups may use.
@@ -143,7 +143,7 @@ impl Planner {
             ready: VecDeque::new(),
             in_flight: 0,
             asked: 0,
-            lanes: HashMap::new(),
+            sub_partitions: HashMap::new(),
             counts: Counts::default(),
             balanced_at: i64::MIN,
             random: fastrand::Rng::with_seed(seed),
@@ -151,13 +151,13 @@ impl Planner {
     }
 
     /// Adds a log group and gives its number.
-    pub fn add(&mut self, target: Target, ledger: Ledger) -> usize {
+    pub fn add(&mut self, scope: Scope, ledger: Ledger) -> usize {
         let partition = Partition {
-            target,
+            scope,
             ledger,
-            lane_of: HashMap::new(),
-            free_lanes: Vec::new(),
-            lanes_made: 0,
+            sub_partition_of: HashMap::new(),
+            free_sub_partitions: Vec::new(),
+            sub_partitions_made: 0,
             blocked_until: i64::MIN,
             refused_in_a_row: 0,
             given_up_in_a_row: 0,
@@ -177,12 +177,12 @@ impl Planner {
         number
     }
 
-    /// A log group is gone: nothing of it is asked for any more. Gives what is known of it, unless something of it is on
-    /// its way; then this is to be tried again later.
+    /// A log group is gone: nothing of it is asked for any more. Gives what is known of it, unless something of it is in
+    /// flight; then this is to be tried again later.
     pub fn let_go(&mut self, number: usize) -> Option<Restored> {
         let partition = &mut self.partitions[number];
         let is_idle = partition.in_flight == 0
-            && partition.lane_of.is_empty()
+            && partition.sub_partition_of.is_empty()
             && partition.audit_after != i64::MAX
             && !self.ready.iter().any(|ready| ready.partition == number);
         if partition.let_go || !is_idle {
@@ -211,22 +211,22 @@ impl Planner {
         self.partitions
             .iter_mut()
             .filter(|partition| !partition.let_go)
-            .map(|partition| (&partition.target.name, &mut partition.ledger))
+            .map(|partition| (&partition.scope.name, &mut partition.ledger))
     }
 
-    /// A log group is not there and is not waited for: a backfill of it is over.
+    /// A log group does not exist and is not waited for: a backfill of it is over.
     pub fn give_up(&mut self, partition: usize) {
         self.partitions[partition].given_up = true;
     }
 
-    /// The ledgers of the log groups that are there.
+    /// The ledgers of the log groups that are read.
     pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
         self.partitions.iter().filter(|partition| partition.is_read()).map(|partition| &partition.ledger)
     }
 
     /// The number of the partition of this name.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.partitions.iter().position(|partition| !partition.let_go && &*partition.target.name == name)
+        self.partitions.iter().position(|partition| !partition.let_go && &*partition.scope.name == name)
     }
 
     /// Everything seen so far, over all log groups.
@@ -261,32 +261,32 @@ impl Planner {
             .collect();
         let count = ready.len();
         for class in classes_of_turn(self.asked) {
-            for place in (0..count).map(|step| (self.turn + step) % count) {
-                if !ready[place][class as usize] || !self.take_permit(place, now_ms) {
+            for number in (0..count).map(|step| (self.turn + step) % count) {
+                if !ready[number][class as usize] || !self.take_permit(number, now_ms) {
                     continue;
                 }
-                let Partition { target, ledger, in_flight, .. } = &mut self.partitions[place];
+                let Partition { scope, ledger, in_flight, .. } = &mut self.partitions[number];
                 let Some(page) = ledger.next_request(class, now_ms) else { continue };
                 *in_flight += 1;
-                self.turn = (place + 1) % count;
+                self.turn = (number + 1) % count;
                 self.in_flight += 1;
                 self.asked += 1;
                 let request = FilterRequest {
-                    group: target.group.clone(),
+                    group: scope.group.clone(),
                     start_ms: page.start_ms,
                     end_ms: page.end_ms,
-                    streams: target.streams.clone(),
-                    pattern: target.pattern.clone(),
+                    streams: scope.streams.clone(),
+                    pattern: scope.pattern.clone(),
                     token: page.token,
                 };
-                return Some(Ask { partition: place, ticket: page.ticket, request });
+                return Some(Ask { partition: number, ticket: page.ticket, request });
             }
         }
         None
     }
 
     fn take_permit(&self, partition: usize, now_ms: i64) -> bool {
-        let Target { account, region, .. } = &self.partitions[partition].target;
+        let Scope { account, region, .. } = &self.partitions[partition].scope;
         let share = self.limits.quota_share;
         self.governors.take(account, region, Operation::FilterLogEvents, share, now_ms).is_ok()
     }
@@ -306,7 +306,7 @@ impl Planner {
         let reads = self.partitions.iter().filter(|partition| !partition.waits());
         let wakes = reads.filter_map(|partition| {
             let due = partition.ledger.wakes_at(now_ms)?.max(partition.rests_until(now_ms));
-            let Target { account, region, .. } = &partition.target;
+            let Scope { account, region, .. } = &partition.scope;
             Some(due.max(governors.free_at(account, region, Operation::FilterLogEvents, share, now_ms)))
         });
         wakes.min()
@@ -314,7 +314,7 @@ impl Planner {
 
     /// An audit that is due: the partition, and the ingestion minutes to ask the metric for.
     pub fn next_audit(&mut self, now_ms: i64) -> Option<(usize, (i64, i64))> {
-        // A rest that seems longer than it can be was told by a clock that was wrong.
+        // A rest that seems longer than it can be comes from a clock that was wrong.
         let rested = |after: i64| after <= now_ms || after != i64::MAX && after > now_ms + AUDIT_REST_MS;
         let due = (self.partitions.iter_mut().enumerate())
             .filter(|(_, one)| rested(one.audit_after) && !one.let_go && one.missing_since.is_none());
@@ -326,8 +326,8 @@ impl Planner {
 
     // --- what came back
 
-    /// A page arrived or a request failed. `asked_ms` is when it was sent, by our idea of the service's clock. An error
-    /// is given back when somebody should hear of it: the ledger cannot help it, and the log group rests for a while.
+    /// A page arrived or a request failed. `asked_ms` is when it was sent, by our idea of the service's clock. Gives back
+    /// an error that the ledger does not handle: it is to be reported, and the log group rests for a while.
     pub fn reply(
         &mut self,
         ask: &Ask,
@@ -340,7 +340,7 @@ impl Planner {
             matches!(&reply, Err(error) if error.kind == ErrorKind::Throttled).then(|| self.random.f64());
         let partition = &mut self.partitions[ask.partition];
         partition.in_flight -= 1;
-        let Target { account, region, .. } = &partition.target;
+        let Scope { account, region, .. } = &partition.scope;
         self.governors.answered(account, region, Operation::FilterLogEvents, now_ms, throttled);
         match reply {
             Ok(page) => {
@@ -352,16 +352,16 @@ impl Planner {
                 let chunks =
                     partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
                 for chunk in chunks {
-                    let lane = partition.lane(chunk.scan);
-                    self.lanes.insert(Arc::clone(&lane), (ask.partition, chunk.scan));
-                    let position = Position { partition: lane, value: chunk.number };
+                    let sub_partition = partition.sub_partition(chunk.scan);
+                    self.sub_partitions.insert(Arc::clone(&sub_partition), (ask.partition, chunk.scan));
+                    let position = Position { partition: sub_partition, value: chunk.number };
                     self.ready.push_back(Ready { partition: ask.partition, position, chunk });
                 }
                 let stalled = partition.ledger.is_stalled(ask.ticket);
                 if stalled {
                     partition.give_up(ask.ticket, now_ms);
                 }
-                self.release_lanes(ask.partition);
+                self.release_sub_partitions(ask.partition);
                 self.balance(now_ms);
                 let why = "page after page brings nothing new, and there is always a next one";
                 stalled.then(|| ApiError::new(Operation::FilterLogEvents, ErrorKind::NoProgress, "", why))
@@ -373,7 +373,7 @@ impl Planner {
                     ErrorKind::BadToken if handled => {}
                     ErrorKind::BadToken => {
                         partition.give_up(ask.ticket, now_ms);
-                        self.release_lanes(ask.partition);
+                        self.release_sub_partitions(ask.partition);
                         let why = format!("the token of the next page is always refused: {}", error.message);
                         return Some(ApiError::new(error.operation, ErrorKind::NoProgress, error.code, why));
                     }
@@ -408,24 +408,24 @@ impl Planner {
         .collect()
     }
 
-    // --- what is handed on and delivered
+    // --- what is emitted and delivered
 
-    /// The next batch to hand on.
+    /// The next batch to emit.
     pub fn next_batch(&mut self) -> Option<Ready> {
         self.ready.pop_front()
     }
 
-    /// All batches of this lane up to this position are delivered.
+    /// All batches of this sub-partition up to this position are delivered.
     pub fn delivered(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
+        if let Some(&(partition, scan)) = self.sub_partitions.get(&position.partition) {
             self.partitions[partition].ledger.delivered(scan, position.value);
-            self.release_lanes(partition);
+            self.release_sub_partitions(partition);
         }
     }
 
-    /// The batch at this position was not delivered: it and all of its lane after it will be found again.
+    /// The batch at this position was lost: it and all of its sub-partition after it are read again.
     pub fn rewind(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
+        if let Some(&(partition, scan)) = self.sub_partitions.get(&position.partition) {
             self.ready.retain(|ready| {
                 ready.position.partition != position.partition || ready.position.value < position.value
             });
@@ -433,14 +433,14 @@ impl Planner {
         }
     }
 
-    /// Gives back the lanes of scans that are over.
-    fn release_lanes(&mut self, partition: usize) {
-        let Partition { ledger, lane_of, free_lanes, .. } = &mut self.partitions[partition];
-        lane_of.retain(|&scan, lane| {
+    /// Gives back the sub-partitions of scans that are over.
+    fn release_sub_partitions(&mut self, partition: usize) {
+        let Partition { ledger, sub_partition_of, free_sub_partitions, .. } = &mut self.partitions[partition];
+        sub_partition_of.retain(|&scan, sub_partition| {
             let running = ledger.is_running(scan);
             if !running {
-                self.lanes.remove(lane);
-                free_lanes.push(Arc::clone(lane));
+                self.sub_partitions.remove(sub_partition);
+                free_sub_partitions.push(Arc::clone(sub_partition));
             }
             running
         });
@@ -475,14 +475,14 @@ impl Planner {
     /// Idle groups that share a quota are read in longer slices, so that reading nothing uses a quarter of it at most.
     fn spread_idle(&mut self) {
         let mut groups: HashMap<(Arc<str>, Arc<str>), f64> = HashMap::new();
-        let key = |target: &Target| (Arc::clone(&target.account), Arc::clone(&target.region));
+        let key = |scope: &Scope| (Arc::clone(&scope.account), Arc::clone(&scope.region));
         for partition in self.partitions.iter().filter(|partition| partition.is_read()) {
-            *groups.entry(key(&partition.target)).or_default() += 1.0;
+            *groups.entry(key(&partition.scope)).or_default() += 1.0;
         }
         for partition in &mut self.partitions {
-            let quota = flowstone_aws::quota_per_second(Operation::FilterLogEvents, &partition.target.region);
+            let quota = flowstone_aws::quota_per_second(Operation::FilterLogEvents, &partition.scope.region);
             let per_second = quota * self.limits.quota_share * IDLE_SHARE;
-            let count = groups.get(&key(&partition.target)).copied().unwrap_or(1.0);
+            let count = groups.get(&key(&partition.scope)).copied().unwrap_or(1.0);
             let seconds = READS_PER_SLICE * count / per_second;
             let idle_s =
                 [60, 300, 900].into_iter().find(|&length| seconds <= f64::from(length)).unwrap_or(3600);
@@ -524,22 +524,22 @@ fn classes_of_turn(asked: u64) -> impl Iterator<Item = Class> {
 // === impl Partition ===
 
 impl Partition {
-    /// Since when it is said not to be there, if it is.
+    /// Since when AWS says that it does not exist, if it does.
     pub fn missing_since(&self) -> Option<i64> {
         self.missing_since
     }
 
-    /// Whether it has not been there for long.
+    /// Whether it has not existed for long.
     pub fn is_gone(&self, now_ms: i64) -> bool {
         self.missing_since.is_some_and(|since_ms| now_ms - since_ms >= GONE_AFTER_MS)
     }
 
-    /// Whether its place may be taken by another one.
+    /// Whether another group may take its number.
     pub fn was_let_go(&self) -> bool {
         self.let_go
     }
 
-    /// Whether pages lead somewhere, as far as the last ones tell, and nothing waits for that they do.
+    /// Whether the last chain of pages came to its end, and no slice waits because one did not.
     pub fn advances(&self) -> bool {
         self.given_up_in_a_row == 0 && !self.ledger.has_given_up()
     }
@@ -549,7 +549,7 @@ impl Partition {
         self.rests_until(now_ms).saturating_sub(now_ms).max(0)
     }
 
-    /// Until when it rests. A time further ahead was told by a clock that has been set back since.
+    /// Until when it rests. A time further ahead comes from a clock that has been set back since.
     fn rests_until(&self, now_ms: i64) -> i64 {
         self.blocked_until.min(now_ms.saturating_add(LOOK_AGAIN_MS))
     }
@@ -574,7 +574,7 @@ impl Partition {
         self.ledger.fold(now_ms);
     }
 
-    /// A scan leads nowhere: it is ended, and the group rests for a while before the next one.
+    /// Ends a scan that brings nothing new; the group rests for a while before the next one.
     fn give_up(&mut self, ticket: Ticket, now_ms: i64) {
         self.given_up_in_a_row += 1;
         self.ledger.give_up(ticket, now_ms);
@@ -582,15 +582,15 @@ impl Partition {
         self.blocked_until = now_ms + rest_ms(self.given_up_in_a_row);
     }
 
-    /// The lane of a scan.
-    fn lane(&mut self, scan: u64) -> Arc<str> {
-        let Self { lane_of, free_lanes, lanes_made, target, .. } = self;
-        let lane = lane_of.entry(scan).or_insert_with(|| {
-            free_lanes.pop().unwrap_or_else(|| {
-                *lanes_made += 1;
-                format!("{}#{lanes_made}", target.name).into()
+    /// The sub-partition of a scan.
+    fn sub_partition(&mut self, scan: u64) -> Arc<str> {
+        let Self { sub_partition_of, free_sub_partitions, sub_partitions_made, scope, .. } = self;
+        let sub_partition = sub_partition_of.entry(scan).or_insert_with(|| {
+            free_sub_partitions.pop().unwrap_or_else(|| {
+                *sub_partitions_made += 1;
+                format!("{}#{sub_partitions_made}", scope.name).into()
             })
         });
-        Arc::clone(lane)
+        Arc::clone(sub_partition)
     }
 }

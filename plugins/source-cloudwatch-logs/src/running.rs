@@ -2,7 +2,7 @@
 
 mod account;
 mod groups;
-mod telling;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +48,9 @@ pub(crate) struct Running {
     first_start_ms: i64,
     /// Where Logstash stopped, for groups of the first site.
     sincedb: Option<Sincedb>,
-    told: Counts,
-    /// When counts are told next.
-    tell_at: Option<i64>,
+    reported: Counts,
+    /// When counts are reported next.
+    report_at: Option<i64>,
     /// How many events a backfill will meet, as far as the metric says.
     expected: Option<u64>,
     /// Audits that could not be done since one could.
@@ -99,8 +99,8 @@ pub(crate) struct Parts {
     pub(crate) sincedb: Option<Sincedb>,
 }
 
-/// Counts are told this often.
-const TELL_EVERY_MS: i64 = 1000;
+/// Counts are reported this often.
+const REPORT_EVERY_MS: i64 = 1000;
 /// Requests for pages in flight: what a quota gives in this time, which a call takes at most.
 const CALL_SECONDS: f64 = 0.6;
 /// A page in flight takes some 4 MB while it is read.
@@ -135,8 +135,8 @@ impl Running {
             discovery: Discovery::new(sites.len()),
             notices: Notices::default(),
             tasks: JoinSet::new(),
-            told: Counts::default(),
-            tell_at: None,
+            reported: Counts::default(),
+            report_at: None,
             expected: None,
             audits_failed: 0,
             fatal: None,
@@ -168,15 +168,15 @@ impl Running {
             self.identify(now_ms);
             self.ask(now_ms);
             let is_done = self.is_done();
-            if is_done || self.tell_at.is_none_or(|at| now_ms >= at || now_ms < at - 2 * TELL_EVERY_MS) {
-                self.tell_at = Some(now_ms + TELL_EVERY_MS);
+            if is_done || self.report_at.is_none_or(|at| now_ms >= at || now_ms < at - 2 * REPORT_EVERY_MS) {
+                self.report_at = Some(now_ms + REPORT_EVERY_MS);
                 // It takes a walk over all log groups: once a second is plenty.
-                self.tell_counts(now_ms, cx);
+                self.report_counts(now_ms, cx);
             }
             if is_done || self.checkpoint.is_due(now_ms) {
                 self.flush(now_ms);
             }
-            self.notices.tell_readiness(&cx.health, self.sites.len(), now_ms);
+            self.notices.report_readiness(&cx.health, self.sites.len(), now_ms);
             if let Some(batch) = self.batch(cx) {
                 return Ok(Some(batch));
             }
@@ -191,8 +191,8 @@ impl Running {
         }
     }
 
-    /// All batches up to these positions are delivered. It is written within a second, and when the source ends; that it
-    /// cannot be written is no reason to deliver anything again, and is told by the checkpoint itself.
+    /// All batches up to these positions are delivered. The checkpoint is written within a second, and when the source
+    /// ends. It reports a failed write itself; nothing is delivered again for that.
     pub(crate) fn commit(&mut self, positions: &[Position]) {
         for position in positions {
             self.planner.delivered(position);
@@ -203,7 +203,7 @@ impl Running {
         }
     }
 
-    /// The batch at this position is to be found again.
+    /// The batch at this position is to be read again.
     pub(crate) fn rewind(&mut self, position: &Position) {
         self.planner.rewind(position);
     }
@@ -276,7 +276,7 @@ impl Running {
         while let Some((partition, minutes)) = self.planner.next_audit(now_ms) {
             let site = self.reads[partition].found.site;
             let api = Arc::clone(&self.sites[site].api);
-            let group = self.planner.partitions()[partition].target.group.name.clone();
+            let group = self.planner.partitions()[partition].scope.group.name.clone();
             let quota = self.quota(site);
             self.tasks.spawn(async move {
                 quota.take(Operation::GetMetricData).await;
@@ -301,7 +301,7 @@ impl Running {
                     && let Some(asked_at_ms) = page.asked_at_ms
                 {
                     self.clock.learn(asked_at_ms, asked_local_ms);
-                    // What no clock of AWS's can have said would count as the time up to which all was read.
+                    // A time that no clock of AWS's can have said must not become a watermark.
                     page.asked_at_ms = Some(asked_at_ms).filter(|&at| clock::plausible(at, asked_local_ms));
                 }
                 self.page(&ask, asked_ms, reply, now_ms, cx);
@@ -311,20 +311,20 @@ impl Running {
                 let denied = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
                 self.audits_failed = if reply.is_ok() { 0 } else { self.audits_failed + 1 };
                 self.planner.audited(partition, minutes, reply.ok().as_deref(), now_ms);
-                // What waits for an audit is kept: without one in sight that would be two weeks of slices.
+                // Slices are kept until they are audited: without audits that is for two weeks.
                 if denied || self.audits_failed > AUDITS_IN_VAIN * self.planner.partitions().len() {
                     self.planner.ledger_mut(partition).stop_audit();
                 }
                 for (partition, finding) in self.planner.take_findings() {
-                    self.tell_finding(partition, finding, cx);
+                    self.report_finding(partition, finding, cx);
                 }
             }
             Done::Listed { site, reply } => {
                 let call = (Operation::DescribeLogGroups, "");
                 self.note(site, call, reply.as_ref().err(), discovery::LIST_AGAIN_MS, true, cx);
                 if let Some(error) = reply.as_ref().err().filter(|error| self.ends(error)) {
-                    let told = self.sites[site].told(error, "");
-                    self.fatal = Some(SourceError::fatal(error.kind.as_str(), told));
+                    let message = self.sites[site].explain(error, "");
+                    self.fatal = Some(SourceError::fatal(error.kind.as_str(), message));
                 }
                 self.discovery.listed(site, reply.is_ok(), now_ms);
                 if let Ok(groups) = &reply {
@@ -375,7 +375,7 @@ impl Running {
     ) {
         let refused = reply.as_ref().err().cloned();
         let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
-        // A page that leads nowhere is answered all the same.
+        // A page without progress counts as a refusal.
         let stalled = unhelped.as_ref().filter(|error| error.kind == ErrorKind::NoProgress);
         let refused = stalled.or(refused.as_ref());
         let advances = self.planner.partitions()[ask.partition].advances();
@@ -389,8 +389,8 @@ impl Running {
                 }
             }
             let site = &self.sites[self.reads[ask.partition].found.site];
-            let told = site.told(&error, &ask.request.group.name);
-            self.fatal = Some(SourceError::fatal(error.kind.as_str(), told));
+            let message = site.explain(&error, &ask.request.group.name);
+            self.fatal = Some(SourceError::fatal(error.kind.as_str(), message));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flowstone_aws::sdk::{Role, Session, SessionSettings};
+use flowstone_aws::sdk::{Client, Role, Session, SessionSettings};
 use flowstone_aws::{ApiError, LogsApi};
 
 use crate::connect::{Account, Connect};
@@ -54,6 +54,6 @@ impl Account for Entered {
     }
 
     fn logs(&self, region: &str) -> Arc<dyn LogsApi> {
-        Arc::new(self.0.client(region))
+        Arc::new(Client::new(&self.0, region))
     }
 }

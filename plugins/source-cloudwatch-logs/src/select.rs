@@ -28,18 +28,6 @@ struct GroupArn {
     name: String,
 }
 
-/// An account and region in which groups are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// The account's number.
-    pub account: &'a str,
-    /// The region.
-    pub region: &'a str,
-    /// The accounts whose groups are read from here although they are not this one, by cross-account observability: those
-    /// of no other place in this region.
-    pub monitors: &'a [String],
-}
-
 /// CloudWatch's limit.
 const NAME_AT_MOST: usize = 512;
 
@@ -121,13 +109,14 @@ impl Groups {
         }
     }
 
-    /// The groups of a place that need not be looked for.
-    pub fn named(&self, place: Place<'_>) -> Vec<LogGroupName> {
+    /// The groups of an account and region that need not be looked for. Groups of the accounts that it monitors are read
+    /// from here as well, by cross-account observability.
+    pub fn named(&self, account: &str, region: &str, monitors: &[String]) -> Vec<LogGroupName> {
         let mut named: Vec<LogGroupName> = self.names.iter().map(LogGroupName::own).collect();
-        for arn in self.arns.iter().filter(|arn| arn.region == place.region) {
-            if arn.account == place.account {
+        for arn in self.arns.iter().filter(|arn| arn.region == region) {
+            if arn.account == account {
                 named.push(LogGroupName::own(&arn.name));
-            } else if place.monitors.contains(&arn.account) {
+            } else if monitors.contains(&arn.account) {
                 named.push(LogGroupName { name: arn.name.clone(), foreign_arn: Some(arn.arn.clone()) });
             }
         }
@@ -190,12 +179,14 @@ fn is_name_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
+    const HOME: &str = "111111111111";
+
     fn groups(texts: &[&str], prefix: Option<&str>) -> Groups {
         Groups::new(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), prefix).unwrap()
     }
 
-    fn home(monitors: &[String]) -> Place<'_> {
-        Place { account: "111111111111", region: "eu-west-1", monitors }
+    fn named(groups: &Groups, account: &str, monitors: &[String]) -> Vec<LogGroupName> {
+        groups.named(account, "eu-west-1", monitors)
     }
 
     #[test]
@@ -211,7 +202,7 @@ mod tests {
         ] {
             assert_eq!(groups.matches(name), expect, "{name}");
         }
-        assert_eq!(groups.named(home(&[])), [LogGroupName::own("plain")]);
+        assert_eq!(named(&groups, HOME, &[]), [LogGroupName::own("plain")]);
         assert_eq!(self::groups(&["*"], Some("/aws/")).prefixes(), [""]);
     }
 
@@ -224,10 +215,12 @@ mod tests {
         let foreign = LogGroupName { name: "/vpc/other".into(), foreign_arn: Some(other.into()) };
         assert_eq!(groups.accounts_in("eu-west-1"), ["111111111111", "222222222222"]);
         let monitored = ["222222222222".to_owned()];
-        assert_eq!(groups.named(home(&monitored)), [foreign, LogGroupName::own("/vpc/own")]);
-        assert_eq!(groups.named(home(&[])), [LogGroupName::own("/vpc/own")], "another place reads it");
-        let role = Place { account: "222222222222", region: "eu-west-1", monitors: &[] };
-        assert_eq!(groups.named(role), [LogGroupName::own("/vpc/other"), LogGroupName::own("/vpc/own")]);
+        assert_eq!(named(&groups, HOME, &monitored), [foreign, LogGroupName::own("/vpc/own")]);
+        assert_eq!(named(&groups, HOME, &[]), [LogGroupName::own("/vpc/own")], "another site reads it");
+        assert_eq!(
+            named(&groups, "222222222222", &[]),
+            [LogGroupName::own("/vpc/other"), LogGroupName::own("/vpc/own")]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! # Where reading starts
 //!
-//! A position is no promise that everything before it was read. What CloudWatch took in late, with a time before the
+//! A position is no promise that everything before it was read. What CloudWatch ingested late, with a time before the
 //! position, was never asked for, and neither was what shared the millisecond of a page's last event. So this source
 //! starts at the position **minus `late_window`** ([`Sincedb::begins_at`]), and finds what Logstash missed within that
 //! time; what Logstash missed before is left to `flowstone backfill`.
@@ -22,7 +22,7 @@
 //! end of the older one behind, as `02309000` or as `s 1551002309000`, the rest of a name and a whole position. And it
 //! takes every line: one that is no entry is to it a group of that name at position 0. All of these are kept as Logstash
 //! keeps them, since only the groups that are read are asked for and no rest of a name is likely to be one, and each
-//! is told as a [`Strange`].
+//! is reported as a [`Strange`].
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -11,7 +11,7 @@ use flowstone_aws::{
 use crate::connect::{Account, Connect};
 use crate::naming::{self, Naming};
 use crate::options::{AccountPlan, Plan};
-use crate::select::Place;
+use crate::select::Groups;
 
 /// An account and region that is read.
 #[derive(Clone)]
@@ -35,10 +35,9 @@ pub(crate) struct Site {
 // === impl Site ===
 
 impl Site {
-    /// Its name and region, as groups are named by.
-    pub(crate) fn place(&self) -> Place<'_> {
-        let account = self.known.as_deref().unwrap_or(naming::UNKNOWN);
-        Place { account, region: &self.region, monitors: &self.monitors }
+    /// Those of its groups that need not be looked for.
+    pub(crate) fn named(&self, groups: &Groups) -> Vec<LogGroupName> {
+        groups.named(self.known.as_deref().unwrap_or(naming::UNKNOWN), &self.region, &self.monitors)
     }
 
     /// Whether it is the credentials' own account.
@@ -60,7 +59,7 @@ impl Site {
     }
 
     /// An error of a call about `resource` with what to do.
-    pub(crate) fn told(&self, error: &ApiError, resource: &str) -> String {
+    pub(crate) fn explain(&self, error: &ApiError, resource: &str) -> String {
         format!("{error}; {}", self.advice(error, resource))
     }
 }

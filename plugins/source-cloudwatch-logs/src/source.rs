@@ -126,15 +126,15 @@ impl Source for CloudwatchLogs {
             SourceError { fatal, ..SourceError::new(refused.reason, refused.message) }
         })?;
         let first_start_ms = self.first_start(now_ms)?;
-        // Names are kept before the first event bears one.
+        // Names are saved before the first event uses one.
         if sites.iter().any(Site::is_own) {
             naming.save(&self.live, &before).map_err(|error| unwritten(self.live.path(), &error))?;
         }
         if let Some(last) = before.last().filter(|&last| naming.last() != Some(last)) {
             tracing::warn!(component = %cx.id, before = last, now = naming.last(), "the account is another one than before: its log groups are read from their beginning");
         }
-        if report.torn > 0 {
-            tracing::debug!(component = %cx.id, files = report.torn, "the checkpoint ends in the middle of a line, as after a crash");
+        if report.unterminated > 0 {
+            tracing::debug!(component = %cx.id, files = report.unterminated, "the checkpoint ends in the middle of a line, as after a crash");
         }
         if report.damaged > 0 {
             cx.metrics.component.error("checkpoint_damaged", report.damaged as u64);

@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use flowstone_aws::sdk::{Role, Session, SessionSettings};
+use flowstone_aws::sdk::{Client, Role, Session, SessionSettings};
 use flowstone_aws::{
     ApiError, ErrorKind, FilterRequest, FlowLog, GroupsRequest, LogGroupName, LogsApi as _, Operation,
     StreamFilter,
@@ -83,7 +83,7 @@ fn all_that_is_asked_is_answered() {
 fn client_reads() {
     block_on(async {
         let session = Session::load(&SessionSettings::default()).await.unwrap();
-        let client = session.client("eu-west-1");
+        let client = Client::new(&session, "eu-west-1");
         assert_eq!(client.account_id().await.unwrap(), "123456789012");
 
         let (mut token, mut keys) = (None, Vec::new());
@@ -137,7 +137,7 @@ fn client_reads() {
             session_name: "flowstone".to_owned(),
         };
         let settings = SessionSettings { role: Some(role), ..SessionSettings::default() };
-        let client = Session::load(&settings).await.unwrap().client("eu-west-1");
+        let client = Client::new(&Session::load(&settings).await.unwrap(), "eu-west-1");
         assert_eq!(client.account_id().await.unwrap(), "210987654321");
         assert_eq!(client.describe_flow_logs("/vpc/flow").await.unwrap(), flow_logs);
     });
@@ -160,7 +160,7 @@ fn client_meets_a_giant() {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     block_on(async {
-        let client = Session::load(&SessionSettings::default()).await.unwrap().client("eu-west-1");
+        let client = Client::new(&Session::load(&SessionSettings::default()).await.unwrap(), "eu-west-1");
         let before = peak();
         for _ in 0..3 {
             let errors = [
@@ -213,7 +213,7 @@ fn every_refusal_is_understood_and_nothing_is_sent_twice() {
 #[ignore = "a half of every_refusal_is_understood_and_nothing_is_sent_twice"]
 fn client_is_refused() {
     block_on(async {
-        let client = Session::load(&SessionSettings::default()).await.unwrap().client("eu-west-1");
+        let client = Client::new(&Session::load(&SessionSettings::default()).await.unwrap(), "eu-west-1");
         for operation in OPERATIONS {
             for (fault, expect, of_ec2) in FAULTS {
                 let error: ApiError = match operation {

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use fastrand::Rng;
+use flowstone_core::event::Digits;
 
 /// The machines of a VPC and the strangers it meets. Two public subnets, one private one, one for the database.
 #[derive(Debug)]
 pub(crate) struct Vpc {
     seed: u64,
-    account: u64,
+    account: i64,
     web: Vec<Eni>,
     app: Vec<Eni>,
     database: Eni,
@@ -82,7 +83,7 @@ impl Vpc {
         let services = (0..30).map(|n| public([3, 18, 52, 54][n % 4])).collect();
         let attackers = (0..6).map(|n| public([45, 61, 141, 185, 193, 218][n])).collect();
         let scanner = public(162);
-        let account = rng.u64(100_000_000_000..1_000_000_000_000);
+        let account = rng.u64(100_000_000_000..1_000_000_000_000) as i64;
         Self { seed, account, web, app, database, bastion, clients, services, attackers, scanner }
     }
 
@@ -219,16 +220,16 @@ impl Vpc {
         out.push(' ');
         write_address(flow.target.address, out);
         for number in [
-            u64::from(flow.source.port),
-            u64::from(flow.target.port),
-            u64::from(flow.protocol),
-            flow.packets,
-            flow.bytes,
-            start.unsigned_abs(),
-            end.unsigned_abs(),
+            i64::from(flow.source.port),
+            i64::from(flow.target.port),
+            i64::from(flow.protocol),
+            flow.packets as i64,
+            flow.bytes as i64,
+            start,
+            end,
         ] {
             out.push(' ');
-            out.push_str(itoa::Buffer::new().format(number));
+            out.push_str(Digits::of(number).as_str());
         }
         out.push_str(if flow.accepted { " ACCEPT OK" } else { " REJECT OK" });
     }
@@ -237,16 +238,16 @@ impl Vpc {
         let eni = if rng.bool() { pick(&self.app, rng) } else { &self.bastion };
         self.write_head(eni, out);
         out.push_str("- - - - - - - ");
-        out.push_str(itoa::Buffer::new().format(start));
+        out.push_str(Digits::of(start).as_str());
         out.push(' ');
-        out.push_str(itoa::Buffer::new().format(end));
+        out.push_str(Digits::of(end).as_str());
         out.push_str(" - ");
         out.push_str(status);
     }
 
     fn write_head(&self, eni: &Eni, out: &mut String) {
         out.push_str("2 ");
-        out.push_str(itoa::Buffer::new().format(self.account));
+        out.push_str(Digits::of(self.account).as_str());
         out.push_str(" eni-");
         for shift in (0..17).rev() {
             let digit = (u128::from(eni.id) << 4 | 0xa) >> (4 * shift) & 15;
@@ -299,7 +300,7 @@ fn write_address(address: Address, out: &mut String) {
                 if index > 0 {
                     out.push('.');
                 }
-                out.push_str(itoa::Buffer::new().format(*octet));
+                out.push_str(Digits::of(i64::from(*octet)).as_str());
             }
         }
         Address::V6(groups) => {

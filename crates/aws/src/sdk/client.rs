@@ -65,7 +65,8 @@ const PAGES_AT_MOST: usize = 100;
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(session: Session, region: &str) -> Self {
+    /// Asks one region with a session's credentials. All clients share their connections.
+    pub fn new(session: &Session, region: &str) -> Self {
         let config = session.config().to_builder().region(Region::new(region.to_owned())).build();
         let asked = [Service::Logs, Service::Ec2, Service::CloudWatch, Service::Sts].map(|service| Asked {
             endpoint: service.endpoint(&config, session.endpoint(), region),
@@ -76,7 +77,7 @@ impl Client {
             sts: aws_sdk_sts::Client::new(&config),
             region: region.to_owned(),
             asked,
-            session,
+            session: session.clone(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -138,14 +139,14 @@ impl Client {
         Call { operation, endpoint: &asked.endpoint, had_token, reached, credentials }
     }
 
-    /// The error of a good answer without what AWS always gives: somebody on the way has made it.
+    /// The error of a good answer without what AWS always gives: a proxy or a gateway has made it.
     fn not_aws(&self, operation: Operation, service: Service) -> ApiError {
         let url = &self.inner.asked[service as usize].endpoint.url;
         let message = format!("the answer of {url} is not AWS's; check proxies");
         ApiError::new(operation, ErrorKind::Unavailable, "", message)
     }
 
-    /// What a result tells about the way to the service and about the credentials.
+    /// Notes what a result says about the service's endpoint and the credentials.
     async fn after<T>(
         &self,
         service: Service,
@@ -201,7 +202,7 @@ impl LogsApi for Client {
         let had_token = request.token.is_some();
         let operation = Operation::FilterLogEvents;
         let output = self.sdk(operation, Service::Logs, had_token, sent).await?;
-        // The SDK takes an empty text for a page without events, which would end the reading of a stretch of time.
+        // The SDK reads an empty text as a page without events and token, which would end the scan.
         if output.events.is_none() && output.request_id().is_none() {
             return Err(self.not_aws(operation, Service::Logs));
         }

@@ -23,19 +23,29 @@ use tokio::sync::Mutex;
 use super::endpoint::Endpoint;
 use super::fault::{self, Call};
 use super::http;
-use super::session::Role;
 use crate::{ApiError, ErrorKind, Operation};
 
-/// How long before their end credentials are renewed: so long may whoever gives them be out of reach.
+/// Credentials are renewed this long before they end, so that their provider may be down for as long.
 const BEFORE_END: Duration = Duration::from_secs(300);
-/// When to try again if they could not be renewed, as long as those at hand are still good.
+/// A failed renewal is retried after this time, while the credentials held are still good.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long one way to get them may take: the chain asks several services one after the other.
+/// How long loading may take: the chain asks several services one after the other.
 const LOAD: Duration = Duration::from_secs(45);
 /// How long the instance's metadata service may take for one answer; it is on this machine.
 const INSTANCE: Duration = Duration::from_secs(1);
 
-/// How credentials are got, before any role.
+/// A role of another account, or of the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Role {
+    /// `arn:aws:iam::123456789012:role/reader`.
+    pub arn: String,
+    /// The external id that the role's trust policy asks for.
+    pub external_id: Option<String>,
+    /// The session's name, which the account's audit log shows: 2 to 64 letters, digits and `_=,.@-`.
+    pub session_name: String,
+}
+
+/// Loads the credentials before any role.
 pub(super) struct Chain {
     profile: Option<String>,
     timeouts: TimeoutConfig,
@@ -64,6 +74,18 @@ struct Held {
     renew_at: Option<SystemTime>,
 }
 
+// === impl Role ===
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Role")
+            .field("arn", &self.arn)
+            .field("external_id", &self.external_id.as_ref().map(|_| "..."))
+            .field("session_name", &self.session_name)
+            .finish()
+    }
+}
+
 // === impl Chain ===
 
 impl Chain {
@@ -82,8 +104,8 @@ impl Chain {
 
     /// The instance's metadata service.
     pub(super) fn instance(&self) -> imds::Client {
-        // One repetition, since its answer depends on this machine alone; three, as by default, with their pauses,
-        // make whoever is on no instance wait.
+        // One retry: the answer depends on this machine alone, and the default of three with their pauses delays every
+        // start outside of an instance.
         imds::Client::builder()
             .configure(&self.provider(None))
             .max_attempts(2)
@@ -92,7 +114,7 @@ impl Chain {
             .build()
     }
 
-    /// The error with where credentials were looked for, which the SDK does not say.
+    /// Adds to an error where credentials were looked for, which the SDK does not say.
     fn explain(&self, mut error: ApiError) -> ApiError {
         if !error.code.is_empty() {
             return error; // said by a service that was found
@@ -213,7 +235,7 @@ impl Credentials {
     }
 }
 
-/// Whoever says them back, no log has them.
+/// Keeps them out of every log, whoever repeats them.
 fn hide(credentials: &aws_credential_types::Credentials) {
     shown::hide_passing(credentials.secret_access_key());
     credentials.session_token().into_iter().for_each(shown::hide_passing);

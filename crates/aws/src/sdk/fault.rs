@@ -91,8 +91,8 @@ impl Call<'_> {
         self.error(ErrorKind::Unavailable, &format!("{url} cannot be reached: {said}"))
     }
 
-    /// The error, if it says that the region does not exist, once that is certain: where no name of AWS's can be
-    /// resolved, a network or a resolver is missing and not a region.
+    /// Confirms an error that says that the region does not exist: where no name of AWS's can be resolved, the network
+    /// or the resolver is missing, not the region.
     pub(super) async fn confirmed(&self, mut error: ApiError) -> ApiError {
         if let (ErrorKind::WrongRegion, "", Some(witness)) =
             (error.kind, &*error.code, &self.endpoint.witness)
@@ -112,7 +112,7 @@ impl Call<'_> {
         if !code.is_empty() || status == 429 {
             return ApiError::of_reply(self.operation, status, code, &self.clean(message), self.had_token);
         }
-        // AWS's refusals have a code: this is somebody else on the way, a proxy or a gateway.
+        // AWS's refusals have a code: this is a proxy's or a gateway's.
         let url = &self.endpoint.url;
         let message = format!("the answer of {url} with HTTP status {status} is not AWS's; check proxies");
         self.error(ErrorKind::Unavailable, &message)
@@ -175,7 +175,7 @@ pub(super) fn of_credentials(operation: Operation, error: &CredentialsError) -> 
     ApiError::new(operation, kind, "", said)
 }
 
-/// The error of a role that STS refused on the way.
+/// The error of a role that STS refused, within a chain of credentials.
 fn refused_role<E>(error: &CredentialsError) -> Option<ApiError>
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -193,7 +193,7 @@ where
 /// The message without these secrets and without what may hold others: a refused signature is explained
 /// with the signature and with the whole canonical request, session token included.
 fn without<'a>(message: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    // Before it is cut: half a secret would be known to nobody.
+    // Scrubbed before it is cut: half a secret is not recognised.
     let mut message = shown::scrub(message).into_owned();
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         message = message.replace(secret, "...");

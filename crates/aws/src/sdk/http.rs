@@ -55,8 +55,7 @@ fn connector_with(settings: HttpConnectorSettings, proxies: ProxyConfig) -> Shar
     SharedHttpConnector::new(Bounded(builder.connector_settings(settings).proxy_config(proxies).build()))
 }
 
-/// A connector whose replies fail when they grow beyond their bound: whoever answers decides how much, not how much we
-/// hold.
+/// A connector that fails replies beyond their bound: a server must not fill our memory.
 #[derive(Debug)]
 struct Bounded<C>(C);
 

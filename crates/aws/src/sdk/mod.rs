@@ -17,4 +17,5 @@ mod replies;
 mod session;
 
 pub use client::Client;
-pub use session::{Role, Session, SessionSettings, is_endpoint};
+pub use credentials::Role;
+pub use session::{Session, SessionSettings, is_endpoint};

@@ -34,7 +34,7 @@ impl Form {
     }
 }
 
-/// Sends one request and gives the text of its good reply. The time it may take is the caller's to keep.
+/// Sends one request and gives the text of its good reply. The caller bounds the time.
 pub(super) async fn send(
     call: &Call<'_>,
     service: Service,

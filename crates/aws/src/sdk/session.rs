@@ -1,4 +1,4 @@
-//! One account's credentials, and the clients that use them.
+//! One account's credentials and where its services are, read from the environment and the shared files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_cloudwatchlogs::config::IdentityCache;
 use aws_types::SdkConfig;
 
-use super::client::Client;
-use super::credentials::{Chain, Credentials};
+use super::credentials::{Chain, Credentials, Role};
 use super::{endpoint, http};
 use crate::{ApiError, Arn, ErrorKind, Operation};
 
@@ -36,17 +35,6 @@ pub struct SessionSettings {
     pub profile: Option<String>,
     /// The role to assume with those credentials.
     pub role: Option<Role>,
-}
-
-/// A role of another account, or of the same.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Role {
-    /// `arn:aws:iam::123456789012:role/reader`.
-    pub arn: String,
-    /// The external id that the role's trust policy asks for.
-    pub external_id: Option<String>,
-    /// The session's name, which the account's audit log shows: 2 to 64 letters, digits and `_=,.@-`.
-    pub session_name: String,
 }
 
 /// Credentials of one account, obtained at the first request, held, and renewed before they end. Clones share them.
@@ -121,11 +109,6 @@ impl Session {
         self.inner.config.region().map(Region::as_ref)
     }
 
-    /// A client for one region; clients of one session share its credentials, and all clients their connections.
-    pub fn client(&self, region: &str) -> Client {
-        Client::new(self.clone(), region)
-    }
-
     pub(super) fn config(&self) -> &SdkConfig {
         &self.inner.config
     }
@@ -190,16 +173,4 @@ async fn region(settings: &SessionSettings, chain: &Chain) -> Option<Region> {
         return None;
     }
     ImdsRegionProvider::builder().imds_client(chain.instance()).build().region().await
-}
-
-// === impl Role ===
-
-impl fmt::Debug for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Role")
-            .field("arn", &self.arn)
-            .field("external_id", &self.external_id.as_ref().map(|_| "..."))
-            .field("session_name", &self.session_name)
-            .finish()
-    }
 }

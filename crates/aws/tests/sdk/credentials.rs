@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_smithy_types::DateTime;
-use flowstone_aws::sdk::{Role, Session, SessionSettings};
+use flowstone_aws::sdk::{Client, Role, Session, SessionSettings};
 use flowstone_aws::{ErrorKind, GroupsRequest, LogsApi as _, Operation};
 use flowstone_testkit::http::{FakeServer, Reply, Request};
 use libtest_mimic::Trial;
@@ -305,7 +305,7 @@ fn a_role() {
     block_on(async {
         let session = Session::load(&with_role(&server, None)).await.unwrap();
         assert_eq!(session.region(), None);
-        let (one, other) = (session.client(REGION), session.clone().client("us-west-2"));
+        let (one, other) = (Client::new(&session, REGION), Client::new(&session.clone(), "us-west-2"));
         let request = GroupsRequest::default();
         let (a, b, c) = tokio::join!(
             one.describe_log_groups(&request),
@@ -351,7 +351,8 @@ fn no_role() {
         );
         let server = FakeServer::start(move |_| xml(status, &body));
         let error = block_on(async {
-            let client = Session::load(&with_role(&server, Some(REGION))).await.unwrap().client(REGION);
+            let client =
+                Client::new(&Session::load(&with_role(&server, Some(REGION))).await.unwrap(), REGION);
             client.describe_log_groups(&GroupsRequest::default()).await.unwrap_err()
         });
         assert_eq!(
@@ -365,7 +366,7 @@ fn no_role() {
     // Nobody there, and nobody to ask as.
     let error = block_on(async {
         let server = FakeServer::start(|_| Reply::hang_up());
-        let client = Session::load(&with_role(&server, Some(REGION))).await.unwrap().client(REGION);
+        let client = Client::new(&Session::load(&with_role(&server, Some(REGION))).await.unwrap(), REGION);
         client.describe_flow_logs("/vpc/flow").await.unwrap_err()
     });
     assert_eq!((error.operation, error.kind), (Operation::AssumeRole, Unavailable), "{error}");
@@ -388,7 +389,7 @@ fn read_anew() {
         }
     });
     block_on(async {
-        let client = Session::load(&with_role(&server, Some(REGION))).await.unwrap().client(REGION);
+        let client = Client::new(&Session::load(&with_role(&server, Some(REGION))).await.unwrap(), REGION);
         for kind in [ErrorKind::ExpiredCredentials, ErrorKind::Throttled, ErrorKind::Throttled] {
             let error = client.describe_log_groups(&GroupsRequest::default()).await.unwrap_err();
             assert_eq!(error.kind, kind, "{error}");
@@ -414,7 +415,7 @@ fn renewed() {
         server.requests().iter().filter(|request| request.header("x-amz-target").is_none()).count()
     };
     block_on(async {
-        let client = Session::load(&with_role(&server, Some(REGION))).await.unwrap().client(REGION);
+        let client = Client::new(&Session::load(&with_role(&server, Some(REGION))).await.unwrap(), REGION);
         let request = GroupsRequest::default();
         client.describe_log_groups(&request).await.unwrap();
         client.describe_log_groups(&request).await.unwrap();
@@ -456,7 +457,7 @@ fn not_shown() {
     let server = no_groups();
     let settings = with_role(&server, Some(REGION));
     let session = block_on(Session::load(&settings)).unwrap();
-    let text = format!("{settings:?} {session:?} {:?}", session.client(REGION));
+    let text = format!("{settings:?} {session:?} {:?}", Client::new(&session, REGION));
     for secret in ["of our contract", SECRET, TOKEN] {
         assert!(!text.contains(secret), "{text}");
     }

@@ -76,7 +76,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// A client of a scripted service, with the environment's credentials.
 async fn client(url: &str) -> Client {
     let settings = SessionSettings { endpoint: Some(url.to_owned()), ..SessionSettings::default() };
-    Session::load(&settings).await.expect("a session").client(REGION)
+    Client::new(&Session::load(&settings).await.expect("a session"), REGION)
 }
 
 /// One question, asked in a process of its own.
@@ -126,7 +126,7 @@ async fn probe(what: &str) -> String {
         Ok(session) => session,
         Err(e) => return format!("{e:?}"),
     };
-    let client = session.client(session.region().unwrap_or(REGION));
+    let client = Client::new(&session, session.region().unwrap_or(REGION));
     match what {
         "region" => format!("{:?}", session.region()),
         "account" => format!("{:?}", client.account_id().await),

@@ -7,8 +7,8 @@ use memchr::memmem::Finder;
 
 use crate::access::{Access, Held};
 use flowstone_core::event::{
-    ABSENT_INT, Batch, BitSet, Cell, Column, Path, RowView, StrRef, VERSION, Value, format_iso_millis,
-    java_f64,
+    ABSENT_INT, Batch, BitSet, Cell, Column, Digits, Path, RowView, StrRef, VERSION, Value,
+    format_iso_millis, java_f64,
 };
 
 /// A condition ready to be asked. Chains of `and` and `or` are flat, so that depth is bounded by the parentheses.
@@ -469,7 +469,7 @@ fn with_text<T>(cell: Cell<'_>, each: impl FnOnce(&str) -> T) -> Option<T> {
         }
         Cell::Null => each(""),
         Cell::Bool(value) => each(if value { "true" } else { "false" }),
-        Cell::Int(value) => each(itoa::Buffer::new().format(value)),
+        Cell::Int(value) => each(Digits::of(value).as_str()),
         Cell::Float(value) => each(&java_f64(value)),
         Cell::Time(millis) => each(&format_iso_millis(millis)),
         Cell::Str(text) => each(text),

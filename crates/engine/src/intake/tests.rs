@@ -132,7 +132,6 @@ fn world(fake: Fake, stays: bool) -> World {
         failures: failures.clone(),
         lag: lag.clone(),
         stays,
-        commit_before_delivery: false,
     };
     let stage = Stage { name: "intake", component: id() };
     let ended = tokio::spawn(supervise(failures, || stage, intake.run()));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flowstone_aws::EventKey;
+use flowstone_event::Digits;
 
 use super::events::{MadeEvents, SimulatedEvent};
 
@@ -114,7 +115,6 @@ pub fn flow_line(key: EventKey, stream: &str) -> String {
 /// Appends a [`flow_line`]. By hand: ten thousand lines a page would spend most of their time in `format!`.
 pub(super) fn write_flow_line(key: EventKey, stream: &str, line: &mut String) {
     let (bits, start) = (key.request() ^ u64::from(key.index()), key.timestamp() as u64 / 1000);
-    let mut digits = itoa::Buffer::new();
     line.push_str("2 123456789012 ");
     line.push_str(stream.strip_suffix("-all").unwrap_or(stream));
     for (before, number) in [
@@ -130,7 +130,7 @@ pub(super) fn write_flow_line(key: EventKey, stream: &str, line: &mut String) {
         (" ", start + 60),
     ] {
         line.push_str(before);
-        line.push_str(digits.format(number));
+        line.push_str(Digits::of(number as i64).as_str());
     }
     line.push_str(" ACCEPT OK");
 }

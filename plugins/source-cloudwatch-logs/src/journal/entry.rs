@@ -49,7 +49,7 @@ pub(super) fn write(partition: &str, change: Change, mut each: impl FnMut(Vec<u8
                 "p": partition,
                 "slice": [start, end],
                 "scans": facts.scans,
-                "through": facts.through,
+                "through": facts.watermark,
                 "exact": facts.exact,
                 "sealed": facts.sealed,
                 "put_off": facts.put_off,
@@ -81,7 +81,7 @@ pub(super) fn read(
     let mut parts: HashMap<(String, i64, i64), Vec<Vec<EventKey>>> = HashMap::new();
     for line in content.split_inclusive(|&byte| byte == b'\n') {
         if !line.ends_with(b"\n") {
-            report.torn += 1;
+            report.unterminated += 1;
             continue;
         }
         let Some(entry) = checked(line) else {
@@ -115,7 +115,7 @@ fn checked(line: &[u8]) -> Option<Value> {
     (xxh3_64(text) == sum).then(|| serde_json::from_slice(text).ok())?
 }
 
-/// Takes one entry in; `None` if it cannot be understood.
+/// Reads one entry; `None` if it cannot be understood.
 fn apply(
     entry: &Value,
     known: &mut BTreeMap<String, Restored>,
@@ -169,7 +169,7 @@ fn facts_of(entry: &Value) -> Option<Facts> {
         .map(|pair| Some((pair.get(0)?.as_i64()?, u32::try_from(pair.get(1)?.as_u64()?).ok()?)));
     Some(Facts {
         scans: u32::try_from(entry.get("scans")?.as_u64()?).ok()?,
-        through: entry.get("through")?.as_i64(),
+        watermark: entry.get("through")?.as_i64(),
         exact: entry.get("exact")?.as_bool()?,
         sealed: entry.get("sealed")?.as_bool()?,
         put_off: u8::try_from(entry.get("put_off")?.as_u64()?).ok()?,
@@ -190,7 +190,7 @@ mod tests {
         );
         Facts {
             scans: 3,
-            through: Some(99),
+            watermark: Some(99),
             exact: true,
             sealed: false,
             put_off: 1,
@@ -235,7 +235,7 @@ mod tests {
         assert!(lines.iter().all(|line| line.len() < 200_000));
         let mut known = BTreeMap::new();
         let report = read(&lines.concat(), &mut known).unwrap();
-        assert_eq!(report, ReadReport { entries: 8, torn: 0, damaged: 0 });
+        assert_eq!(report, ReadReport { entries: 8, unterminated: 0, damaged: 0 });
         assert_eq!(known["1/eu-west-1//vpc/flow"], restored(changes()));
     }
 
@@ -256,7 +256,7 @@ mod tests {
         lines[2][30] ^= 1;
         let mut known = BTreeMap::new();
         let report = read(&lines.concat(), &mut known).unwrap();
-        assert_eq!((report.torn, report.damaged), (1, 1));
+        assert_eq!((report.unterminated, report.damaged), (1, 1));
         let mut expect = changes;
         expect.pop();
         expect.remove(1);

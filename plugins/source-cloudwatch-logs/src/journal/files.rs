@@ -13,7 +13,7 @@ pub(super) struct Files {
     header: Vec<u8>,
     /// The number of the newest file.
     number: u64,
-    /// It, once this run has written into it. Never one of an earlier run, whose end may be torn.
+    /// It, once this run has written into it. Never one of an earlier run, whose end may be unterminated.
     newest: Option<AppendFile>,
     older: Vec<PathBuf>,
 }

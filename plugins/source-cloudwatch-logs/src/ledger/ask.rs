@@ -1,9 +1,10 @@
 //! Which page to ask for next.
 
+use super::rule::{Rule, broken};
 use super::scan::{Class, Scan, Ticket};
 use super::schedule::{align_down, align_up};
 use super::slice::Slice;
-use super::{HISTORY_MIN_MS, Ledger, PageRequest, Rule, SLICE_MS};
+use super::{HISTORY_MIN_MS, Ledger, PageRequest, SLICE_MS};
 
 /// A slice should hold at most about 20 pages of some 8,000 events.
 const SLICE_EVENTS: f64 = 160_000.0;
@@ -11,7 +12,7 @@ const SLICE_EVENTS: f64 = 160_000.0;
 const SHORT_SLICES_MS: [i64; 4] = [60_000, 30_000, 20_000, 10_000];
 /// So many empty slices in a row make a group idle.
 const IDLE_AFTER: u32 = 5;
-/// So many reads of the past may be given up in a row before only those are tried again.
+/// After so many reads of the past were given up in a row, only those are retried and no new one begins.
 const GIVEN_UP_AT_MOST: u32 = 32;
 /// A scan over several slices takes at most this much of event time.
 const TOGETHER_MS: i64 = 3_600_000;
@@ -51,7 +52,7 @@ impl Ledger {
         Some(PageRequest {
             ticket: Ticket { scan: number, attempt: scan.attempt },
             start_ms: scan.from,
-            end_ms: scan.to - if self.rules.keeps(Rule::LastMillisecondIsRead) { 1 } else { 2 },
+            end_ms: scan.to - if broken(Rule::LastMillisecondIsRead) { 2 } else { 1 },
             token: scan.token.clone(),
         })
     }
@@ -67,7 +68,7 @@ impl Ledger {
         due.chain(fresh).chain(at_once.then_some(now_ms)).min()
     }
 
-    /// Event time before this is history: what was never read of it would be sealed by its first read.
+    /// Event time before this is history: its first read seals it.
     pub(super) fn history_before(&self, now_ms: i64) -> i64 {
         match self.rules.live {
             true => {
@@ -77,8 +78,8 @@ impl Ledger {
         }
     }
 
-    /// Gives back to what is unread the slices that were never read and are history by now, because reading was refused
-    /// for long: later they are read as history is, many at once.
+    /// Makes slices unread again that were never read and are history by now, because reading was refused for long.
+    /// History is read many slices at once.
     pub fn fold(&mut self, now_ms: i64) {
         let before = self.history_before(now_ms);
         let given_up = self.slices.values().filter(|slice| slice.given_up > 0).count();
@@ -89,7 +90,7 @@ impl Ledger {
             .map(|slice| (slice.start, slice.end))
             .collect();
         for (start, end) in folded {
-            self.unplan(start);
+            self.unschedule(start);
             self.slices.remove(&start);
             self.unread.add(start, end);
         }
@@ -130,7 +131,7 @@ impl Ledger {
     }
 
     pub(super) fn next_history(&self, now_ms: i64) -> Option<(i64, i64)> {
-        // What leads nowhere everywhere is not cut into ever more pieces.
+        // Where every read is given up, no further ones begin.
         if self.history_given_up >= GIVEN_UP_AT_MOST {
             return None;
         }

@@ -1,4 +1,4 @@
-//! The audit: events delivered per ingestion minute against the number that CloudWatch says it took in.
+//! The audit: events delivered per ingestion minute against the number that CloudWatch says it ingested.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::slice::{MINUTE_MS, Minutes, Recheck, Slice, minute_of};
 pub struct Finding {
     /// The minute's first millisecond.
     pub minute_ms: i64,
-    /// How many events CloudWatch took in.
+    /// How many events CloudWatch ingested.
     pub expected: u64,
     /// How many were delivered.
     pub delivered: u64,
@@ -54,7 +54,7 @@ const AT_MOST_MS: i64 = 1440 * MINUTE_MS;
 
 impl Audit {
     pub(super) fn new(rules: &Rules, from_ms: i64, audited_to: Option<i64>) -> Self {
-        // What was taken in right after the start may belong to a time before it.
+        // What was ingested right after the start may belong to a time before it.
         let first = align_down(from_ms.saturating_add(rules.reach_ms() + MINUTE_MS), MINUTE_MS);
         let next = rules.audit.then(|| audited_to.map_or(first, |audited| audited.max(first)));
         Self { next, missing: BTreeMap::new(), findings: Vec::new() }
@@ -77,8 +77,8 @@ impl Audit {
 // === impl Ledger ===
 
 impl Ledger {
-    /// The ingestion minutes (`from..to`) that can be compared with the metric now: everything that may hold events of
-    /// theirs has been read for the last time.
+    /// The ingestion minutes (`from..to`) that can be compared with the metric now: every slice that may hold their
+    /// events has been read for the last time.
     pub fn audit_due(&mut self, now_ms: i64) -> Option<(i64, i64)> {
         if !self.audit.missing.is_empty() {
             return None;
@@ -113,8 +113,7 @@ impl Ledger {
             let expected = expected.entry(align_down(count.minute_ms, MINUTE_MS)).or_default();
             *expected = expected.saturating_add(count.events);
         }
-        // The metric's minutes and the events' need not be cut at the same instant: what one minute has too many its
-        // neighbour may have too few.
+        // The metric may count an event in a neighbouring minute: a surplus there makes up for what is missing here.
         let mut surplus: BTreeMap<i64, u64> = BTreeMap::new();
         for (&minute, &events) in delivered.range(from..to) {
             surplus.insert(minute, events.saturating_sub(expected.get(&minute).copied().unwrap_or(0)));
@@ -181,13 +180,12 @@ impl Ledger {
             }
         }
         for start in again {
-            self.plan(start, now_ms);
+            self.schedule(start, now_ms);
         }
     }
 
-    /// A slice was read again for an audit: where it held more events of a minute than were delivered, all of that
-    /// minute are handed on once more, since nothing is known any more of which were missing. The sink knows the others
-    /// by their ids.
+    /// A slice was read again for an audit. Where it held more events of a minute than were delivered, the ledger does
+    /// not know which were missing, and emits all of that minute again. The sink recognises the others by their ids.
     pub(super) fn settle_recheck(&mut self, start: i64) {
         let Some(slice) = self.slices.get_mut(&start) else { return };
         let facts = &mut slice.facts;

@@ -28,7 +28,7 @@ pub enum Change {
         /// The millisecond behind the last one.
         end: i64,
     },
-    /// What is known of a slice, whole: it takes the place of all that was said of this stretch.
+    /// All that is known of a slice: it supersedes every earlier entry about this stretch.
     Slice {
         /// First millisecond.
         start: i64,
@@ -37,7 +37,7 @@ pub enum Change {
         /// What is known of it.
         facts: Facts,
     },
-    /// Nobody reads the log group since then; any other entry after this one says that somebody does.
+    /// Nobody reads the log group since then; any later entry supersedes this one.
     Gone {
         /// In milliseconds since the epoch.
         since_ms: i64,
@@ -87,7 +87,7 @@ pub(super) struct Changes {
 // === impl Restored ===
 
 impl Restored {
-    /// Takes one entry in.
+    /// Applies one entry.
     pub fn apply(&mut self, change: Change) {
         self.gone_ms = None;
         match change {
@@ -151,7 +151,7 @@ impl Changes {
         self.slices.insert(start);
     }
 
-    /// A slice is no more: another one's entry speaks for it.
+    /// A slice is gone: another one's entry supersedes it.
     pub(super) fn gone(&mut self, start: i64) {
         self.slices.remove(&start);
         self.rewriting.remove(&start);
@@ -234,8 +234,8 @@ mod tests {
         known.apply(Change::Ids { start: 0, end: 100, keys: vec![key(1)] });
         known.apply(Change::Ids { start: 0, end: 100, keys: vec![key(1), key(2)] });
         assert_eq!(known.slices[&0].1.ids.len(), 2);
-        assert!(known.slices[&0].1.exact && known.slices[&0].1.through.is_none());
-        let facts = Facts { through: Some(9), ..Facts::default() };
+        assert!(known.slices[&0].1.exact && known.slices[&0].1.watermark.is_none());
+        let facts = Facts { watermark: Some(9), ..Facts::default() };
         known.apply(Change::Slice { start: 0, end: 50, facts: facts.clone() });
         known.apply(Change::Ids { start: 50, end: 100, keys: vec![key(50)] });
         assert_eq!(known.slices[&0], (50, facts));

@@ -31,14 +31,14 @@ impl Ids {
     pub fn extend(&mut self, keys: impl IntoIterator<Item = EventKey>) {
         let before = self.0.len();
         self.0.extend(keys);
-        // Two sorted runs: what sort is for, in linear time.
+        // The sort merges two sorted runs in linear time.
         if !self.0[before.saturating_sub(1)..].is_sorted() {
             self.0.sort();
         }
         self.0.dedup();
     }
 
-    /// Keeps only events taken in after this time.
+    /// Keeps only events ingested after this time.
     pub fn keep_younger_than(&mut self, ingestion: i64) {
         self.0.retain(|key| key.ingestion() > ingestion);
         self.0.shrink_to_fit();

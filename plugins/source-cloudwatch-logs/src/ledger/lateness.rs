@@ -9,7 +9,7 @@ pub struct Lateness {
     inherited: Option<Quantiles>,
 }
 
-/// The ages, in milliseconds, at which half, 90 %, 99 % and 99.9 % of the events of a moment have been taken in.
+/// The ages, in milliseconds, at which half, 90 %, 99 % and 99.9 % of the events of a moment have been ingested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantiles {
     /// Half of them.
@@ -22,14 +22,14 @@ pub struct Quantiles {
     pub q999: i64,
 }
 
-/// Below a second nothing is told apart: events have whole seconds, and so have AWS's clocks as we see them.
+/// Differences below a second are not measured: events have whole seconds, and so have AWS's clocks as we see them.
 const FIRST_MS: f64 = 1000.0;
 const PER_DOUBLING: f64 = 8.0;
 /// Reaches 14 days, which is as late as AWS accepts an event.
 const BUCKETS: usize = 165;
 /// Fewer events say little about the slowest percent.
 const ENOUGH: u64 = 200;
-/// Counts are halved here, so that the picture follows the group's habits within some 100,000 events.
+/// Counts are halved at this total, so that the quantiles follow the group within some 100,000 events.
 const HALVE_AT: u64 = 200_000;
 
 impl Lateness {

@@ -2,17 +2,17 @@
 //! delivered. It does no I/O and knows no clock: every call says what time it is.
 //!
 //! Event time is cut into *slices*. A slice is read whole, several times: at the ages at which half, 90 %, 99 % and
-//! 99.9 % of its events have been taken in, once more at the end of the late window (then it is *sealed*), and at
+//! 99.9 % of its events have been ingested, once more at the end of the late window (then it is *sealed*), and at
 //! each sweep. One such read is a *scan*: a chain of pages whose range does not change while a page token lives.
 //!
 //! What holds, and the test in `tests/properties.rs` breaks each on purpose:
 //!
-//! - **A scan counts only when it was read to its end and everything it found is delivered.** Its time, `through`, is
-//!   one at which the service had not begun to answer, so that all that was visible then is in it.
-//! - **An event is new unless its id was delivered or is on its way**, or, where the ids are forgotten (sealed
-//!   slices; all slices above the memory bound), unless it was taken in before `through` minus the visibility margin.
+//! - **A scan counts only when it was read to its end and everything it found is delivered.** Its *watermark* is a time
+//!   before the service answered the first page: the scan has seen every event that was visible then.
+//! - **An event is new unless its id was delivered or is in flight**, or, where the ids are forgotten (sealed slices;
+//!   all slices above the memory bound), unless it was ingested before the watermark minus the visibility margin.
 //! - **A slice is sealed only by a scan after its end plus the late window plus the visibility margin**, and swept
-//!   only by a scan as much later; so whatever is no later than that is delivered.
+//!   only by a scan after its age plus the margin. An event that is no later than that is delivered.
 //! - **What is not known to be delivered is unread.** The ledger keeps no cursor, only the stretches it knows; the
 //!   rest of event time since the start is to be read. A lost checkpoint entry repeats events, it never loses one.
 
@@ -42,6 +42,9 @@ pub use ids::{Ids, decode as decode_ids, encode as encode_ids};
 pub use lateness::{Lateness, Quantiles};
 pub use ranges::Ranges;
 pub use rule::Rule;
+#[cfg(feature = "broken")]
+pub use rule::breaking;
+use rule::broken;
 use scan::Scan;
 pub use scan::{Class, Ticket};
 pub use schedule::{Rules, align_down, align_up};
@@ -73,7 +76,7 @@ pub struct Ledger {
 /// What a ledger has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events handed on.
+    /// Events emitted.
     pub fresh: u64,
     /// Events recognised by their ids.
     pub duplicates: u64,
@@ -83,11 +86,11 @@ pub struct Counts {
     pub outside: u64,
     /// Pages read.
     pub pages: u64,
-    /// Scans begun anew because their token was refused.
+    /// Scans restarted because their token was refused.
     pub restarts: u64,
-    /// Scans given up because their pages led nowhere.
+    /// Scans given up because their pages brought nothing new.
     pub given_up: u64,
-    /// Events handed on again because an audit found that some of their minute had never been.
+    /// Events emitted again because an audit found that some of their minute were missing.
     pub resent: u64,
 }
 
@@ -104,7 +107,7 @@ pub struct PageRequest {
     pub token: Option<String>,
 }
 
-/// New events to hand on together.
+/// New events to emit together.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// The scan that found them.
@@ -117,7 +120,7 @@ pub struct Chunk {
     pub keys: Arc<[EventKey]>,
 }
 
-/// How much of a scan is begun anew.
+/// How much of a scan is restarted.
 #[derive(Clone, Copy, Debug)]
 enum Extent {
     All,
@@ -179,7 +182,7 @@ impl Ledger {
             ledger.unread.remove(start, end);
             ledger.changes.done.add(start, end);
         }
-        if !ledger.rules.keeps(Rule::UnknownIsUnread) {
+        if broken(Rule::UnknownIsUnread) {
             let last = known.slices.values().map(|(end, _)| *end).max().unwrap_or(known.from_ms);
             ledger.unread.remove(known.from_ms, last);
         }
@@ -188,12 +191,12 @@ impl Ledger {
             let mut slice = Slice::new(start, end, facts.exact);
             slice.facts = facts;
             ledger.slices.insert(start, slice);
-            ledger.plan(start, now_ms);
+            ledger.schedule(start, now_ms);
         }
         ledger
     }
 
-    /// What a checkpoint would give back now: events on their way are not known to be delivered.
+    /// What a checkpoint would restore now: events in flight do not count as delivered.
     pub fn known(&self) -> Restored {
         let slices = self.slices.values().map(|slice| (slice.start, (slice.end, slice.facts.clone())));
         Restored {
@@ -206,7 +209,7 @@ impl Ledger {
         }
     }
 
-    /// Everything, for a checkpoint that begins anew.
+    /// Marks everything as not written, for a new file of the checkpoint.
     pub fn rewrite(&mut self) {
         self.changes.rewrite(self.slices.keys().copied());
     }
@@ -246,12 +249,12 @@ impl Ledger {
         self.lengths.idle_ms = idle_ms.max(SLICE_MS);
     }
 
-    /// Bytes held by ids: those of slices, and those on their way.
+    /// Bytes held by ids: those of slices, and those in flight.
     pub fn id_bytes(&self) -> usize {
         let held: usize = self.slices.values().map(|slice| slice.facts.ids.memory_bytes()).sum();
-        let going: usize =
+        let in_flight: usize =
             self.scans.values().flat_map(|scan| &scan.batches).map(|batch| batch.keys.len()).sum();
-        held + going * size_of::<EventKey>()
+        held + in_flight * size_of::<EventKey>()
     }
 
     /// Whether ids are bounded by the ingestion rule.
@@ -259,8 +262,8 @@ impl Ledger {
         self.bounded
     }
 
-    /// Bounds the ids by the ingestion rule from now on, or stops to: slices that are exact stay it or, when bounded,
-    /// forget the ids that the rule stands for.
+    /// Switches the bound of ids by the ingestion rule on or off. Switched on, exact slices forget the ids that the rule
+    /// covers.
     pub fn set_bounded(&mut self, bounded: bool) {
         self.bounded = bounded;
         if !bounded {

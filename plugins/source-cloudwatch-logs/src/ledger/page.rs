@@ -1,14 +1,15 @@
-//! What came back: which events of a page are new.
+//! Replies: which events of a page are new, and what a failed request means.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use flowstone_aws::{ErrorKind, EventKey, FilterPage, LogEvent};
 
-use super::scan::{Outgoing, Scan, Ticket};
+use super::rule::{Rule, broken};
+use super::scan::{InFlightBatch, Scan, Ticket};
 use super::settle::note_delivered;
 use super::slice::{Recheck, minute_of};
-use super::{Chunk, ChunkLimits, Extent, Ledger, Rule};
+use super::{Chunk, ChunkLimits, Extent, Ledger};
 
 /// So many refused tokens of a chain that cannot be made shorter, and it is given up.
 const REFUSED_AT_MOST: u32 = 5;
@@ -16,8 +17,8 @@ const REFUSED_AT_MOST: u32 = 5;
 // === impl Ledger ===
 
 impl Ledger {
-    /// A page arrived: gives its new events, in chunks to hand on. `asked_ms` is when the request was sent, by the
-    /// caller's idea of the service's clock, for replies without a `Date`. Each chunk takes the next number.
+    /// Takes a page and gives its new events in chunks. `asked_ms` is when the request was sent, by the caller's idea of
+    /// the service's clock, for replies without a `Date`. Each chunk takes the next number.
     pub fn page(
         &mut self,
         ticket: Ticket,
@@ -28,17 +29,17 @@ impl Ledger {
     ) -> Vec<Chunk> {
         let rules = &self.rules;
         let current =
-            |scan: &&mut Scan| scan.attempt == ticket.attempt || !rules.keeps(Rule::OldRepliesAreIgnored);
+            |scan: &&mut Scan| scan.attempt == ticket.attempt || broken(Rule::StaleRepliesAreIgnored);
         let Some(scan) = self.scans.get_mut(&ticket.scan).filter(current) else { return Vec::new() };
         self.counts.pages += 1;
         scan.in_flight = false;
         scan.pages += 1;
-        if scan.asked_at.is_none() || !rules.keeps(Rule::FirstPageSaysWhen) {
-            scan.asked_at = Some(page.asked_at_ms.unwrap_or(asked_ms));
+        if scan.watermark.is_none() || broken(Rule::FirstPageSetsWatermark) {
+            scan.watermark = Some(page.asked_at_ms.unwrap_or(asked_ms));
         }
         // An empty token is none: AWS never gives one, and refuses it.
         let token = page.next_token.filter(|token| !token.is_empty());
-        scan.ended = token.is_none() || page.events.is_empty() && !rules.keeps(Rule::EmptyPagesGoOn);
+        scan.ended = token.is_none() || page.events.is_empty() && broken(Rule::EmptyPagesGoOn);
         let (is_empty, mut reached) = (page.events.is_empty(), scan.reached);
         let mut chunker = Chunker { limits, bytes: 0, chunks: Vec::new() };
         let mut fresh: Option<HashSet<EventKey>> = None;
@@ -53,12 +54,12 @@ impl Ledger {
             reached = reached.max(Some(key));
             scan.ordered = scan.ordered && scan.last.is_none_or(|last| last <= key);
             if !scan.ordered && fresh.is_none() {
-                // From here on an event may repeat one of this page, which no batch on its way holds yet.
+                // From here on an event may repeat one of this page, which no batch in flight holds yet.
                 fresh = Some(chunker.chunks.iter().flat_map(|chunk| chunk.keys.iter().copied()).collect());
             }
             let seen_here =
                 scan.last == Some(key) || fresh.as_ref().is_some_and(|fresh| fresh.contains(&key));
-            let repeated = seen_here || scan.carries(key) && rules.keeps(Rule::OnItsWayIsKnown);
+            let repeated = seen_here || scan.has_in_flight(key) && !broken(Rule::InFlightIsKnown);
             scan.last = Some(key);
             if !(slice_range.0..slice_range.1).contains(&time) {
                 slice_range = self
@@ -102,26 +103,26 @@ impl Ledger {
         let mut chunks = Vec::with_capacity(chunker.chunks.len());
         for Pending { events, keys } in chunker.chunks {
             let keys: Arc<[EventKey]> = keys.into();
-            scan.batches.push_back(Outgoing::new(*number, Arc::clone(&keys)));
+            scan.batches.push_back(InFlightBatch::new(*number, Arc::clone(&keys)));
             chunks.push(Chunk { scan: ticket.scan, number: *number, events, keys });
             *number += 1;
         }
-        if let Some(last) = scan.last.filter(|_| !rules.keeps(Rule::RangeIsFrozen)) {
+        if let Some(last) = scan.last.filter(|_| broken(Rule::RangeIsFrozen)) {
             scan.from = last.timestamp() + 1;
         }
-        if !rules.keeps(Rule::IdsAreDelivered) {
+        if broken(Rule::IdsAreDelivered) {
             let keys: Vec<EventKey> =
                 scan.batches.iter().flat_map(|batch| batch.keys.iter().copied()).collect();
             note_delivered(&mut self.slices, &mut self.lateness, &mut self.changes, &keys);
         }
-        if scan.is_complete(rules) {
+        if scan.is_complete() {
             self.advance(ticket.scan);
         }
         chunks
     }
 
-    /// A request failed. Gives whether the ledger takes care of it: a page is asked for again with the same
-    /// parameters, or the chain begins anew because its token is not valid any more.
+    /// A request failed. Says whether the ledger handles it: it asks for the page again with the same parameters, or
+    /// restarts the chain because its token is not valid any more.
     pub fn failed(&mut self, ticket: Ticket, kind: ErrorKind) -> bool {
         let Some(scan) = self.scans.get_mut(&ticket.scan).filter(|scan| scan.attempt == ticket.attempt)
         else {
@@ -129,9 +130,9 @@ impl Ledger {
         };
         scan.in_flight = false;
         match kind {
-            ErrorKind::BadToken if !self.rules.keeps(Rule::RefusedTokenRestarts) => {
+            ErrorKind::BadToken if broken(Rule::RefusedTokenRestarts) => {
                 scan.ended = true;
-                if scan.is_complete(&self.rules) {
+                if scan.is_complete() {
                     self.advance(ticket.scan);
                 }
                 true
@@ -140,7 +141,7 @@ impl Ledger {
                 self.counts.restarts += 1;
                 let shortened = self.restart(ticket.scan, Extent::FirstHalf);
                 let Some(scan) = self.scans.get_mut(&ticket.scan).filter(|_| !shortened) else { return true };
-                // Old tokens go bad; those of a short chain that do so again and again are somebody's fault.
+                // Old tokens expire. Those of a short chain are young: the service refuses them for another reason.
                 scan.refused += 1;
                 scan.refused < REFUSED_AT_MOST
             }
@@ -149,9 +150,8 @@ impl Ledger {
         }
     }
 
-    /// Begins a scan's chain anew over the slices that it still reads: all of them, or only the first half when a
-    /// chain over all was too long for the life of its tokens.
-    /// Says whether it is shorter now.
+    /// Restarts a scan over the slices that it still reads: all of them, or only the first half when a chain over all
+    /// outlived its tokens. Says whether the scan is shorter now.
     pub(super) fn restart(&mut self, number: u64, extent: Extent) -> bool {
         let Some(scan) = self.scans.get_mut(&number) else { return false };
         let mut reads = Vec::new();
@@ -172,7 +172,7 @@ impl Ledger {
     }
 }
 
-/// Events of one chunk while a page is taken apart.
+/// Events of one chunk while a page is split.
 struct Pending {
     events: Vec<LogEvent>,
     keys: Vec<EventKey>,

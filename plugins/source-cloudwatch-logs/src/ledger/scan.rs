@@ -1,12 +1,11 @@
-//! A scan: one chain of pages over a stretch of event time, and what of it is on its way.
+//! A scan: one chain of pages over a stretch of event time, and its batches in flight.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use flowstone_aws::EventKey;
 
-use super::rule::Rule;
-use super::schedule::Rules;
+use super::rule::{Rule, broken};
 
 /// How urgent a read is, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +25,7 @@ impl Class {
     pub const ALL: [Self; 4] = [Self::Hot, Self::Seal, Self::Sweep, Self::History];
 }
 
-/// Which request a reply belongs to. A reply to a chain that was begun anew meanwhile is nobody's.
+/// Which request a reply belongs to. A reply to an attempt before a restart is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket {
     pub(super) scan: u64,
@@ -40,8 +39,8 @@ impl Ticket {
     }
 }
 
-/// So many empty pages in a row, or as much otherwise, and a chain of pages leads nowhere. At a usual quota of 8 a second
-/// that is two minutes.
+/// So many points of [`Scan::note_page`] make a scan stalled. With empty pages and a usual quota of 8 a second that is
+/// two minutes.
 const STALLED_AT_MOST: u32 = 1000;
 
 /// One chain of pages. Its range is fixed while a token lives.
@@ -58,36 +57,36 @@ pub(super) struct Scan {
     pub(super) token: Option<String>,
     pub(super) in_flight: bool,
     pub(super) ended: bool,
-    /// What the service's clock said before it answered the first page.
-    pub(super) asked_at: Option<i64>,
+    /// A time of the service's clock before it answered the first page.
+    pub(super) watermark: Option<i64>,
     pub(super) pages: u32,
     /// Events have come in order so far.
     pub(super) ordered: bool,
     /// The last event of this attempt.
     pub(super) last: Option<EventKey>,
-    /// The greatest event ever handed on.
+    /// The greatest event ever emitted.
     pub(super) newest: Option<EventKey>,
     /// The greatest event of this attempt.
     pub(super) reached: Option<EventKey>,
-    /// How much speaks against pages that would still bring something: see [`Scan::note_page`].
+    /// Points for pages without progress: see [`Scan::note_page`].
     pub(super) stalled: u32,
     /// Tokens refused in chains that cannot be made shorter.
     pub(super) refused: u32,
-    /// Since when it is given up: it counts for nothing, and is over once what it has on its way is delivered.
+    /// Since when it is given up: it counts for nothing, and ends once its batches in flight are delivered.
     pub(super) given_up: Option<i64>,
-    /// Handed on and not delivered yet, in order.
-    pub(super) batches: VecDeque<Outgoing>,
+    /// In order.
+    pub(super) batches: VecDeque<InFlightBatch>,
 }
 
-/// A batch on its way.
+/// A batch that was emitted and is not delivered yet.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(super) struct InFlightBatch {
     pub(super) number: u64,
     pub(super) keys: Arc<[EventKey]>,
     sorted: bool,
 }
 
-impl Outgoing {
+impl InFlightBatch {
     pub(super) fn new(number: u64, keys: Arc<[EventKey]>) -> Self {
         let sorted = keys.is_sorted();
         Self { number, keys, sorted }
@@ -109,7 +108,7 @@ impl Scan {
             token: None,
             in_flight: false,
             ended: false,
-            asked_at: None,
+            watermark: None,
             pages: 0,
             ordered: true,
             last: None,
@@ -122,7 +121,7 @@ impl Scan {
         }
     }
 
-    /// Begins the chain anew, over `from..to`. What is on its way stays known, so nothing of it is handed on twice.
+    /// Restarts the chain over `from..to`. Batches in flight stay known, so that no event is emitted twice.
     pub(super) fn restart(&mut self, from: i64, to: i64) {
         self.from = from;
         self.to = to;
@@ -130,7 +129,7 @@ impl Scan {
         self.token = None;
         self.in_flight = false;
         self.ended = false;
-        self.asked_at = None;
+        self.watermark = None;
         self.ordered = true;
         self.last = None;
         self.reached = None;
@@ -138,9 +137,9 @@ impl Scan {
         self.given_up = None;
     }
 
-    /// Notes how far a page has come and which page is next. One with events beyond all before it is progress. What
-    /// speaks against a page without is little if it is empty (AWS may search long for what a filter pattern wants),
-    /// more if it repeats what was there, and most if it leads to itself.
+    /// Notes how far a page has come and which page is next. A page with events beyond all before it is progress. Any
+    /// other page costs one point if it is empty (AWS may search long for what a filter pattern matches), ten if it
+    /// repeats events, and a third of [`STALLED_AT_MOST`] if its token leads to itself.
     pub(super) fn note_page(&mut self, reached: Option<EventKey>, is_empty: bool, token: Option<String>) {
         if reached > self.reached {
             self.reached = reached;
@@ -156,14 +155,14 @@ impl Scan {
         self.token = token;
     }
 
-    /// Nothing is to be had from this chain of pages.
+    /// This chain of pages brings nothing new.
     pub(super) fn is_stalled(&self) -> bool {
         !self.ended && self.stalled >= STALLED_AT_MOST
     }
 
-    /// Whether the event is on its way already.
-    pub(super) fn carries(&self, key: EventKey) -> bool {
-        // In order and for the first time, as nearly all are, an event is greater than all before it.
+    /// Whether the event is in flight.
+    pub(super) fn has_in_flight(&self, key: EventKey) -> bool {
+        // Nearly all events come in order and once: each is greater than all before it.
         self.newest.is_some_and(|newest| key <= newest)
             && self.batches.iter().any(|batch| batch.contains(key))
     }
@@ -174,7 +173,7 @@ impl Scan {
     }
 
     /// Everything it found is delivered.
-    pub(super) fn is_complete(&self, rules: &Rules) -> bool {
-        self.ended && (self.batches.is_empty() || !rules.keeps(Rule::ScanWaitsForDelivery))
+    pub(super) fn is_complete(&self) -> bool {
+        self.ended && (self.batches.is_empty() || broken(Rule::ScanWaitsForDelivery))
     }
 }

@@ -1,14 +1,14 @@
 //! When a slice is read: the rules of a partition, and the times that follow from them.
 
 use super::lateness::Quantiles;
-use super::rule::Rule;
+use super::rule::{Rule, broken};
 
 /// How a partition is read. All times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Every event that is taken in at most this long after its own time is delivered before its slice is sealed.
+    /// Every event that is ingested at most this long after its own time is delivered before its slice is sealed.
     pub late_window_ms: i64,
-    /// Events are visible at most this long after they were taken in.
+    /// Events are visible at most this long after they were ingested.
     pub visibility_margin_ms: i64,
     /// Sealed slices are read once more at each of these ages, ascending.
     pub sweeps_ms: Vec<i64>,
@@ -16,13 +16,10 @@ pub struct Rules {
     pub poll_interval_ms: Option<i64>,
     /// New events are read as they come; without this only what is to do at the start is read (a backfill).
     pub live: bool,
-    /// Events are counted by ingestion minute and compared with what CloudWatch says it took in.
+    /// Events are counted by ingestion minute and compared with what CloudWatch says it ingested.
     pub audit: bool,
     /// How many stretches of the past are read at once.
     pub parallel_history: usize,
-    /// The rule that a test has broken on purpose.
-    #[cfg(test)]
-    pub(crate) broken: Option<Rule>,
 }
 
 impl Default for Rules {
@@ -35,8 +32,6 @@ impl Default for Rules {
             live: true,
             audit: false,
             parallel_history: 4,
-            #[cfg(test)]
-            broken: None,
         }
     }
 }
@@ -54,26 +49,14 @@ const SWEEP_ROUND_MS: i64 = 1_800_000;
 const UNKNOWN_HOT_MS: i64 = 300_000;
 
 impl Rules {
-    /// Whether this rule is kept: always, but in the test that breaks it.
-    #[cfg(test)]
-    pub(crate) fn keeps(&self, rule: Rule) -> bool {
-        self.broken != Some(rule)
-    }
-
-    /// Whether this rule is kept: always, but in the test that breaks it.
-    #[cfg(not(test))]
-    pub(crate) const fn keeps(&self, _rule: Rule) -> bool {
-        true
-    }
-
-    /// An event that comes later than this after its own time is outside every guarantee.
+    /// An event that is ingested later than this after its own time is outside every guarantee.
     pub fn reach_ms(&self) -> i64 {
         self.sweeps_ms.last().copied().unwrap_or(0).max(self.late_window_ms)
     }
 
     /// When a slice that ends here has been read for the last time before it is sealed.
     pub fn seal_at(&self, end: i64) -> i64 {
-        let margin = if self.keeps(Rule::SealWaits) { self.visibility_margin_ms } else { 0 };
+        let margin = if broken(Rule::SealWaits) { 0 } else { self.visibility_margin_ms };
         end + self.late_window_ms + margin
     }
 
@@ -89,28 +72,28 @@ impl Rules {
         }
     }
 
-    /// When to read an unsealed slice again that holds everything that was visible at `through`.
-    pub fn next_read(&self, start: i64, end: i64, through: i64, quantiles: Option<Quantiles>) -> i64 {
+    /// When to read an unsealed slice with this watermark again.
+    pub fn next_read(&self, start: i64, end: i64, watermark: i64, quantiles: Option<Quantiles>) -> i64 {
         let seal = self.seal_at(end) + CLOCK_SLACK_MS;
         let middle = middle(start, end);
         if let Some(poll) = self.poll_interval_ms {
             let hot_until = quantiles.map_or(end + UNKNOWN_HOT_MS, |quantiles| middle + quantiles.q99);
-            if through < hot_until {
-                return (through + poll).min(seal);
+            if watermark < hot_until {
+                return (watermark + poll).min(seal);
             }
         }
         let ages = match quantiles {
             Some(q) => [q.q50, q.q90, q.q99, q.q999].map(|age| middle + age).to_vec(),
             None => UNKNOWN_MS.map(|age| end + age).to_vec(),
         };
-        let next = ages.into_iter().find(|&at| at >= through + MIN_GAP_MS && at >= end);
+        let next = ages.into_iter().find(|&at| at >= watermark + MIN_GAP_MS && at >= end);
         next.map_or(seal, |at| (at + CLOCK_SLACK_MS).min(seal))
     }
 
-    /// When to read a sealed slice again; `None` when it never is.
-    pub fn next_sweep(&self, end: i64, through: i64) -> Option<i64> {
-        let margin = if self.keeps(Rule::SweepWaits) { self.visibility_margin_ms } else { -SWEEP_ROUND_MS };
-        let due = self.sweeps_ms.iter().map(|age| end + age + margin).find(|&at| at > through)?;
+    /// When to read a sealed slice with this watermark again; `None` when it never is.
+    pub fn next_sweep(&self, end: i64, watermark: i64) -> Option<i64> {
+        let margin = if broken(Rule::SweepWaits) { -SWEEP_ROUND_MS } else { self.visibility_margin_ms };
+        let due = self.sweeps_ms.iter().map(|age| end + age + margin).find(|&at| at > watermark)?;
         Some(align_up(due, SWEEP_ROUND_MS) + CLOCK_SLACK_MS)
     }
 }

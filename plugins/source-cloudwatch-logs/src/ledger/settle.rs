@@ -1,13 +1,14 @@
-//! What was delivered: scans that count, slices that are sealed, joined and forgotten.
+//! What was delivered: scans that count, slices that are sealed, merged and forgotten.
 
 use std::collections::BTreeMap;
 
 use flowstone_aws::EventKey;
 
 use super::changes::Changes;
+use super::rule::{Rule, broken};
 use super::scan::{Scan, Ticket};
 use super::slice::{Recheck, Slice};
-use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger, Rule};
+use super::{Class, Extent, HISTORY_MIN_MS, Lateness, Ledger};
 
 /// History: a scan should take about this many pages, whatever lies there.
 const HISTORY_PAGES: i64 = 10;
@@ -23,7 +24,7 @@ const MERGED_MS: i64 = 86_400_000;
 // === impl Ledger ===
 
 impl Ledger {
-    /// Whether this scan is still going on or has something on its way.
+    /// Whether this scan is still reading or has batches in flight.
     pub fn is_running(&self, scan: u64) -> bool {
         self.scans.contains_key(&scan)
     }
@@ -35,26 +36,26 @@ impl Ledger {
             let Some(batch) = running.batches.pop_front() else { break };
             note_delivered(&mut self.slices, &mut self.lateness, &mut self.changes, &batch.keys);
         }
-        if running.is_complete(&self.rules) {
+        if running.is_complete() {
             self.advance(scan);
         } else {
             self.settle_history(scan);
         }
     }
 
-    /// Whether the pages of this request's chain lead nowhere: see [`Ledger::give_up`].
+    /// Whether this request's chain of pages brings nothing new: see [`Ledger::give_up`].
     pub fn is_stalled(&self, ticket: Ticket) -> bool {
         self.scans.get(&ticket.scan).is_some_and(Scan::is_stalled)
     }
 
-    /// Ends a scan whose pages lead nowhere. It does not count: what it read is unread but for what was delivered, and
-    /// is read again after a while, longer each time, while everything else is read on.
+    /// Ends a scan whose pages bring nothing new. It does not count: only what was delivered stays known. Its slices are
+    /// read again after a while, longer each time; all other slices are read on.
     pub fn give_up(&mut self, ticket: Ticket, now_ms: i64) {
         let Some(scan) = self.scans.get_mut(&ticket.scan) else { return };
         scan.ended = true;
         scan.given_up = Some(now_ms);
         self.counts.given_up += 1;
-        if scan.is_complete(&self.rules) {
+        if scan.is_complete() {
             self.advance(ticket.scan);
         }
     }
@@ -77,7 +78,7 @@ impl Ledger {
             slice.reading = false;
             slice.given_up = slice.given_up.saturating_add(1);
             slice.not_before = now_ms + (FIRST_REST_MS << (slice.given_up - 1).min(6)).min(LONGEST_REST_MS);
-            self.plan(start, now_ms);
+            self.schedule(start, now_ms);
         }
         if scan.class == Class::History {
             self.history_given_up += 1;
@@ -85,8 +86,8 @@ impl Ledger {
         }
     }
 
-    /// Gives back to what is unread the rear three quarters of a stretch of which nothing is known there: a shorter one may
-    /// come to its end.
+    /// Cuts a slice that was never read whole to its first quarter, if nothing is known of the rest. The rest is unread
+    /// again: a shorter read may come to its end.
     fn shorten(&mut self, start: i64) {
         let Some(slice) = self.slices.get_mut(&start).filter(|slice| slice.facts.scans == 0) else { return };
         let (cut, end) = (start + ((slice.end - start) / 4).max(HISTORY_MIN_MS), slice.end);
@@ -97,29 +98,29 @@ impl Ledger {
         }
     }
 
-    /// The batch of this number was not delivered, nor any later one of its scan: they will be found again.
+    /// The batch of this number was lost, with every later one of its scan: their events are read again.
     pub fn rewind(&mut self, scan: u64, number: u64) {
         let Some(running) = self.scans.get_mut(&scan) else { return };
-        if self.rules.keeps(Rule::LostIsFoundAgain) {
+        if !broken(Rule::LostIsReadAgain) {
             running.batches.retain(|batch| batch.number < number);
         }
         running.newest = running.batches.iter().flat_map(|batch| batch.keys.iter().copied()).max();
         self.restart(scan, Extent::All);
     }
 
-    /// History is read once and in order: what lies before the last event that was read and before all that are on
-    /// their way is done although its scan goes on, so that a stop in the middle of a long one repeats nothing.
+    /// Marks history as done up to the last event read or the first one in flight, whichever is earlier, while its scan
+    /// goes on: history is read once and in order, and a stop in the middle of a long scan repeats nothing.
     pub(super) fn settle_history(&mut self, number: u64) {
         let Some(scan) = self.scans.get(&number).filter(|scan| scan.class == Class::History && scan.ordered)
         else {
             return;
         };
-        let (Some(through), Some(last)) = (scan.asked_at, scan.last) else { return };
-        let on_the_way =
+        let (Some(watermark), Some(last)) = (scan.watermark, scan.last) else { return };
+        let in_flight =
             scan.batches.iter().flat_map(|batch| batch.keys.iter()).map(|key| key.timestamp()).min();
-        let on_the_way = on_the_way.filter(|_| self.rules.keeps(Rule::HistoryWaitsForDelivery));
-        let upto = on_the_way.map_or(last.timestamp(), |time| time.min(last.timestamp()))
-            + i64::from(!self.rules.keeps(Rule::BoundaryStaysOpen));
+        let in_flight = in_flight.filter(|_| !broken(Rule::HistoryWaitsForDelivery));
+        let upto = in_flight.map_or(last.timestamp(), |time| time.min(last.timestamp()))
+            + i64::from(broken(Rule::BoundaryStaysOpen));
         let reading = self.slices.range(scan.from..scan.to).find(|(_, slice)| slice.reading);
         let Some(start) = reading.filter(|(_, slice)| slice.facts.scans == 0).map(|(&start, _)| start) else {
             return;
@@ -139,18 +140,18 @@ impl Ledger {
         self.slices.insert(upto, rest);
         self.changes.gone(start);
         self.changes.ids(upto, whole.end, &boundary);
-        self.finish_read(start, through, false);
+        self.finish_read(start, watermark, false);
         self.merge(start);
         self.forget_finished();
     }
 
-    /// A scan is complete: all that was visible when it began is delivered.
+    /// Ends a scan: all that was visible at its watermark is delivered.
     pub(super) fn advance(&mut self, number: u64) {
         let Some(scan) = self.scans.remove(&number) else { return };
         if let Some(now_ms) = scan.given_up {
             return self.release(&scan, now_ms);
         }
-        let through = scan.asked_at.unwrap_or(i64::MIN);
+        let watermark = scan.watermark.unwrap_or(i64::MIN);
         let read: Vec<i64> = self
             .slices
             .range(scan.from..scan.to)
@@ -158,20 +159,20 @@ impl Ledger {
             .map(|(&start, _)| start)
             .collect();
         for &start in &read {
-            self.finish_read(start, through, true);
+            self.finish_read(start, watermark, true);
         }
-        // Slices that were given up for now are as they were before the scan.
-        let given_up: Vec<i64> = self.slices.range(scan.to..scan.holds_to).map(|(&start, _)| start).collect();
-        for start in given_up {
+        // Slices that a restart has left out are as they were before the scan.
+        let left_out: Vec<i64> = self.slices.range(scan.to..scan.holds_to).map(|(&start, _)| start).collect();
+        for start in left_out {
             if let Some(slice) = self.slices.get_mut(&start) {
                 slice.reading = false;
             }
-            self.plan(start, through);
+            self.schedule(start, watermark);
         }
         match scan.class {
             Class::History => {
                 self.history_given_up = 0;
-                // By what a page held of time this time, the next scan takes about as many pages as it should.
+                // The next scan should take `HISTORY_PAGES` pages, if a page covers as much time as in this one.
                 let length = (scan.to - scan.from).max(HISTORY_MIN_MS);
                 let wanted = length.saturating_mul(HISTORY_PAGES) / i64::from(scan.pages.max(1));
                 self.lengths.history_ms =
@@ -192,18 +193,18 @@ impl Ledger {
         self.forget_finished();
     }
 
-    /// A slice was read whole by a scan that began at `through`.
-    pub(super) fn finish_read(&mut self, start: i64, through: i64, ends_scan: bool) {
+    /// A slice was read whole by a scan with this watermark.
+    pub(super) fn finish_read(&mut self, start: i64, watermark: i64, ends_scan: bool) {
         let margin = self.rules.visibility_margin_ms;
         let Some(slice) = self.slices.get_mut(&start) else { return };
         slice.reading = false;
         (slice.given_up, slice.not_before) = (0, i64::MIN);
         slice.facts.scans += 1;
-        slice.facts.through = slice.facts.through.max(Some(through));
-        if through >= self.rules.seal_at(slice.end) && !slice.facts.sealed {
-            // Events that came within the last moments say that more may come.
+        slice.facts.watermark = slice.facts.watermark.max(Some(watermark));
+        if watermark >= self.rules.seal_at(slice.end) && !slice.facts.sealed {
+            // Recent events announce more.
             let still_coming =
-                ends_scan && slice.facts.ids.iter().any(|key| key.ingestion() > through - margin);
+                ends_scan && slice.facts.ids.iter().any(|key| key.ingestion() > watermark - margin);
             if still_coming && slice.facts.put_off < PUT_OFF_MOST && self.rules.live {
                 slice.facts.put_off += 1;
             } else {
@@ -222,24 +223,24 @@ impl Ledger {
         }
         self.changes.slice(start);
         self.settle_recheck(start);
-        self.plan(start, through);
+        self.schedule(start, watermark);
     }
 
-    /// Says when a slice is read next. `known` is the time up to which its class is judged.
-    pub(super) fn plan(&mut self, start: i64, now_ms: i64) {
+    /// Schedules the next read of a slice.
+    pub(super) fn schedule(&mut self, start: i64, now_ms: i64) {
         let history_before = self.history_before(now_ms);
         let Some(slice) = self.slices.get_mut(&start) else { return };
         let facts = &slice.facts;
-        let (class, due) = match facts.through {
+        let (class, due) = match facts.watermark {
             _ if slice.recheck != Recheck::No => (Class::Sweep, Some(now_ms)),
             None if slice.end <= history_before => (Class::History, Some(now_ms)),
             None => (Class::Hot, Some(now_ms)),
-            Some(through) if facts.sealed => (Class::Sweep, self.rules.next_sweep(slice.end, through)),
-            Some(through) if facts.put_off > 0 => {
-                (Class::Seal, Some(through + self.rules.visibility_margin_ms))
+            Some(watermark) if facts.sealed => (Class::Sweep, self.rules.next_sweep(slice.end, watermark)),
+            Some(watermark) if facts.put_off > 0 => {
+                (Class::Seal, Some(watermark + self.rules.visibility_margin_ms))
             }
-            Some(through) => {
-                let due = self.rules.next_read(start, slice.end, through, self.lateness.quantiles());
+            Some(watermark) => {
+                let due = self.rules.next_read(start, slice.end, watermark, self.lateness.quantiles());
                 let class = if due >= self.rules.seal_at(slice.end) { Class::Seal } else { Class::Hot };
                 (class, Some(due))
             }
@@ -251,45 +252,44 @@ impl Ledger {
         }
     }
 
-    /// Joins a slice to its left neighbour where nothing is lost by it: both were read by the same scan, or both are
-    /// empty.
+    /// Merges a slice into its left neighbour where no knowledge is lost: both have the same watermark, or both are empty.
     pub(super) fn merge(&mut self, start: i64) {
         let Some((_, left)) = self.slices.range(..start).next_back() else { return };
         let Some(slice) = self.slices.get(&start) else { return };
         let idle = |slice: &Slice| slice.facts.sealed && !slice.reading && slice.recheck == Recheck::No;
         let empty = |slice: &Slice| slice.facts.ids.is_empty() && slice.facts.minutes.0.is_empty();
-        let joinable = left.end == start
+        let mergeable = left.end == start
             && idle(left)
             && idle(slice)
             && slice.end - left.start <= MERGED_MS
             && left.due == slice.due
-            && (left.facts.through == slice.facts.through || empty(left) && empty(slice));
-        if !joinable {
+            && (left.facts.watermark == slice.facts.watermark || empty(left) && empty(slice));
+        if !mergeable {
             return;
         }
         let left = left.start;
-        self.unplan(left);
-        self.unplan(start);
-        let (Some(right), Some(joined)) = (self.slices.remove(&start), self.slices.get_mut(&left)) else {
+        self.unschedule(left);
+        self.unschedule(start);
+        let (Some(right), Some(merged)) = (self.slices.remove(&start), self.slices.get_mut(&left)) else {
             return;
         };
-        joined.end = right.end;
-        // Empty slices of different times: the earlier time admits more, and there is nothing it could admit twice.
-        joined.facts.through = match self.rules.keeps(Rule::JoinedTakeEarlierTime) {
-            true => joined.facts.through.min(right.facts.through),
-            false => joined.facts.through.max(right.facts.through),
+        merged.end = right.end;
+        // The earlier watermark covers less, so that no event is taken for delivered.
+        merged.facts.watermark = match broken(Rule::MergedTakesEarlierWatermark) {
+            false => merged.facts.watermark.min(right.facts.watermark),
+            true => merged.facts.watermark.max(right.facts.watermark),
         };
-        joined.facts.ids.extend(right.facts.ids.iter());
+        merged.facts.ids.extend(right.facts.ids.iter());
         for (minute, events) in right.facts.minutes.0 {
-            joined.facts.minutes.add(minute, events);
+            merged.facts.minutes.add(minute, events);
         }
-        let through = joined.facts.through.unwrap_or(0);
+        let watermark = merged.facts.watermark.unwrap_or(0);
         self.changes.slice(left);
         self.changes.gone(start);
-        self.plan(left, through);
+        self.schedule(left, watermark);
     }
 
-    pub(super) fn unplan(&mut self, start: i64) {
+    pub(super) fn unschedule(&mut self, start: i64) {
         if let Some(slice) = self.slices.get_mut(&start)
             && let Some(due) = slice.due.take()
         {
@@ -299,7 +299,7 @@ impl Ledger {
         }
     }
 
-    /// Drops slices of which nothing more is to be known.
+    /// Drops slices that are neither read nor audited again.
     pub(super) fn forget_finished(&mut self) {
         let audit = &self.audit;
         let rules = &self.rules;
@@ -321,7 +321,7 @@ impl Ledger {
     }
 }
 
-/// Events were delivered: their slices know them from now on.
+/// Notes delivered events in their slices.
 pub(super) fn note_delivered(
     slices: &mut BTreeMap<i64, Slice>,
     lateness: &mut Lateness,
@@ -341,11 +341,11 @@ pub(super) fn note_delivered(
         for key in keys {
             lateness.note(key.ingestion() - key.timestamp());
         }
-        // No slice: an event out of order, before what its scan had settled. It is delivered, and that is all.
+        // An event out of order, before what its scan had settled, has no slice any more.
         let Some(slice) = holder else { continue };
-        // The checkpoint counts these already: it hears of them when all of their minute are delivered.
-        let told: Vec<EventKey> = keys.iter().copied().filter(|&key| !slice.admits(key)).collect();
+        // The checkpoint counts admitted events already, and is told once all of their minute are delivered.
+        let new: Vec<EventKey> = keys.iter().copied().filter(|&key| !slice.admits(key)).collect();
         slice.delivered(keys);
-        changes.ids(slice.start, slice.end, &told);
+        changes.ids(slice.start, slice.end, &new);
     }
 }

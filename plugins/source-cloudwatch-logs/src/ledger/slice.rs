@@ -3,7 +3,7 @@
 use flowstone_aws::EventKey;
 
 use super::ids::Ids;
-use super::rule::Rule;
+use super::rule::{Rule, broken};
 use super::schedule::{Rules, align_down};
 
 /// A minute in milliseconds: what the audit counts by.
@@ -34,10 +34,10 @@ pub(super) struct Slice {
 pub struct Facts {
     /// How often it was read whole.
     pub scans: u32,
-    /// A time of the service's clock: all events visible then are delivered.
-    pub through: Option<i64>,
-    /// Its ids are all that were delivered. Otherwise only those that an event can still be confused with: the ones
-    /// taken in after `through` minus the visibility margin, for which the ingestion rule does not speak.
+    /// All events that were visible at this time of the service's clock are delivered.
+    pub watermark: Option<i64>,
+    /// `ids` has every delivered event. Otherwise it has those that the ingestion rule does not cover: events ingested
+    /// after the watermark minus the visibility margin.
     pub exact: bool,
     /// Past the late window: only sweeps read it.
     pub sealed: bool,
@@ -61,9 +61,9 @@ pub(super) enum Recheck {
     No,
     /// Count the events of these ingestion minutes, delivered or not.
     Count(Minutes),
-    /// Deliver all events of these ingestion minutes again: some of them were never delivered, and which ones is not
-    /// known any more. Counts those that are known by their ids or were delivered since; the slice's own count, and
-    /// with it the checkpoint, stays as it was until all of them are.
+    /// Deliver all events of these ingestion minutes again: some were never delivered, and nobody knows which. Counts
+    /// the events that are known by their ids or were delivered since. The slice's own count and the checkpoint change
+    /// once all of a minute are delivered.
     Admit(Minutes),
 }
 
@@ -83,16 +83,16 @@ impl Slice {
         }
     }
 
-    /// Whether nothing is known of it, and nobody is about to learn something.
+    /// Whether nothing is known of it, and no read is going on.
     pub(super) fn is_untouched(&self) -> bool {
         let Self { facts, reading, recheck, .. } = self;
         let unknown = facts.scans == 0 && facts.ids.is_empty() && facts.minutes.0.is_empty();
         unknown && !reading && *recheck == Recheck::No
     }
 
-    /// Whether the event was delivered before, or the ingestion rule says so.
+    /// Whether the event was delivered: its id is known, or the ingestion rule covers it.
     pub(super) fn has(&self, key: EventKey, rules: &Rules) -> bool {
-        if self.facts.ids.contains(key) && rules.keeps(Rule::DeliveredIsKnown) {
+        if self.facts.ids.contains(key) && !broken(Rule::DeliveredIsKnown) {
             return true;
         }
         if self.facts.exact {
@@ -101,8 +101,8 @@ impl Slice {
         if self.admits(key) {
             return false;
         }
-        let margin = if rules.keeps(Rule::RuleKeepsMargin) { rules.visibility_margin_ms } else { 0 };
-        self.facts.through.is_some_and(|through| key.ingestion() <= through - margin)
+        let margin = if broken(Rule::IngestionRuleKeepsMargin) { 0 } else { rules.visibility_margin_ms };
+        self.facts.watermark.is_some_and(|watermark| key.ingestion() <= watermark - margin)
     }
 
     /// Whether the event may be one that an audit missed.
@@ -123,12 +123,12 @@ impl Slice {
         facts.ids.extend(keys.iter().copied());
     }
 
-    /// Forgets the ids that the ingestion rule stands for.
+    /// Forgets the ids that the ingestion rule covers.
     pub(super) fn prune(&mut self, rules: &Rules) {
-        let margin = if rules.keeps(Rule::YoungIdsAreKept) { rules.visibility_margin_ms } else { 0 };
-        match self.facts.through {
+        let margin = if broken(Rule::YoungIdsAreKept) { 0 } else { rules.visibility_margin_ms };
+        match self.facts.watermark {
             _ if self.facts.exact => {}
-            Some(through) => self.facts.ids.keep_younger_than(through - margin),
+            Some(watermark) => self.facts.ids.keep_younger_than(watermark - margin),
             None => {}
         }
     }
@@ -165,7 +165,7 @@ impl Minutes {
     }
 }
 
-/// The minute in which CloudWatch took the event in.
+/// The minute in which CloudWatch ingested the event.
 pub(super) fn minute_of(key: EventKey) -> i64 {
     align_down(key.ingestion(), MINUTE_MS)
 }
@@ -181,17 +181,17 @@ mod tests {
     #[test]
     fn an_exact_slice_knows_events_by_their_ids_alone() {
         let (mut slice, rules) = (Slice::new(0, 60_000, true), Rules::default());
-        slice.facts.through = Some(10_000_000);
+        slice.facts.watermark = Some(10_000_000);
         slice.delivered(&[key(70_000, 1)]);
         assert!(slice.has(key(70_000, 1), &rules));
-        assert!(!slice.has(key(70_000, 2), &rules), "however long ago it was taken in");
+        assert!(!slice.has(key(70_000, 2), &rules), "however long ago it was ingested");
     }
 
     #[test]
-    fn without_exact_ids_the_ingestion_rule_speaks_for_what_was_visible() {
+    fn without_exact_ids_the_ingestion_rule_covers_what_was_visible() {
         let (mut slice, rules) = (Slice::new(0, 60_000, false), Rules::default());
         slice.delivered(&[key(700_000, 1), key(700_001, 2)]);
-        slice.facts.through = Some(1_000_000);
+        slice.facts.watermark = Some(1_000_000);
         slice.prune(&rules);
         assert_eq!(slice.facts.ids.len(), 1);
         for (key, known) in [(key(700_000, 9), true), (key(700_001, 9), false), (key(700_001, 2), true)] {

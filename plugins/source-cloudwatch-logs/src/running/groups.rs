@@ -12,7 +12,7 @@ use crate::discovery::{FlowFacts, Found, Question};
 use crate::events::Origin;
 use crate::ledger::{Ledger, Rules};
 use crate::options::late_window_of;
-use crate::planner::Target;
+use crate::planner::Scope;
 use crate::sites::Site;
 
 /// The day on which CloudWatch Logs began: there is nothing older.
@@ -25,7 +25,7 @@ impl Running {
     pub(super) fn find_named(&mut self) {
         let now_ms = self.clock.now_ms();
         for (number, site) in self.sites.iter().enumerate() {
-            for name in self.plan.groups.named(site.place()) {
+            for name in site.named(&self.plan.groups) {
                 let about = LogGroup { name: name.name.clone(), ..LogGroup::default() };
                 self.discovery.found(Found { site: number, name, about }, now_ms);
             }
@@ -35,7 +35,7 @@ impl Running {
     /// What EC2 says of a group, or that it says nothing: from now on the group is read.
     pub(super) fn learn(&mut self, question: Question, facts: FlowFacts, now_ms: i64, cx: &SourceCx) {
         let Question { found, partition, .. } = question;
-        // A group may be gone by now, and its place another one's.
+        // A group may be gone by now, and its number another one's.
         let is_read = |partition: usize| {
             !self.planner.partitions()[partition].was_let_go() && self.reads[partition].found.is(&found)
         };
@@ -44,7 +44,7 @@ impl Running {
         }
         let partition = partition.unwrap_or_else(|| self.admit(&found, now_ms, &cx.id));
         let format = facts.format.as_ref().map(|(format, since_ms)| (&**format, *since_ms));
-        // What is not told any more may still hold: a permission was taken away, EC2 is in trouble.
+        // What EC2 does not say any more may still hold: a permission was removed, or EC2 is in trouble.
         if format.is_some() || facts.aggregation_s.is_some() {
             self.reads[partition].origin.set_format(format);
             if self.plan.late_window.is_none() {
@@ -72,7 +72,7 @@ impl Running {
         let rules = Rules {
             // The metric of another account's group is in that account.
             audit: self.plan.rules.audit && name.foreign_arn.is_none() && self.is_live(),
-            // What may still come in is left to live reading.
+            // What may still be ingested is left to live reading.
             sweeps_ms: if self.is_live() { self.plan.rules.sweeps_ms.clone() } else { Vec::new() },
             live: self.is_live(),
             parallel_history: if self.is_live() { 4 } else { IN_FLIGHT_AT_MOST },
@@ -105,7 +105,7 @@ impl Running {
         }
         let read =
             Read { origin: Origin::new(owner, account, &site.region, &name.name), found: found.clone() };
-        let target = Target {
+        let scope = Scope {
             name: partition,
             account: Arc::clone(&site.account),
             region: Arc::clone(&site.region),
@@ -113,7 +113,7 @@ impl Running {
             streams: self.plan.streams.clone(),
             pattern: self.plan.pattern.clone(),
         };
-        let number = self.planner.add(target, ledger);
+        let number = self.planner.add(scope, ledger);
         match self.reads.get_mut(number) {
             Some(free) => *free = read,
             None => self.reads.push(read),
@@ -127,8 +127,7 @@ impl Running {
         if !self.is_live() {
             return;
         }
-        let named: HashSet<LogGroupName> =
-            self.plan.groups.named(self.sites[site].place()).into_iter().collect();
+        let named: HashSet<LogGroupName> = self.sites[site].named(&self.plan.groups).into_iter().collect();
         let listed: HashSet<&str> = listed.iter().map(|group| &*group.name).collect();
         for number in 0..self.reads.len() {
             let partition = &self.planner.partitions()[number];
@@ -137,8 +136,8 @@ impl Running {
             if self.reads[number].found.site != site || !missing || named.contains(name) {
                 continue;
             }
-            let (partition, name) = (Arc::clone(&partition.target.name), name.clone());
-            // Something of it may still be on its way: then the next listing will do.
+            let (partition, name) = (Arc::clone(&partition.scope.name), name.clone());
+            // Something of it may still be in flight: then the next listing will do.
             let Some(known) = self.planner.let_go(number) else { continue };
             self.checkpoint.keep(&partition, known, now_ms);
             self.discovery.forget(site, &name);

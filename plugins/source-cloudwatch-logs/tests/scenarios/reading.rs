@@ -129,7 +129,7 @@ async fn the_audit_finds_what_became_visible_too_late_and_tells_what_came_later_
     rig.options.sweeps = Vec::new();
     rig.options.late_window = Some(Duration::from_secs(1800));
     rig.service.put("/vpc/flow", (0..600).map(|n| event(BEGIN + n * SECOND, MINUTE, n as u64)));
-    // Two were taken in at once and shown after half an hour and more: after the last read of their slice.
+    // Two were ingested at once and shown after half an hour and more: after the last read of their slice.
     let hidden = (0..2).map(|n| event(BEGIN + n * SECOND, MINUTE, 1000 + n as u64));
     rig.service
         .put("/vpc/flow", hidden.map(|event| SimulatedEvent { visible_ms: BEGIN + 38 * MINUTE, ..event }));

@@ -88,7 +88,7 @@ impl Account for World {
     }
 }
 
-/// An event of a group's only stream, seen `visible` after it was taken in.
+/// An event of a group's only stream, seen `visible` after it was ingested.
 pub(crate) fn event(time_ms: i64, late_ms: i64, request: u64) -> SimulatedEvent {
     SimulatedEvent {
         key: EventKey::new(time_ms, time_ms + late_ms, request, 0),

@@ -1,6 +1,6 @@
 //! A planner, a simulated CloudWatch Logs and a sink on one virtual clock: what the property test and the bench run.
 //!
-//! The world knows what was taken in, what was handed on, delivered and checkpointed, without asking the ledger.
+//! The world knows what was ingested, emitted, delivered and checkpointed, without asking the ledger.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
@@ -10,7 +10,7 @@ use flowstone_core::Position;
 use flowstone_testkit::cloudwatch::{SimulatedEvent, SimulatedLogs};
 use source_cloudwatch_logs::journal::{self, Encoder};
 use source_cloudwatch_logs::ledger::{Finding, Ledger, Restored, Rules, Stage};
-use source_cloudwatch_logs::planner::{Ask, Limits, Planner, Target};
+use source_cloudwatch_logs::planner::{Ask, Limits, Planner, Scope};
 
 /// How the parts of a [`World`] behave.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Setup {
     pub latency_ms: i64,
     /// A batch is delivered after up to this long.
     pub delivery_ms: i64,
-    /// The share of batches that are lost on the way and must be read again.
+    /// The share of batches that are lost in flight and must be read again.
     pub lost_batches: f64,
     /// Seed of all chance.
     pub seed: u64,
@@ -47,8 +47,8 @@ pub(crate) struct World {
     happenings: BinaryHeap<Reverse<(i64, u64)>>,
     what: HashMap<u64, Happening>,
     next_happening: u64,
-    /// Batches on their way, by lane: they settle in order.
-    lanes: HashMap<Lane, VecDeque<Batch>>,
+    /// Batches in flight, by sub-partition: they settle in order.
+    sub_partitions: HashMap<SubPartition, VecDeque<Batch>>,
     /// Batches behind a lost one: they may arrive, but nobody waits for them.
     astray: HashMap<u64, Vec<Event>>,
     flush_at: i64,
@@ -57,7 +57,7 @@ pub(crate) struct World {
     last_flush: usize,
     /// How often each event was delivered.
     pub sent: HashMap<Event, u32>,
-    /// Deliveries that the planner was told of.
+    /// Deliveries that were reported to the planner.
     pub committed: HashSet<Event>,
     /// Of those, the ones that the checkpoint has not been complete with yet.
     unwritten: Vec<Event>,
@@ -68,9 +68,9 @@ pub(crate) struct World {
     pub may_repeat: HashMap<Event, u32>,
     /// Time from visibility to delivery, in milliseconds.
     pub delays: Vec<i64>,
-    /// What audits found, and the truth at that time: taken in and delivered.
+    /// What audits found, and the truth at that time: ingested and delivered.
     pub findings: Vec<(usize, Finding, (u64, u64))>,
-    /// Audited minutes, with the truth at that time: taken in and delivered.
+    /// Audited minutes, with the truth at that time: ingested and delivered.
     pub audited_minutes: Vec<(usize, i64, (u64, u64))>,
     /// An error that nothing in this world explains.
     pub unexpected: Option<ApiError>,
@@ -80,7 +80,7 @@ pub(crate) struct World {
     pub written: BTreeMap<i64, usize>,
 }
 
-type Lane = std::sync::Arc<str>;
+type SubPartition = std::sync::Arc<str>;
 
 /// An event of the log group of this number.
 pub(crate) type Event = (usize, EventKey);
@@ -99,7 +99,7 @@ struct Truth {
 
 enum Happening {
     Reply { epoch: u64, ask: Ask, asked_ms: i64, reply: Result<FilterPage, ApiError> },
-    Delivered { epoch: u64, lane: Lane, number: u64 },
+    Delivered { epoch: u64, sub_partition: SubPartition, number: u64 },
     Audited { epoch: u64, partition: usize, minutes: (i64, i64), counts: Vec<MinuteCount> },
 }
 
@@ -125,7 +125,7 @@ impl World {
             happenings: BinaryHeap::new(),
             what: HashMap::new(),
             next_happening: 0,
-            lanes: HashMap::new(),
+            sub_partitions: HashMap::new(),
             astray: HashMap::new(),
             flush_at: now_ms,
             disk: Vec::new(),
@@ -169,11 +169,11 @@ impl World {
         let mut known = self.restored();
         self.planner = Planner::new(self.setup.limits, Governors::default(), self.setup.seed);
         self.encoder = Encoder::default();
-        self.lanes.clear();
+        self.sub_partitions.clear();
         self.astray.clear();
         self.unwritten.clear();
         for group in &self.setup.groups {
-            let target = Target {
+            let scope = Scope {
                 name: format!("1/eu-west-1/{group}").into(),
                 account: "1".into(),
                 region: "eu-west-1".into(),
@@ -182,13 +182,13 @@ impl World {
                 pattern: String::new(),
             };
             let begin = || Restored { from_ms: self.setup.from_ms, ..Restored::default() };
-            let known = known.remove(&*target.name).unwrap_or_else(begin);
+            let known = known.remove(&*scope.name).unwrap_or_else(begin);
             let ledger = Ledger::restore(self.setup.rules.clone(), self.setup.until_ms, known, self.now_ms);
-            self.planner.add(target, ledger);
+            self.planner.add(scope, ledger);
         }
     }
 
-    /// Everything in memory is gone, and the last write may be torn. Starts again after `down_ms`.
+    /// Everything in memory is gone, and the last write may be unterminated. Starts again after `down_ms`.
     pub(crate) fn crash(&mut self, down_ms: i64) {
         let torn = self.random.usize(..=self.last_flush);
         self.disk.truncate(self.disk.len() - torn);
@@ -271,7 +271,7 @@ impl World {
         for (partition, finding) in self.planner.take_findings() {
             let truth = self.minute(partition, finding.minute_ms);
             if finding.stage == Stage::Missing {
-                // What it hands on again is known to the sink.
+                // The sink knows what it emits again.
                 for key in self.truth[partition].by_minute.get(&finding.minute_ms).into_iter().flatten() {
                     *self.may_repeat.entry((partition, *key)).or_default() += 1;
                 }
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    /// Events taken in within a minute, and how many of them were delivered.
+    /// Events ingested within a minute, and how many of them were delivered.
     fn minute(&self, partition: usize, minute_ms: i64) -> (u64, u64) {
         let keys = self.truth[partition].by_minute.get(&minute_ms).map_or(&[][..], Vec::as_slice);
         let delivered = keys.iter().filter(|key| self.committed.contains(&(partition, **key))).count();
@@ -301,12 +301,14 @@ impl World {
                 self.planner.audited(partition, minutes, Some(&counts), self.now_ms);
                 self.audited_minutes.extend(truth);
             }
-            Happening::Delivered { epoch, lane, number } if epoch == self.epoch => self.arrive(lane, number),
+            Happening::Delivered { epoch, sub_partition, number } if epoch == self.epoch => {
+                self.arrive(sub_partition, number)
+            }
             _ => {}
         }
     }
 
-    fn arrive(&mut self, lane: Lane, number: u64) {
+    fn arrive(&mut self, sub_partition: SubPartition, number: u64) {
         if let Some(events) = self.astray.remove(&number) {
             for event in events {
                 *self.sent.entry(event).or_default() += 1;
@@ -314,10 +316,10 @@ impl World {
             }
             return;
         }
-        let Some(batches) = self.lanes.get_mut(&lane) else { return };
+        let Some(batches) = self.sub_partitions.get_mut(&sub_partition) else { return };
         let Some(at) = batches.iter().position(|batch| batch.number == number) else { return };
         if self.random.f64() < self.setup.lost_batches {
-            // Lost on the way: it and what follows it in its lane is read again, although that may arrive too.
+            // Lost in flight: it and what follows it in its sub-partition is read again, although that may arrive too.
             for behind in batches.split_off(at).into_iter().skip(1) {
                 if behind.arrived {
                     behind.events.iter().for_each(|event| *self.may_repeat.entry(*event).or_default() += 1);
@@ -325,7 +327,7 @@ impl World {
                     self.astray.insert(behind.number, behind.events);
                 }
             }
-            self.planner.rewind(&Position { partition: lane, value: number });
+            self.planner.rewind(&Position { partition: sub_partition, value: number });
             return;
         }
         batches[at].arrived = true;
@@ -341,17 +343,21 @@ impl World {
             upto = Some(batch.number);
         }
         if let Some(value) = upto {
-            self.planner.delivered(&Position { partition: lane, value });
+            self.planner.delivered(&Position { partition: sub_partition, value });
         }
     }
 
     fn hand_on(&mut self) {
         while let Some(ready) = self.planner.next_batch() {
             let events: Vec<Event> = ready.chunk.keys.iter().map(|&key| (ready.partition, key)).collect();
-            let Position { partition: lane, value: number } = ready.position;
-            self.lanes.entry(lane.clone()).or_default().push_back(Batch { number, events, arrived: false });
+            let Position { partition: sub_partition, value: number } = ready.position;
+            self.sub_partitions.entry(sub_partition.clone()).or_default().push_back(Batch {
+                number,
+                events,
+                arrived: false,
+            });
             let after = self.random.i64(1..=self.setup.delivery_ms.max(1));
-            self.later(after, Happening::Delivered { epoch: self.epoch, lane, number });
+            self.later(after, Happening::Delivered { epoch: self.epoch, sub_partition, number });
         }
     }
 

@@ -1,7 +1,7 @@
 //! What CloudWatch Logs answers: JSON, a page of events written event by event into one buffer.
 
 use flowstone_aws::{Arn, EventKey, FilterRequest, GroupsRequest, LogGroup, LogGroupName, StreamFilter};
-use flowstone_event::write_json_str;
+use flowstone_event::{Digits, write_json_str};
 use serde_json::{Value as Json, json};
 
 use super::call::Call;
@@ -21,13 +21,12 @@ pub(super) fn filter_log_events(
     let mut body = Vec::with_capacity(64 << 10);
     body.extend_from_slice(br#"{"events":["#);
     let mut is_first = true;
-    let mut digits = itoa::Buffer::new();
     let page = service.page(now_ms, &request, limit, &mut |event| {
         body.extend_from_slice(if is_first { br#"{"eventId":""# } else { br#",{"eventId":""# });
         is_first = false;
         write_event_id(event.key, &mut body);
         body.extend_from_slice(br#"","ingestionTime":"#);
-        body.extend_from_slice(digits.format(event.key.ingestion()).as_bytes());
+        body.extend_from_slice(Digits::of(event.key.ingestion()).as_bytes());
         body.extend_from_slice(br#","logStreamName":"#);
         write_json_str(event.stream, &mut body);
         body.extend_from_slice(br#","message":"#);
@@ -39,7 +38,7 @@ pub(super) fn filter_log_events(
             write_json_str(event.message, &mut body);
         }
         body.extend_from_slice(br#","timestamp":"#);
-        body.extend_from_slice(digits.format(event.key.timestamp()).as_bytes());
+        body.extend_from_slice(Digits::of(event.key.timestamp()).as_bytes());
         body.push(b'}');
     });
     let (account, region) = service.place();

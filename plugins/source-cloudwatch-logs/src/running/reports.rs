@@ -1,20 +1,20 @@
-//! What a running source tells: counts, lag, and what audits found.
+//! What a running source reports: counts, lag, and what audits found.
 
 use flowstone_core::{BackfillProgress, SourceCx};
 
 use super::{Mode, Running};
 use crate::ledger::{Counts, Finding, Stage};
-use crate::planner::Target;
+use crate::planner::Scope;
 
 // === impl Running ===
 
 impl Running {
-    pub(super) fn tell_counts(&mut self, now_ms: i64, cx: &SourceCx) {
+    pub(super) fn report_counts(&mut self, now_ms: i64, cx: &SourceCx) {
         let counts = self.planner.counts();
         let again = |counts: &Counts| counts.duplicates + counts.by_rule;
-        cx.metrics.duplicates.inc_by(again(&counts) - again(&self.told));
-        cx.metrics.outside.inc_by(counts.outside - self.told.outside);
-        self.told = counts;
+        cx.metrics.duplicates.inc_by(again(&counts) - again(&self.reported));
+        cx.metrics.outside.inc_by(counts.outside - self.reported.outside);
+        self.reported = counts;
         match &self.mode {
             Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
             Mode::Backfill(stretch) => {
@@ -36,8 +36,8 @@ impl Running {
         cx.metrics.dedupe_margin_mode.set(bounded as i64);
     }
 
-    pub(super) fn tell_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
-        let Target { account, region, group, .. } = &self.planner.partitions()[partition].target;
+    pub(super) fn report_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
+        let Scope { account, region, group, .. } = &self.planner.partitions()[partition].scope;
         let Finding { minute_ms, expected, delivered, stage } = finding;
         let minute = flowstone_core::event::format_iso_millis(minute_ms);
         let missing = expected.saturating_sub(delivered);
@@ -45,7 +45,7 @@ impl Running {
         match stage {
             Stage::Missing => {
                 cx.metrics.missing("found", missing);
-                tracing::warn!(%component, %account, %region, log_group, minute, expected, delivered, "CloudWatch took in more events than were read; their slices are read again");
+                tracing::warn!(%component, %account, %region, log_group, minute, expected, delivered, "CloudWatch ingested more events than were read; their slices are read again");
             }
             Stage::Recovered => {
                 tracing::info!(%component, %account, %region, log_group, minute, expected, delivered, "missing events were found");
