@@ -1,5 +1,6 @@
-//! The rules between the rooms of the house, held to the manifests and to the registry: who may depend on whom, that
-//! a plugin's folder, crate, feature and `type` agree, and that each plugin's reference is complete and true.
+//! The rules between the rooms of the house, held to the manifests, the sources and the registry: who may depend on whom,
+//! that a plugin's folder, crate, feature and `type` agree, that each plugin's reference is complete and true, and how
+//! long a file may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,6 +25,21 @@ fn manifests(folder: &str) -> BTreeMap<String, toml::Table> {
         }
     }
     manifests
+}
+
+/// Every `.rs` file of ours below `folder`, of `fuzz/` too.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(sources(&path));
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// What a crate depends on when it is built, dependencies of its tests left out.
@@ -121,6 +137,20 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
     }
     let lib = fs::read_to_string(workspace().join("crates/event/src/lib.rs")).unwrap();
     assert!(lib.contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
+fn no_source_file_has_more_than_600_lines() {
+    let files = sources(&workspace());
+    assert!(files.len() > 300, "{} files were found", files.len());
+    let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
+    let long: Vec<String> = files
+        .iter()
+        .map(|path| (path, lines(path)))
+        .filter(|(_, lines)| *lines > 600)
+        .map(|(path, lines)| format!("{}: {lines}", path.display()))
+        .collect();
+    assert_eq!(long, Vec::<String>::new());
 }
 
 #[test]
