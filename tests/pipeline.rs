@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowstone_testkit::http::{Client, FakeServer, Reply};
 use serde_json::Value;
-use support::{Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe};
+use support::{
+    Flowstone, assert_conserved, bulk_server, expected_document, flow_lines, free_port, metric, pipe,
+    run_piped, taken,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -99,14 +102,7 @@ flush_secs = 5
 fn a_reader_that_goes_away_ends_the_run_with_0() {
     let folder = folder();
     write(folder.path(), &STDIN_TO_CONSOLE.replace("type = \"stdin\"", "type = \"demo\""));
-    let mut child = Command::new(binary())
-        .args(["run", "-c", "flowstone.toml"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = run_piped(folder.path());
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     for _ in 0..10 {
         let mut line = String::new();
@@ -129,13 +125,8 @@ fn a_reader_that_goes_away_ends_the_run_with_0() {
 }
 
 /// A server that takes everything, or nothing while `busy` says so.
-fn bulk_server(busy: impl Fn() -> bool + Send + 'static) -> FakeServer {
-    FakeServer::start(move |request| match request.path_only() {
-        "/" => Reply::json(200, r#"{"version":{"number":"7.17.0"}}"#),
-        _ if request.is_bulk() && busy() => Reply::busy(),
-        _ if request.is_bulk() => Reply::json(200, r#"{"took":1,"errors":false}"#),
-        _ => Reply::json(200, r#"{"acknowledged":true}"#),
-    })
+fn server_that_is(busy: impl Fn() -> bool + Send + 'static) -> FakeServer {
+    bulk_server(move |_| if busy() { Reply::busy() } else { taken() })
 }
 
 fn to_server(url: &str, port: u16) -> String {
@@ -188,7 +179,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn a_stop_delivers_commits_and_a_new_start_goes_on_behind_it() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(3000);
     fs::write(folder.path().join("a.log"), lines[..2000].join("\n") + "\n").unwrap();
     let port = free_port();
@@ -213,7 +204,7 @@ fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_id
     let folder = folder();
     let busy = Arc::new(AtomicBool::new(true));
     let is_busy = Arc::clone(&busy);
-    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    let server = server_that_is(move || is_busy.load(Ordering::SeqCst));
     let lines = flow_lines(100);
     fs::write(folder.path().join("a.log"), lines.join("\n") + "\n").unwrap();
     let port = free_port();
@@ -236,7 +227,7 @@ fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_id
 #[test]
 fn a_second_signal_stops_at_once() {
     let folder = folder();
-    let server = bulk_server(|| true);
+    let server = server_that_is(|| true);
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let config = to_server(&server.url(), free_port())
         .replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"1h\"");
@@ -253,7 +244,7 @@ fn a_second_signal_stops_at_once() {
 #[test]
 fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
     let folder = folder();
-    let (first, second) = (bulk_server(|| false), bulk_server(|| false));
+    let (first, second) = (server_that_is(|| false), server_that_is(|| false));
     let lines = flow_lines(300);
     let append = |range: std::ops::Range<usize>| {
         use std::io::Write;
@@ -285,7 +276,7 @@ fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
 #[test]
 fn the_endpoint_serves_metrics_health_and_readiness() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     fs::write(folder.path().join("a.log"), flow_lines(500).join("\n") + "\nnot a record\n").unwrap();
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
@@ -309,7 +300,7 @@ fn the_endpoint_serves_metrics_health_and_readiness() {
 #[test]
 fn one_data_folder_belongs_to_one_process() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let config = to_server(&server.url(), free_port());
     fs::write(folder.path().join("a.log"), flow_lines(1).join("\n") + "\n").unwrap();
     let _running = Flowstone::run(folder.path(), &config);
@@ -376,7 +367,7 @@ fn readiness(port: u16) -> (u16, String) {
 #[test]
 fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_takes_over() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(400);
     let log = folder.path().join("a.log");
     let write_lines = |count: usize| fs::write(&log, lines[..count].join("\n") + "\n").unwrap();
@@ -445,7 +436,8 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
 #[test]
 fn a_hangup_during_a_reload_is_not_lost_and_the_newest_configuration_takes_over() {
     let folder = folder();
-    let (busy, skipped, newest) = (bulk_server(|| true), bulk_server(|| false), bulk_server(|| false));
+    let (busy, skipped, newest) =
+        (server_that_is(|| true), server_that_is(|| false), server_that_is(|| false));
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let port = free_port();
     let slow = to_server(&busy.url(), port).replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"5s\"");
@@ -469,7 +461,7 @@ fn a_hangup_during_a_reload_is_not_lost_and_the_newest_configuration_takes_over(
 #[test]
 fn a_source_that_fails_for_good_is_not_ready_and_a_reload_that_mends_it_lives() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(200);
     fs::create_dir(folder.path().join("b")).unwrap();
     fs::write(folder.path().join("a.log"), lines[..100].join("\n") + "\n").unwrap();
@@ -512,7 +504,7 @@ fn the_lag_of_a_source_that_stands_still_grows_and_is_gone_when_all_is_delivered
     let folder = folder();
     let busy = Arc::new(AtomicBool::new(true));
     let is_busy = Arc::clone(&busy);
-    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    let server = server_that_is(move || is_busy.load(Ordering::SeqCst));
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
