@@ -167,8 +167,7 @@ impl OptionType for Template {
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let text = String::read(node, diagnostics)?;
         for warning in Self::warnings(&text) {
-            let span = node.span_within(warning.start, warning.end);
-            diagnostics.push(Diagnostic::warning("date-letters", warning.message, span).label(warning.label));
+            warning.warn("date-letters", node, diagnostics);
         }
         let read = Self::parse(&text);
         // Each `%{...}` that cannot be read is told, not only the first.
