@@ -140,6 +140,22 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
 }
 
 #[test]
+fn a_crate_that_shares_the_io_threads_asks_for_what_clippy_toml_bans() {
+    for folder in ["crates", "plugins"] {
+        for (name, manifest) in manifests(folder) {
+            let shares = ["tokio", "async-trait"].iter().any(|it| dependencies(&manifest).contains(*it));
+            if !shares || name == "testkit" || name.starts_with("example-") {
+                continue;
+            }
+            let lib = fs::read_to_string(workspace().join(folder).join(&name).join("src/lib.rs")).unwrap();
+            let bans =
+                "cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))";
+            assert!(lib.contains(bans), "{folder}/{name}/src/lib.rs");
+        }
+    }
+}
+
+#[test]
 fn no_source_file_has_more_than_600_lines() {
     let files = sources(&workspace());
     assert!(files.len() > 300, "{} files were found", files.len());

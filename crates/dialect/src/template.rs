@@ -8,7 +8,7 @@ use crate::joda::DateFormat;
 use flowstone_core::event::{
     Batch, Cell, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell,
 };
-use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType};
+use flowstone_core::{Diagnostics, Node, OptionType};
 
 /// A text with `%{field}` and `%{+date}` in it, parsed once.
 ///

@@ -2,6 +2,7 @@
 //!
 //! The file is the repository's own example of that kind with the name exchanged, so that what is written was compiled
 //! and tested with this program.
+#![expect(clippy::disallowed_methods, reason = "a command that writes files and ends")]
 
 use std::fs;
 use std::io;
