@@ -156,6 +156,16 @@ fn a_crate_that_shares_the_io_threads_asks_for_what_clippy_toml_bans() {
 }
 
 #[test]
+fn what_is_measured_is_built_as_what_is_shipped() {
+    let root: toml::Table = fs::read_to_string(workspace().join("Cargo.toml")).unwrap().parse().unwrap();
+    let [dist, bench] = ["dist", "bench"].map(|name| root["profile"][name].as_table().unwrap());
+    assert_eq!(dist["inherits"].as_str(), Some("release"), "as `bench` does");
+    for (name, value) in dist.iter().filter(|(name, _)| !["inherits", "strip"].contains(&name.as_str())) {
+        assert_eq!(bench.get(name), Some(value), "{name}");
+    }
+}
+
+#[test]
 fn no_source_file_has_more_than_600_lines() {
     let files = sources(&workspace());
     assert!(files.len() > 300, "{} files were found", files.len());
