@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -36,6 +37,11 @@ encoding = "json"
 
 fn write(folder: &Path, config: &str) {
     fs::write(folder.join("flowstone.toml"), config).unwrap();
+}
+
+fn append_lines(path: &Path, lines: &[String]) {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
 }
 
 fn folder() -> tempfile::TempDir {
@@ -246,12 +252,7 @@ fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
     let folder = folder();
     let (first, second) = (server_that_is(|| false), server_that_is(|| false));
     let lines = flow_lines(300);
-    let append = |range: std::ops::Range<usize>| {
-        use std::io::Write;
-        let mut file =
-            fs::OpenOptions::new().create(true).append(true).open(folder.path().join("a.log")).unwrap();
-        file.write_all((lines[range].join("\n") + "\n").as_bytes()).unwrap();
-    };
+    let append = |range: Range<usize>| append_lines(&folder.path().join("a.log"), &lines[range]);
     append(0..100);
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&first.url(), port));
@@ -370,9 +371,10 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
     let server = server_that_is(|| false);
     let lines = flow_lines(400);
     let log = folder.path().join("a.log");
-    let write_lines = |count: usize| fs::write(&log, lines[..count].join("\n") + "\n").unwrap();
+    // Appended, for a file that is written anew is for a moment one that was truncated.
+    let append = |range: Range<usize>| append_lines(&log, &lines[range]);
     let delivered = |count: usize| wait_for("the documents", || bulk_documents(&server).len() >= count);
-    write_lines(100);
+    append(0..100);
     let (port, next_port) = (free_port(), free_port());
     let config = to_server(&server.url(), port);
     let mut running = Flowstone::run(folder.path(), &config);
@@ -400,7 +402,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
         wait_for("a refusal", || metric(port, "flowstone_reloads_total") == number as f64 + 1.0);
         assert_eq!(running.log().matches("the old one goes on").count(), number + 1, "{}", running.log());
     }
-    write_lines(200);
+    append(100..200);
     delivered(200);
 
     // The same folder by another name and the same port: the old topology has them.
@@ -408,7 +410,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
     write(folder.path(), &moved);
     running.signal("HUP");
     running.wait_for_log("takes over", SOON);
-    write_lines(300);
+    append(200..300);
     delivered(300);
     assert_eq!(readiness(port), (200, "ready\n".to_owned()));
 
@@ -422,7 +424,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
     wait_for("the metrics at their new port", || readiness(next_port).0 == 200);
     wait_for("the second take-over", || running.log().matches("takes over").count() == 2);
     assert_eq!(readiness(port).0, 0, "nobody listens there any more");
-    write_lines(400);
+    append(300..400);
     delivered(400);
     assert_eq!(bulk_documents(&server).len(), 400, "nothing is lost and nothing delivered twice");
     let mut second = Flowstone::run(folder.path(), &config);
