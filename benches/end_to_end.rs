@@ -1,10 +1,11 @@
 //! The whole program, measured from outside, beside the hand-written floor: `cargo bench --bench end_to_end`.
 //!
-//! The unit is CPU-seconds (user + system of the whole process) per million input lines, for wall time on a shared
-//! machine says little. 2,000,000 generated lines go through file, filter, `vpcflow` and the Elasticsearch sink into a
-//! server that answers and counts; `floor` does the same work by hand on one thread without validation, retry or
-//! acknowledgements, in the same minutes. Three runs each, the median is printed; of each run 10,000 documents are
-//! compared with a slow rendering by serde_json that shares nothing with flowstone.
+//! The program is built as `dist` builds it. The unit is CPU-seconds (user + system of the whole process) per million
+//! input lines, for wall time on a shared machine says little. 2,000,000 generated lines go through file, filter,
+//! `vpcflow` and the Elasticsearch sink into a server that answers and counts; `floor` does the same work by hand on
+//! one thread without validation, retry or acknowledgements, in the same minutes. Three runs each, the median is
+//! printed; of each run 10,000 documents are compared with a slow rendering by serde_json that shares nothing with
+//! flowstone.
 //!
 //! The tools (`gen`, `nullbulk`, `floor`) come from `../shared/bench`, or ready-built from `FLOWSTONE_BENCH_TOOLS`.
 //! `FLOWSTONE_CITY_DB=FILE` adds the rows with GeoIP. `FLOWSTONE_BENCH_LINES` and `FLOWSTONE_BENCH_RUNS` change the size.

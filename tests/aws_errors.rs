@@ -9,7 +9,7 @@ use std::time::Duration;
 use flowstone_aws::Operation;
 use flowstone_testkit::cloudwatch::{Behaviour, Fault, FlowTraffic, SimulatedLogs, SimulatedServer};
 use flowstone_testkit::http::Client;
-use support::{Flowstone, binary, free_port, metric_of};
+use support::{Flowstone, binary, free_port, metric_of, peak_kb};
 
 const SECRET: &str = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY";
 const SESSION: &str = "IQoJb3JpZ2luX2VjEXAMPLESESSIONTOKEN";
@@ -58,6 +58,10 @@ impl Case<'_> {
         let line = said.lines().find(|line| line.starts_with("source `vpc` (cloudwatch_logs): "));
         line.unwrap_or_else(|| panic!("nothing is said of the source: {said}")).to_owned()
     }
+}
+
+fn sent(port: u16) -> f64 {
+    metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"")
 }
 
 #[track_caller]
@@ -154,11 +158,7 @@ fn a_permission_that_no_event_needs_is_told_once_and_all_is_read() {
     let port = free_port();
     let case = Case { folder: folder.path(), server: &server, options, port };
     let mut flowstone = Flowstone::start(case.command(&["run"]));
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"") < 6000.0 {
-        assert!(std::time::Instant::now() < end && !flowstone.ended(), "{}", flowstone.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    flowstone.wait_until("all events", Duration::from_secs(60), || sent(port) >= 6000.0);
     assert!(service.calls().events >= 6000);
     flowstone.signal("TERM");
     flowstone.finish(Duration::from_secs(20));
@@ -184,11 +184,7 @@ fn a_permission_that_is_given_later_needs_no_restart() {
     flowstone.wait_for_log("AWS refuses a request", Duration::from_secs(30));
     server.inject(|_, _| None);
     flowstone.wait_for_log("AWS answers FilterLogEvents again", Duration::from_secs(60));
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"") < 6000.0 {
-        assert!(std::time::Instant::now() < end && !flowstone.ended(), "{}", flowstone.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    flowstone.wait_until("all events", Duration::from_secs(60), || sent(port) >= 6000.0);
     flowstone.signal("TERM");
     flowstone.finish(Duration::from_secs(20));
     let log = flowstone.log();
@@ -255,11 +251,7 @@ fn reading_needs_the_logs_api_alone() {
     let port = free_port();
     let case = Case { folder: folder.path(), server: &server, options, port };
     let mut flowstone = Flowstone::start(case.command(&["run"]));
-    let end = std::time::Instant::now() + Duration::from_secs(90);
-    while metric_of(port, "flowstone_component_sent_events_total", "component_id=\"vpc\"") < 6000.0 {
-        assert!(std::time::Instant::now() < end && !flowstone.ended(), "{}", flowstone.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    flowstone.wait_until("all events", Duration::from_secs(90), || sent(port) >= 6000.0);
     assert!(service.calls().events >= 6000);
     wait_for_readyz(port, &mut flowstone, &[]);
     flowstone.signal("TERM");
@@ -284,10 +276,8 @@ fn a_giant_of_a_refusal_is_one_short_line_and_little_memory() {
         assert!(!flowstone.ended(), "{}", flowstone.log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", flowstone.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    let peak_kb: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(peak_kb < 100_000, "{peak_kb} kB for a refusal of 40 MB");
+    let peak = peak_kb(flowstone.pid()).unwrap();
+    assert!(peak < 100_000, "{peak} kB for a refusal of 40 MB");
     let log = flowstone.log();
     assert!(said.len() < 2000 && log.lines().all(|line| line.len() < 3000), "{said}{log}");
 }

@@ -1,5 +1,6 @@
-//! The rules between the rooms of the house, held to the manifests and to the registry: who may depend on whom, that
-//! a plugin's folder, crate, feature and `type` agree, and that each plugin's reference is complete and true.
+//! The rules between the rooms of the house, held to the manifests, the sources and the registry: who may depend on whom,
+//! that a plugin's folder, crate, feature and `type` agree, that each plugin's reference is complete and true, and how
+//! long a file may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,6 +25,21 @@ fn manifests(folder: &str) -> BTreeMap<String, toml::Table> {
         }
     }
     manifests
+}
+
+/// Every `.rs` file of ours below `folder`, of `fuzz/` too.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(sources(&path));
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// What a crate depends on when it is built, dependencies of its tests left out.
@@ -154,6 +170,46 @@ fn asks_for_broken(value: &toml::Value) -> bool {
         toml::Value::Table(table) => table.values().any(asks_for_broken),
         _ => false,
     }
+}
+
+#[test]
+fn a_crate_that_shares_the_io_threads_asks_for_what_clippy_toml_bans() {
+    for folder in ["crates", "plugins"] {
+        for (name, manifest) in manifests(folder) {
+            let shares = ["tokio", "async-trait"].iter().any(|it| dependencies(&manifest).contains(*it));
+            if !shares || name == "testkit" || name.starts_with("example-") {
+                continue;
+            }
+            let lib = fs::read_to_string(workspace().join(folder).join(&name).join("src/lib.rs")).unwrap();
+            let bans =
+                "cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))";
+            assert!(lib.contains(bans), "{folder}/{name}/src/lib.rs");
+        }
+    }
+}
+
+#[test]
+fn what_is_measured_is_built_as_what_is_shipped() {
+    let root: toml::Table = fs::read_to_string(workspace().join("Cargo.toml")).unwrap().parse().unwrap();
+    let [dist, bench] = ["dist", "bench"].map(|name| root["profile"][name].as_table().unwrap());
+    assert_eq!(dist["inherits"].as_str(), Some("release"), "as `bench` does");
+    for (name, value) in dist.iter().filter(|(name, _)| !["inherits", "strip"].contains(&name.as_str())) {
+        assert_eq!(bench.get(name), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn no_source_file_has_more_than_600_lines() {
+    let files = sources(&workspace());
+    assert!(files.len() > 300, "{} files were found", files.len());
+    let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
+    let long: Vec<String> = files
+        .iter()
+        .map(|path| (path, lines(path)))
+        .filter(|(_, lines)| *lines > 600)
+        .map(|(path, lines)| format!("{}: {lines}", path.display()))
+        .collect();
+    assert_eq!(long, Vec::<String>::new());
 }
 
 #[test]

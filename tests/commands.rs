@@ -48,6 +48,48 @@ fn validate_says_what_a_sound_configuration_is_made_of() {
 }
 
 #[test]
+fn validate_warns_of_letters_of_a_date_that_cannot_be_meant() {
+    let config = TOPOLOGY.replace(
+        "[transforms.flow]\ntype = \"vpcflow\"\n",
+        "[transforms.flow]\ntype = \"date\"\nmatch = [\"t\", \"ISO8601\", \"yyyy-mm-dd HH:mm\", \"MMM d hh:mm\"]\n",
+    );
+    let (code, output, log) = flowstone(&["validate", "-c", "flowstone.toml"], &config);
+    assert_eq!(code, 0, "{log}");
+    let said = output + &log;
+    for part in ["`m` is the minute", "flowstone.toml:12:32", "an hour of twelve", "flowstone.toml:12:53"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    assert_eq!(said.matches("date-letters").count(), 2, "{said}");
+}
+
+#[test]
+fn validate_says_what_was_expected_where_a_value_is_nearly_right() {
+    let elasticsearch = |options: &str| {
+        let sink =
+            format!("[sinks.es]\ntype = \"elasticsearch\"\ninputs = [\"flow\"]\nindex = \"x\"\n{options}\n");
+        format!("{TOPOLOGY}{sink}")
+    };
+    for (config, message, label) in [
+        (format!("waiting_max = -1\n{TOPOLOGY}"), "-1 is no size", "expected a size such as"),
+        (format!("shutdown_timeout = \"25\"\n{TOPOLOGY}"), "\"25\" is no duration", "the unit is missing"),
+        (
+            elasticsearch("server = \"opensearch-9\""),
+            "is not a choice here",
+            "did you mean \"opensearch-3\"?",
+        ),
+        (
+            elasticsearch("server = \"elasticsearch-5\""),
+            "is not a choice here",
+            "did you mean \"elasticsearch-6\"?",
+        ),
+    ] {
+        let (code, _, log) = flowstone(&["validate", "-c", "flowstone.toml"], &config);
+        assert_eq!(code, 78, "{log}");
+        assert!(log.contains(message) && log.contains(label), "{message}, {label} in\n{log}");
+    }
+}
+
+#[test]
 fn validate_makes_no_folder_and_opens_no_socket() {
     let folder = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

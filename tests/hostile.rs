@@ -5,12 +5,11 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flowstone_testkit::http::{FakeServer, Reply};
+use flowstone_testkit::http::Reply;
 use serde_json::{Value, json};
-use support::{Flowstone, binary, flow_lines, pipe};
+use support::{Flowstone, binary, bulk_server, flow_lines, peak_kb, pipe, run_piped};
 
 const CONFIG: &str = r#"
 data_dir = "state"
@@ -116,30 +115,21 @@ fn a_line_of_100_megabytes_is_rejected_with_its_beginning_and_never_held() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("flowstone.toml"), CONFIG).unwrap();
     let good = flow_lines(2);
-    let mut child = Command::new(binary())
-        .args(["run", "-c", "flowstone.toml"])
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = run_piped(folder.path());
     let mut stdin = child.stdin.take().unwrap();
     writeln!(stdin, "{}", good[0]).unwrap();
     let megabyte = vec![b'x'; 1 << 20];
-    let mut peak_kb = 0;
+    let mut peak = 0;
     for _ in 0..100 {
         stdin.write_all(&megabyte).unwrap();
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        peak = peak_kb(child.id()).unwrap();
     }
     writeln!(stdin, "\n{}", good[1]).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2, "the lines around it arrive");
-    assert!(peak_kb < 60_000, "{peak_kb} KB while a line of 100 MB passed");
+    assert!(peak < 60_000, "{peak} KB while a line of 100 MB passed");
     let letters = letters(folder.path());
     assert_eq!(letters.len(), 1);
     let message = letters[0]["message"].as_str().unwrap();
@@ -182,35 +172,25 @@ inputs = ["in"]
     for (lines, keys, most_kb) in [(70, 70_000, 220_000), (20_000, 50, 60_000), (20_000, 1, 50_000)] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("flowstone.toml"), JSON).unwrap();
-        let mut child = Command::new(binary())
-            .args(["run", "-c", "flowstone.toml"])
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = run_piped(folder.path());
         let mut stdin = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || {
             stdin.write_all(lines_of_own_keys(lines, keys).as_bytes()).unwrap();
         });
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let (mut line, mut documents, mut peak_kb) = (String::new(), 0, 0);
+        let (mut line, mut documents, mut peak) = (String::new(), 0, 0);
         while output.read_line(&mut line).unwrap() > 0 {
             documents += 1;
             assert_eq!(line.matches("\"k").count(), keys);
             line.clear();
             if documents % (lines / 70) == 0 {
-                let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-                if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) {
-                    peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
-                }
+                peak = peak_kb(child.id()).unwrap_or(peak);
             }
         }
         writer.join().unwrap();
         assert!(child.wait().unwrap().success());
         assert_eq!(documents, lines);
-        assert!(peak_kb < most_kb, "{peak_kb} KB for {lines} lines of {keys} keys of their own");
+        assert!(peak < most_kb, "{peak} KB for {lines} lines of {keys} keys of their own");
     }
 }
 
@@ -241,7 +221,6 @@ fn a_binary_file_passes_through_as_dead_letters() {
 /// `memory`, and by what the sink says of replies.
 #[test]
 fn replies_of_a_hostile_server_do_not_fill_the_memory() {
-    let root = r#"{"version":{"number":"8.19.21"}}"#;
     let long = "r".repeat(40_000);
     let failed = |rows: usize| {
         let error = json!({"type": "mapper_parsing_exception", "reason": long});
@@ -268,11 +247,7 @@ fn replies_of_a_hostile_server_do_not_fill_the_memory() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("flow.log"), flow_lines(20_000).join("\n") + "\n").unwrap();
     for (name, reply) in cases {
-        let server = FakeServer::start(move |request| match request.path_only() {
-            "/" => Reply::json(200, root),
-            _ if request.is_bulk() => reply.clone(),
-            _ => Reply::json(200, "{}"),
-        });
+        let server = bulk_server(move |_| reply.clone());
         let config = format!(
             r#"
 [sources.in]
@@ -299,12 +274,10 @@ flush_interval = "10ms"
         while server.bulks().len() < 12 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(50));
         }
-        let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        let peak_kb = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
-        eprintln!("{name}: {peak_kb} KB after {} requests", server.bulks().len());
+        let peak = peak_kb(running.pid()).unwrap();
+        eprintln!("{name}: {peak} KB after {} requests", server.bulks().len());
         assert!(!server.bulks().is_empty(), "{name}:\n{}", running.log());
-        assert!(peak_kb < 90_000, "{name}: {peak_kb} KB");
+        assert!(peak < 90_000, "{name}: {peak} KB");
         running.kill();
     }
 }

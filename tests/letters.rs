@@ -10,21 +10,17 @@ use std::time::Duration;
 
 use flowstone_testkit::http::{FakeServer, Reply};
 use serde_json::{Value, json};
-use support::{Flowstone, binary, flow_lines, pipe};
+use support::{Flowstone, binary, bulk_server, flow_lines, pipe};
 
 const SOON: Duration = Duration::from_secs(60);
 
 /// Refuses every document.
 fn refusing_server() -> FakeServer {
-    FakeServer::start(|request| match request.path_only() {
-        "/" => Reply::json(200, r#"{"version":{"number":"7.17.0"}}"#),
-        _ if request.is_bulk() => {
-            let item = json!({"create": {"status": 400, "error":
-                {"type": "mapper_parsing_exception", "reason": "failed to parse field [n]"}}});
-            let items = vec![item; request.ndjson().len() / 2];
-            Reply::json(200, json!({"took": 1, "errors": true, "items": items}))
-        }
-        _ => Reply::json(200, r#"{"acknowledged":true}"#),
+    bulk_server(|request| {
+        let item = json!({"create": {"status": 400, "error":
+            {"type": "mapper_parsing_exception", "reason": "failed to parse field [n]"}}});
+        let items = vec![item; request.ndjson().len() / 2];
+        Reply::json(200, json!({"took": 1, "errors": true, "items": items}))
     })
 }
 
@@ -138,11 +134,9 @@ path = "written/here/out.ndjson"
             .current_dir(folder.path());
         let mut flowstone = Flowstone::start(command);
         let letters = folder.path().join("state/rejected/flow.ndjson");
-        let deadline = std::time::Instant::now() + SOON;
-        while !letters.exists() || !folder.path().join("written/here/out.ndjson").exists() {
-            assert!(std::time::Instant::now() < deadline, "{}", flowstone.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        flowstone.wait_until("both files", SOON, || {
+            letters.exists() && folder.path().join("written/here/out.ndjson").exists()
+        });
         flowstone.signal("TERM");
         flowstone.finish(SOON);
         let mut found = modes(&folder.path().join("state"));
@@ -190,12 +184,9 @@ path = "out.ndjson"
         ));
     }
     let mut flowstone = Flowstone::run(folder.path(), &config);
-    let deadline = std::time::Instant::now() + SOON;
     let written = || fs::read_to_string(folder.path().join("out.ndjson")).unwrap_or_default();
-    while written().lines().count() < 2_000 {
-        assert!(std::time::Instant::now() < deadline, "{}", flowstone.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    flowstone
+        .wait_until("all lines of the sink that does not hang", SOON, || written().lines().count() >= 2_000);
     flowstone.signal("TERM");
     assert_eq!(flowstone.wait(SOON).code(), Some(1), "what hangs is undelivered");
     drop(pipes);

@@ -5,15 +5,19 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
+use std::ops::Range;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowstone_testkit::http::{Client, FakeServer, Reply};
 use serde_json::Value;
-use support::{Flowstone, assert_conserved, binary, expected_document, flow_lines, free_port, metric, pipe};
+use support::{
+    Flowstone, assert_conserved, bulk_server, expected_document, flow_lines, free_port, metric, pipe,
+    run_piped, taken,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -33,6 +37,11 @@ encoding = "json"
 
 fn write(folder: &Path, config: &str) {
     fs::write(folder.join("flowstone.toml"), config).unwrap();
+}
+
+fn append_lines(path: &Path, lines: &[String]) {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
 }
 
 fn folder() -> tempfile::TempDir {
@@ -99,14 +108,7 @@ flush_secs = 5
 fn a_reader_that_goes_away_ends_the_run_with_0() {
     let folder = folder();
     write(folder.path(), &STDIN_TO_CONSOLE.replace("type = \"stdin\"", "type = \"demo\""));
-    let mut child = Command::new(binary())
-        .args(["run", "-c", "flowstone.toml"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = run_piped(folder.path());
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     for _ in 0..10 {
         let mut line = String::new();
@@ -129,13 +131,8 @@ fn a_reader_that_goes_away_ends_the_run_with_0() {
 }
 
 /// A server that takes everything, or nothing while `busy` says so.
-fn bulk_server(busy: impl Fn() -> bool + Send + 'static) -> FakeServer {
-    FakeServer::start(move |request| match request.path_only() {
-        "/" => Reply::json(200, r#"{"version":{"number":"7.17.0"}}"#),
-        _ if request.is_bulk() && busy() => Reply::busy(),
-        _ if request.is_bulk() => Reply::json(200, r#"{"took":1,"errors":false}"#),
-        _ => Reply::json(200, r#"{"acknowledged":true}"#),
-    })
+fn server_that_is(busy: impl Fn() -> bool + Send + 'static) -> FakeServer {
+    bulk_server(move |_| if busy() { Reply::busy() } else { taken() })
 }
 
 fn to_server(url: &str, port: u16) -> String {
@@ -188,7 +185,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn a_stop_delivers_commits_and_a_new_start_goes_on_behind_it() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(3000);
     fs::write(folder.path().join("a.log"), lines[..2000].join("\n") + "\n").unwrap();
     let port = free_port();
@@ -213,7 +210,7 @@ fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_id
     let folder = folder();
     let busy = Arc::new(AtomicBool::new(true));
     let is_busy = Arc::clone(&busy);
-    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    let server = server_that_is(move || is_busy.load(Ordering::SeqCst));
     let lines = flow_lines(100);
     fs::write(folder.path().join("a.log"), lines.join("\n") + "\n").unwrap();
     let port = free_port();
@@ -236,7 +233,7 @@ fn what_cannot_be_delivered_in_time_ends_with_1_and_comes_again_with_the_same_id
 #[test]
 fn a_second_signal_stops_at_once() {
     let folder = folder();
-    let server = bulk_server(|| true);
+    let server = server_that_is(|| true);
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let config = to_server(&server.url(), free_port())
         .replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"1h\"");
@@ -253,14 +250,9 @@ fn a_second_signal_stops_at_once() {
 #[test]
 fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
     let folder = folder();
-    let (first, second) = (bulk_server(|| false), bulk_server(|| false));
+    let (first, second) = (server_that_is(|| false), server_that_is(|| false));
     let lines = flow_lines(300);
-    let append = |range: std::ops::Range<usize>| {
-        use std::io::Write;
-        let mut file =
-            fs::OpenOptions::new().create(true).append(true).open(folder.path().join("a.log")).unwrap();
-        file.write_all((lines[range].join("\n") + "\n").as_bytes()).unwrap();
-    };
+    let append = |range: Range<usize>| append_lines(&folder.path().join("a.log"), &lines[range]);
     append(0..100);
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&first.url(), port));
@@ -285,7 +277,7 @@ fn a_hangup_reloads_and_a_bad_file_leaves_the_old_topology_running() {
 #[test]
 fn the_endpoint_serves_metrics_health_and_readiness() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     fs::write(folder.path().join("a.log"), flow_lines(500).join("\n") + "\nnot a record\n").unwrap();
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));
@@ -309,7 +301,7 @@ fn the_endpoint_serves_metrics_health_and_readiness() {
 #[test]
 fn one_data_folder_belongs_to_one_process() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let config = to_server(&server.url(), free_port());
     fs::write(folder.path().join("a.log"), flow_lines(1).join("\n") + "\n").unwrap();
     let _running = Flowstone::run(folder.path(), &config);
@@ -376,12 +368,13 @@ fn readiness(port: u16) -> (u16, String) {
 #[test]
 fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_takes_over() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(400);
     let log = folder.path().join("a.log");
-    let write_lines = |count: usize| fs::write(&log, lines[..count].join("\n") + "\n").unwrap();
+    // Appended, for a file that is written anew is for a moment one that was truncated.
+    let append = |range: Range<usize>| append_lines(&log, &lines[range]);
     let delivered = |count: usize| wait_for("the documents", || bulk_documents(&server).len() >= count);
-    write_lines(100);
+    append(0..100);
     let (port, next_port) = (free_port(), free_port());
     let config = to_server(&server.url(), port);
     let mut running = Flowstone::run(folder.path(), &config);
@@ -409,7 +402,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
         wait_for("a refusal", || metric(port, "flowstone_reloads_total") == number as f64 + 1.0);
         assert_eq!(running.log().matches("the old one goes on").count(), number + 1, "{}", running.log());
     }
-    write_lines(200);
+    append(100..200);
     delivered(200);
 
     // The same folder by another name and the same port: the old topology has them.
@@ -417,7 +410,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
     write(folder.path(), &moved);
     running.signal("HUP");
     running.wait_for_log("takes over", SOON);
-    write_lines(300);
+    append(200..300);
     delivered(300);
     assert_eq!(readiness(port), (200, "ready\n".to_owned()));
 
@@ -431,7 +424,7 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
     wait_for("the metrics at their new port", || readiness(next_port).0 == 200);
     wait_for("the second take-over", || running.log().matches("takes over").count() == 2);
     assert_eq!(readiness(port).0, 0, "nobody listens there any more");
-    write_lines(400);
+    append(300..400);
     delivered(400);
     assert_eq!(bulk_documents(&server).len(), 400, "nothing is lost and nothing delivered twice");
     let mut second = Flowstone::run(folder.path(), &config);
@@ -445,7 +438,8 @@ fn a_reload_that_cannot_be_had_changes_nothing_and_one_that_moves_everything_tak
 #[test]
 fn a_hangup_during_a_reload_is_not_lost_and_the_newest_configuration_takes_over() {
     let folder = folder();
-    let (busy, skipped, newest) = (bulk_server(|| true), bulk_server(|| false), bulk_server(|| false));
+    let (busy, skipped, newest) =
+        (server_that_is(|| true), server_that_is(|| false), server_that_is(|| false));
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let port = free_port();
     let slow = to_server(&busy.url(), port).replace("shutdown_timeout = \"1s\"", "shutdown_timeout = \"5s\"");
@@ -469,7 +463,7 @@ fn a_hangup_during_a_reload_is_not_lost_and_the_newest_configuration_takes_over(
 #[test]
 fn a_source_that_fails_for_good_is_not_ready_and_a_reload_that_mends_it_lives() {
     let folder = folder();
-    let server = bulk_server(|| false);
+    let server = server_that_is(|| false);
     let lines = flow_lines(200);
     fs::create_dir(folder.path().join("b")).unwrap();
     fs::write(folder.path().join("a.log"), lines[..100].join("\n") + "\n").unwrap();
@@ -512,7 +506,7 @@ fn the_lag_of_a_source_that_stands_still_grows_and_is_gone_when_all_is_delivered
     let folder = folder();
     let busy = Arc::new(AtomicBool::new(true));
     let is_busy = Arc::clone(&busy);
-    let server = bulk_server(move || is_busy.load(Ordering::SeqCst));
+    let server = server_that_is(move || is_busy.load(Ordering::SeqCst));
     fs::write(folder.path().join("a.log"), flow_lines(100).join("\n") + "\n").unwrap();
     let port = free_port();
     let mut running = Flowstone::run(folder.path(), &to_server(&server.url(), port));

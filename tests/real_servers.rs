@@ -226,11 +226,7 @@ fn killed_and_restarted(node: &mut Node, folder: &Path, lines: &[String]) -> Res
     proxy.rule(Rule::bulk(Fault::Delay(Duration::from_millis(50))));
     let port = free_port();
     let mut running = Flowstone::run(folder, &config(&proxy.url(), "t-killed", port, false));
-    let end = Instant::now() + Duration::from_secs(60);
-    while node.count("t-killed-*") < LINES as u64 / 10 {
-        assert!(Instant::now() < end && !running.ended(), "no progress:\n{}", running.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    running.wait_until("a tenth", Duration::from_secs(60), || node.count("t-killed-*") >= LINES as u64 / 10);
     node.kill();
     running.wait_for_log("refused for now", Duration::from_secs(30));
     wait_for_status(port, 503);

@@ -111,10 +111,9 @@ fn a_server_that_says_back_what_it_was_told_puts_no_secret_anywhere() {
         };
         known.store(true, Ordering::Relaxed);
         let letters = folder.path().join("state/rejected/es.ndjson");
-        while fs::read_to_string(&letters).map_or(0, |text| text.lines().count()) < 3 {
-            assert!(Instant::now() < end, "no dead letters: {}", running.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        running.wait_until("three letters", SOON, || {
+            fs::read_to_string(&letters).is_ok_and(|text| text.lines().count() >= 3)
+        });
         let metrics = client.get("/metrics").ok().body;
         running.signal("TERM");
         running.finish(SOON);

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flowstone_testkit::http::Client;
+use flowstone_testkit::http::{Client, FakeServer, Reply, Request};
 use serde_json::{Map, Value, json};
 
 /// The program under test.
@@ -100,6 +100,16 @@ impl Flowstone {
         self.log.lock().expect("not poisoned").clone()
     }
 
+    /// Waits for what must come while it runs; its log tells why it does not.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, what: &str, within: Duration, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + within;
+        while !is_so() {
+            assert!(!self.ended() && Instant::now() < end, "never: {what}; its log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until its log contains `text`.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, text: &str, within: Duration) {
@@ -143,6 +153,39 @@ pub(crate) fn pipe(arguments: &[&str], folder: &Path, input: &[u8]) -> (i32, Str
     let status = child.wait().expect("it ends");
     writer.join().ok();
     (status.code().unwrap_or(-1), output, errors.join().expect("a reader"))
+}
+
+/// `flowstone run -c flowstone.toml` in `folder`, for a test that feeds or reads it piece by piece.
+pub(crate) fn run_piped(folder: &Path) -> Child {
+    Command::new(binary())
+        .args(["run", "-c", "flowstone.toml"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("flowstone starts")
+}
+
+/// The most memory that a process ever had; of one that has ended nothing is known.
+pub(crate) fn peak_kb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.split_whitespace().next()?.parse().ok()
+}
+
+/// An Elasticsearch of which only the answers to bulk requests matter.
+pub(crate) fn bulk_server(answer: impl Fn(&Request) -> Reply + Send + 'static) -> FakeServer {
+    FakeServer::start(move |request| match request.path_only() {
+        "/" => Reply::json(200, r#"{"version":{"number":"7.17.0"}}"#),
+        _ if request.is_bulk() => answer(request),
+        _ => Reply::json(200, r#"{"acknowledged":true}"#),
+    })
+}
+
+/// The answer to a bulk request of which every row is taken.
+pub(crate) fn taken() -> Reply {
+    Reply::json(200, r#"{"took":1,"errors":false}"#)
 }
 
 /// A port of 127.0.0.1 that is free at this moment.

@@ -5,6 +5,7 @@
 //! Everything here is plain Rust without a socket, so that a simulated service and a real one look alike to a
 //! plugin. The real one is the module `sdk`, behind the feature of that name.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod api;
 mod arn;

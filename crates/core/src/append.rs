@@ -1,5 +1,6 @@
 //! Files that grow by whole pieces: written with as few calls as possible, synced, and cut back when the disk did not
 //! take all of it.
+#![expect(clippy::disallowed_methods, reason = "it blocks: its callers are on threads that may")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};

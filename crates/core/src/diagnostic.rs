@@ -84,7 +84,14 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
             let shared = wrong.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
             (if shared >= 5 { distance.min(2) } else { distance }, name)
         })
-        .min_by_key(|(distance, _)| *distance)
+        // `opensearch-9` is as near to each version: the last one is meant.
+        .min_by_key(|(distance, name)| (*distance, number(wrong).abs_diff(number(name))))
         .filter(|(distance, _)| *distance <= 2.max(wrong.len() / 3))
         .map(|(_, name)| name)
+}
+
+/// The number at the end of a name, 0 without one.
+fn number(name: &str) -> u64 {
+    let digits = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    name[digits..].parse().unwrap_or(0)
 }

@@ -39,6 +39,7 @@
 //!     build: |options: ShoutOptions, _cx: &BuildCx| Ok(Box::new(Shout(options))),
 //! }
 //! ```
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod ack;
 mod append;

@@ -212,7 +212,10 @@ impl OptionType for Duration {
         };
         let duration = parse_duration(text);
         if duration.is_none() {
-            node.invalid(format!("{text:?} is no duration"), format!("expected {EXPECTED}"), diagnostics);
+            let unit =
+                if matches!(number_and_unit(text), Some((_, ""))) { "the unit is missing: " } else { "" };
+            let label = format!("{unit}expected {EXPECTED}");
+            node.invalid(format!("{text:?} is no duration"), label, diagnostics);
         }
         duration
     }
@@ -257,6 +260,10 @@ impl OptionType for ByteSize {
         const EXPECTED: &str = "a size such as \"512KiB\", \"8MiB\", \"10MB\" or a number of bytes";
         let text = match &node.kind {
             NodeKind::Integer(value) if *value >= 0 => return Some(Self(*value as u64)),
+            NodeKind::Integer(value) => {
+                node.invalid(format!("{value} is no size"), format!("expected {EXPECTED}"), diagnostics);
+                return None;
+            }
             NodeKind::String(text) => text,
             _ => {
                 node.expected(EXPECTED, diagnostics);

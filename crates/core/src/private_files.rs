@@ -1,4 +1,5 @@
 //! Folders and files that nobody else may look into, whatever the umask: they hold records.
+#![expect(clippy::disallowed_methods, reason = "it blocks: its callers are on threads that may")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;

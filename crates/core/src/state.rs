@@ -1,4 +1,5 @@
 //! Where a component keeps what must survive a restart.
+#![expect(clippy::disallowed_methods, reason = "it blocks: a small file on the disk of `data_dir`")]
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -1,11 +1,11 @@
 //! Date letters that are legal and hardly meant: `mm` where a month belongs, `DD` for the day of the month, the calendar
-//! year beside a week. A name made of them is wrong only on some days, or new every minute, so that nobody notices.
+//! year beside a week. What is named or read by them is wrong only on some days or in part, so that nobody notices.
 
 use crate::ExprError;
 use crate::java_time::JavaDateFormat;
 use crate::joda::{DateFormat, DateToken};
 
-/// One letter of a template's date patterns.
+/// One letter of a date pattern.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Letter {
     /// Joda's letter for what it means, whichever dialect it is written in.
@@ -77,7 +77,7 @@ pub(crate) fn warnings(letters: &[Letter]) -> Vec<ExprError> {
             'm' if has("yYxdD") && !has("Mw") && !has_day_of_year && !behind_time("HkhK") => {
                 Some(letter.warning("`m` is the minute", "`MM`, the month"))
             }
-            'M' if behind_time("HkhK") && !has("m") => {
+            'M' if behind_time("HkhK") && letter.count < 3 && !has("m") => {
                 Some(letter.warning("`M` is the month", "`mm`, the minute"))
             }
             'D' if has("M") || letter.count < 3 => {
@@ -197,6 +197,7 @@ mod tests {
             "%{+YYYY.MM.dd.hha}",
             "%{+YYYY-MM-dd'T'HH:mm:ss.SSS'Z'}",
             "%{+HH:mm}",
+            "%{+HH-MMM}",
             "%{+dd HH:mm}",
             "%{+mm}",
             "%{+YYYY.MM.dd}-week-%{+xxxx.ww}",
@@ -216,6 +217,28 @@ mod tests {
                 "{template}: {:?}",
                 Template::warnings(template)
             );
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_dates_are_read_by_is_judged_alike() {
+        for (pattern, found) in [
+            ("yyyy-mm-dd HH:mm:ss", &["mm"][..]),
+            ("yyyy-MM-DD", &["DD"]),
+            ("HH:MM:SS", &["MM"]),
+            ("YYYY-MM-dd hh:mm:ss", &["hh"]),
+            ("xxxx-MM-dd", &["xxxx"]),
+            ("YYYY 'W'ww", &["YYYY"]),
+            ("dd/MMM/yyyy:HH:mm:ss Z", &[]),
+            ("MMM  d HH:mm:ss", &[]),
+            ("yyyy-MM-dd'T'HH:mm:ss.SSSZZ", &[]),
+            ("MM/dd/yy hh:mm:ss a", &[]),
+            ("yyyyDDDHHmmss", &[]),
+            ("xxxx-'W'ww-e", &[]),
+        ] {
+            let warnings = crate::DateFormat::parse(pattern).unwrap().warnings();
+            let told: Vec<&str> = warnings.iter().map(|it| &pattern[it.start..it.end]).collect();
+            assert_eq!(told, found, "{pattern}: {warnings:?}");
         }
     }
 

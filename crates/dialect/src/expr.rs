@@ -39,6 +39,14 @@ impl ExprError {
             Diagnostic::error(code, &self.message, node.span_within(self.start, self.end)).label(&self.label),
         );
     }
+
+    /// The same as a warning.
+    pub fn warn(&self, code: &'static str, node: &Node, diagnostics: &mut Diagnostics) {
+        diagnostics.push(
+            Diagnostic::warning(code, &self.message, node.span_within(self.start, self.end))
+                .label(&self.label),
+        );
+    }
 }
 
 impl From<PatternError> for ExprError {

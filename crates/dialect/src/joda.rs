@@ -6,6 +6,7 @@
 
 use crate::ExprError;
 use crate::calendar::{DAYS, MONTHS, push_padded};
+use crate::date_letters::{self, Letter};
 use flowstone_core::event::Civil;
 
 /// A Joda-Time pattern, read once.
@@ -69,6 +70,11 @@ impl DateFormat {
             tokens.push(DateToken::Field { letter, count, at });
         }
         Ok(Self { tokens })
+    }
+
+    /// Letters that mean something, but hardly what was meant: `mm` where a month belongs.
+    pub fn warnings(&self) -> Vec<ExprError> {
+        date_letters::warnings(&Letter::of_joda(self, 0))
     }
 
     /// The pieces in order.

@@ -8,7 +8,7 @@ use crate::joda::DateFormat;
 use flowstone_core::event::{
     Batch, Cell, Digits, Path, RowView, Value, format_java_f64, push_iso_millis, write_json_cell,
 };
-use flowstone_core::{Diagnostic, Diagnostics, Node, OptionType};
+use flowstone_core::{Diagnostics, Node, OptionType};
 
 /// A text with `%{field}` and `%{+date}` in it, parsed once.
 ///
@@ -167,8 +167,7 @@ impl OptionType for Template {
     fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let text = String::read(node, diagnostics)?;
         for warning in Self::warnings(&text) {
-            let span = node.span_within(warning.start, warning.end);
-            diagnostics.push(Diagnostic::warning("date-letters", warning.message, span).label(warning.label));
+            warning.warn("date-letters", node, diagnostics);
         }
         let read = Self::parse(&text);
         // Each `%{...}` that cannot be read is told, not only the first.

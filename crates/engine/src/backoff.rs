@@ -49,7 +49,7 @@ pub(crate) fn clamp(asked: Duration, first: Duration) -> Duration {
 pub(crate) fn instant_after(after: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
     let now = Instant::now();
-    now.checked_add(after).unwrap_or_else(|| now + FAR)
+    now.checked_add(after).or_else(|| now.checked_add(FAR)).unwrap_or(now)
 }
 
 #[cfg(test)]

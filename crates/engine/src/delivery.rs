@@ -28,7 +28,7 @@ use self::request::Done;
 use self::spill::{Block, BlockOf, Problem, Spill, UnitsOf};
 use self::units::Unit;
 use self::waiting::{LONGEST_WAIT, News, Waiting};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
 use crate::phase::{Phase, stopped};
 use crate::runner::Outgoing;
@@ -257,7 +257,7 @@ impl Delivery {
             }
             Err(problem) => {
                 // Dead letters of the run before a reload may still hold the file.
-                self.recover_at = Some(Instant::now() + TRY_DISK_AGAIN);
+                self.recover_at = Some(instant_after(TRY_DISK_AGAIN));
                 self.tell_spill(Some(&problem));
             }
         }
@@ -341,7 +341,7 @@ impl Delivery {
                 // What is known about rows on disk fills the share by itself.
                 self.tell_spill(Some(&Problem::Full(self.share as u64)));
             }
-            self.spill_again_at = Some(Instant::now() + Duration::from_secs(1));
+            self.spill_again_at = Some(instant_after(Duration::from_secs(1)));
             return;
         }
         self.spilling = true;
@@ -362,7 +362,7 @@ impl Delivery {
         // While a server that is overloaded takes nothing at all, reading on would only fill the disk: slowly, then, until
         // there are rows that something takes.
         let in_vain = self.shared.taken() == self.taken_then && !self.waiting.needs_operator() && !everything;
-        let slow = self.spilled_at.filter(|_| in_vain).map(|at| at + LONGEST_WAIT);
+        let slow = self.spilled_at.filter(|_| in_vain).and_then(|at| at.checked_add(LONGEST_WAIT));
         [self.spill_again_at, slow].into_iter().flatten().max().or_else(|| Some(Instant::now()))
     }
 
@@ -383,7 +383,7 @@ impl Delivery {
             }
             Beside::Spilled(Err((problem, groups))) => {
                 self.spilling = false;
-                self.spill_again_at = Some(Instant::now() + TRY_DISK_AGAIN);
+                self.spill_again_at = Some(instant_after(TRY_DISK_AGAIN));
                 self.waiting.put_back(groups);
                 self.tell_spill(Some(&problem));
             }
@@ -562,7 +562,7 @@ impl Delivery {
                 warn!(component = %entry.id, %reason, detail, what_to_do, ?retry_in, "sink cannot be opened; retrying");
                 said = true;
             }
-            let again_at = Instant::now() + retry_in;
+            let again_at = instant_after(retry_in);
             loop {
                 tokio::select! {
                     biased;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, instant_after};
 use crate::budget::{Budget, Permit};
 use crate::phase::{Failure, Phase, ending, stopped_for};
 use crate::settle::Tracker;
@@ -195,7 +195,7 @@ impl Intake {
                 state.note_read();
                 // Memory is for those who have something to read.
                 state.permit = None;
-                state.read_at = Instant::now() + wait;
+                state.read_at = instant_after(wait);
             }
             Ok(Next::End) => {
                 debug!(component = %self.id, "source is at its end");
@@ -207,7 +207,7 @@ impl Intake {
                 state.permit = None;
                 state.standing.read_failed(&problem);
                 self.report(&problem, state);
-                state.read_at = Instant::now() + state.read_backoff.next();
+                state.read_at = instant_after(state.read_backoff.next());
             }
         }
     }
@@ -264,13 +264,12 @@ impl Intake {
                 return;
             }
         };
-        let now = Instant::now();
         match committed {
             Ok(()) => {
                 state.standing.committed();
                 state.commit_backoff.reset();
-                state.commit_at = now + self.source.commit_interval();
-                state.commit_again_at = now;
+                state.commit_at = instant_after(self.source.commit_interval());
+                state.commit_again_at = Instant::now();
                 state.note_committed(&due);
             }
             Err(problem) => {
@@ -278,7 +277,7 @@ impl Intake {
                 state.standing.commit_failed(&problem);
                 self.report(&problem, state);
                 state.tracker.put_back(due);
-                state.commit_again_at = now + state.commit_backoff.next();
+                state.commit_again_at = instant_after(state.commit_backoff.next());
             }
         }
     }
@@ -310,7 +309,7 @@ impl Intake {
             Ok(()) => {
                 let now = Instant::now();
                 state.reading = true;
-                state.read_at = state.read_at.max(now + state.replay_backoff.next());
+                state.read_at = state.read_at.max(instant_after(state.replay_backoff.next()));
                 let since = state.replayed.take().map_or(now, |(_, since)| since);
                 state.replayed = Some((position.clone(), since));
             }

@@ -5,6 +5,7 @@
 //! acknowledged when its last row is delivered, rejected into a delivered dead letter, or discarded on purpose; a
 //! handle that is lost on the way makes the source read the stretch again.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod backoff;
 mod budget;

@@ -237,7 +237,7 @@ impl Running {
     /// When the sources have ended and the sinks hold nothing more, what is left is closing, which has a time-out too.
     fn note_end(&mut self) {
         if self.stages.all_delivered() && self.deadline.is_none() {
-            self.deadline = Some(Instant::now() + self.timeout);
+            self.deadline = Instant::now().checked_add(self.timeout);
         }
     }
 
@@ -253,7 +253,7 @@ impl Running {
         } else if !self.given_up {
             self.given_up = true;
             self.stages.give_up();
-            self.deadline = Some(Instant::now() + GIVE_UP);
+            self.deadline = Instant::now().checked_add(GIVE_UP);
         } else {
             self.over = true;
         }
@@ -309,14 +309,14 @@ impl Running {
     fn drain(&mut self) {
         if *self.phase.borrow() != Phase::Stop {
             self.phase.send_replace(Phase::Drain);
-            self.deadline = Some(Instant::now() + self.timeout);
+            self.deadline = Instant::now().checked_add(self.timeout);
         }
     }
 
     fn stop(&mut self) {
         if *self.phase.borrow() != Phase::Stop {
             self.phase.send_replace(Phase::Stop);
-            self.deadline = Some(Instant::now() + STOP);
+            self.deadline = Instant::now().checked_add(STOP);
         }
     }
 

@@ -52,7 +52,7 @@ impl Standing {
         let failing =
             self.failing.get_or_insert_with(|| Failing { since: now, problem: String::new(), told: false });
         failing.problem = told(problem);
-        if failing.told || !self.has_read || now >= failing.since + NOT_READY_AFTER {
+        if failing.told || !self.has_read || failing.since.elapsed() >= NOT_READY_AFTER {
             failing.tell(&self.health);
         }
     }
@@ -68,7 +68,10 @@ impl Standing {
 
     /// When reading will have failed for so long that it must be told.
     pub(crate) fn tell_at(&self) -> Option<Instant> {
-        self.failing.as_ref().filter(|failing| !failing.told).map(|failing| failing.since + NOT_READY_AFTER)
+        self.failing
+            .as_ref()
+            .filter(|failing| !failing.told)
+            .and_then(|failing| failing.since.checked_add(NOT_READY_AFTER))
     }
 
     /// That time has come.

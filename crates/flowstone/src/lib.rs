@@ -10,6 +10,7 @@
 //! `flowstone new plugin` writes one. With `default-features = false` and a list of features it carries only the
 //! standard plugins it names.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod backfill;
 mod cli;

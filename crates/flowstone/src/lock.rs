@@ -1,4 +1,8 @@
 //! The data folder belongs to one process at a time: two would read the same checkpoints and overwrite each other's.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a run has not begun, or a thread of its own loads the next one"
+)]
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Seek, Write};

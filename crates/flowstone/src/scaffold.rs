@@ -2,6 +2,7 @@
 //!
 //! The file is the repository's own example of that kind with the name exchanged, so that what is written was compiled
 //! and tested with this program.
+#![expect(clippy::disallowed_methods, reason = "a command that writes files and ends")]
 
 use std::fs;
 use std::io;
@@ -111,7 +112,7 @@ fn files(example: &Example, name: &str, checkout: &Path) -> Vec<NewFile> {
     let lib = example.lib.replace(example.name, name).replace(&camel_case(example.name), &camel_case(name));
     let manifest = format!(
         "[package]\nname = \"{krate}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[dependencies]\n\
-         flowstone-core = {{ path = {} }}\n{}\n[workspace]\nmembers = [\"flowstone\"]\n\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n",
+         flowstone-core = {{ path = {} }}\n{}\n[workspace]\nmembers = [\"flowstone\"]\n\n[profile.release]\nlto = \"thin\"\n",
         path_of("core"),
         example.dependencies,
     );

@@ -5,6 +5,7 @@
 //! [`Limits`]; when there are too many connections, the one that has waited longest for its client makes room, of the
 //! peer that has the most. Where none waits, the newest gets these paths and 503 for all others.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod activity;
 mod body;

@@ -155,7 +155,7 @@ impl Serving {
                             warn!(%error, "the HTTP server cannot accept connections; it tries on");
                         }
                         self.table.end_any();
-                        rested = Instant::now() + rest;
+                        rested = Instant::now().checked_add(rest).unwrap_or(rested);
                         rest = (rest * 2).min(LAST_REST);
                     }
                 },

@@ -3,6 +3,7 @@
 //!
 //! A source reads bytes, from wherever, into [`Lines`] and takes batches out. Nothing here is spawned.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod cut;
 mod decode;

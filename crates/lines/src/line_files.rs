@@ -1,5 +1,6 @@
 //! Files of lines, appended to by path: opened when first written to, synced after each write, cut back when the disk did
 //! not take all of it, closed when others are needed more. Nothing is cut off that was not written here.
+#![expect(clippy::disallowed_methods, reason = "it blocks: sinks call it within `spawn_blocking`")]
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};

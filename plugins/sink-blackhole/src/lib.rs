@@ -1,5 +1,6 @@
 //! flowstone sink that counts events and forgets them: for measuring everything before a sink, and for trying out.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //!
 //! It promises nothing across a crash: what a terminal or a pipe has taken cannot be asked back.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod pretty;
 

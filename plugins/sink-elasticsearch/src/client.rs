@@ -335,6 +335,7 @@ fn identity<'a>(cert: &'a Path, key: &'a Path) -> Result<Identity, (&'static str
     Identity::from_pem(&pem).map_err(|error| ("tls.client_key", key, chain(&error)))
 }
 
+#[expect(clippy::disallowed_methods, reason = "read once, when the sink is built")]
 fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@
 //!   start.
 //! - `verdict`, `operator`: what a reply means, and what to do about it.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod action;
 mod asking;

@@ -16,7 +16,7 @@ options! {
     pub struct ElasticsearchOptions {
         /// The servers, as `http://HOST:PORT` or `https://HOST:PORT/PREFIX`. Requests go to them in turn; one that
         /// cannot be reached is left out for a while. Without a port `http` means 9200 and `https` means 443 (which
-        /// is what hosted services listen on).
+        /// is what hosted services listen on); without either, as in `es1` and `es1:9200`, it is `http`.
         pub hosts: Vec<String> = vec!["http://127.0.0.1:9200".to_owned()],
         /// Which server it is: each is spoken to in its own dialect. `"auto"` asks it with `GET /`. One that does not
         /// answer that and takes bulk requests (OpenSearch Serverless, a gateway that lets nothing else through, a

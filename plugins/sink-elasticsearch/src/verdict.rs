@@ -79,7 +79,8 @@ impl<'a> Failure<'a> {
 
     fn texts(error: tape::Value<'_, 'a>) -> (&'a str, &'a str) {
         let text = |key: &str| error.get(key).and_then(|value| value.into_string()).unwrap_or_default();
-        (text("type"), text("reason"))
+        // A list of blocks or of what is invalid ends with a semicolon, and so does what is said before what to do.
+        (text("type"), text("reason").trim_end_matches(';'))
     }
 
     /// Type, reason and causes in one line.

@@ -8,6 +8,7 @@
 //! that names it, which goes to the `rejected` port. What an operator can put right (a full disk, a permission) is
 //! waited for, and so that each file keeps its order all of this sink waits.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod path;
 

@@ -30,6 +30,7 @@
 //! and its checkpoint, and then under the same id. Where `cloudwatch:GetMetricData` is allowed, what is later than that is
 //! noticed and reported, minute by minute.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod backfill;
 mod checkpoint;

@@ -23,6 +23,7 @@
 //! takes every line: one that is no entry is to it a group of that name at position 0. All of these are kept as Logstash
 //! keeps them, since only the groups that are read are asked for and no rest of a name is likely to be one, and each
 //! is reported as a [`Strange`].
+#![expect(clippy::disallowed_methods, reason = "read once, before the first request")]
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,6 +3,7 @@
 //! Record `n` is a function of the seed, the start and `n` alone, so that a stretch can be given again, and the same
 //! seed and start give the same records with the same ids.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod vpc;
 

@@ -59,6 +59,7 @@
 //! another one ([`hands`]). A call that does not return within two seconds (a hung mount) costs its file, or one of
 //! `paths`, until it does; that is told, and the other files are read on. A look at the file system takes longer the more
 //! files there are, and at most a twentieth of the time is spent on looks.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod desk;
 mod hands;
@@ -228,7 +229,7 @@ impl FileSource {
         if let (Some(Some(at)), Some(took)) = (self.asked.take(), looked) {
             // Many files, or a slow file system: look less often.
             let took = took.min(at.elapsed());
-            self.next_look = Some(at + self.poll_interval.max(took * 20));
+            self.next_look = at.checked_add(self.poll_interval.max(took.saturating_mul(20)));
         }
         Ok(came)
     }

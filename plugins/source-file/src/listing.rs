@@ -1,4 +1,5 @@
 //! Which files there are: the globs of `paths` without those of `exclude`, each file once.
+#![expect(clippy::disallowed_methods, reason = "runs on a thread for calls that may block")]
 
 use std::collections::HashSet;
 use std::fs::Metadata;

@@ -1,4 +1,5 @@
 //! Reading the bytes of a file: as they are, or out of gzip, told apart by the file's first two bytes.
+#![expect(clippy::disallowed_methods, reason = "runs on a thread for calls that may block")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};

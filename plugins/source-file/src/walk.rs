@@ -1,5 +1,6 @@
 //! The paths that a glob names: by the bytes of their names, so that names which are no UTF-8 are found too, each folder
 //! once, so that links to an ancestor do not make it endless, and no more than [`MAX_ENTRIES`].
+#![expect(clippy::disallowed_methods, reason = "runs on a thread for calls that may block")]
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -4,6 +4,7 @@
 //! that was not delivered is given again, and what one topology has read and not delivered the next one (a reload)
 //! begins with. Ids are of this process: the same lines piped in again are other records.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod feed;
 

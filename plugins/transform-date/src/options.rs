@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flowstone_core::event::Path;
-use flowstone_core::{BuildCx, BuildError, Transform, options};
-use flowstone_dialect::Template;
+use flowstone_core::{BuildCx, BuildError, Diagnostics, Node, NodeKind, OptionType, Transform, options};
+use flowstone_dialect::{DateFormat, Template};
 
 use crate::format::{Format, KEYWORDS};
 use crate::names::Names;
@@ -18,7 +18,7 @@ options! {
         /// `UNIX` (seconds since 1970, a fraction too), `UNIX_MS` (milliseconds), `ISO8601`, `TAI64N` or a pattern in
         /// Joda-Time's letters (`dd/MMM/yyyy:HH:mm:ss Z`). A pattern without a year means this one, around new year
         /// the last or the next. An event without the field stays as it is, without a tag.
-        r#match: Vec<String>,
+        r#match: Match,
         /// The field that becomes the instant.
         target: Path = Path::timestamp(),
         /// The time zone of dates that name none: an IANA name (`Europe/Paris`), an offset (`+09:00`), or a text with
@@ -32,11 +32,34 @@ options! {
     }
 }
 
+/// The field and the formats.
+#[derive(Clone, Debug)]
+pub(crate) struct Match(Vec<String>);
+
+impl OptionType for Match {
+    const TYPE: &'static str = <Vec<String>>::TYPE;
+
+    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let words: Vec<String> = Vec::read(node, diagnostics)?;
+        let NodeKind::Array(items) = &node.kind else { return Some(Self(words)) };
+        for (item, word) in items.iter().zip(&words).skip(1) {
+            for warning in DateFormat::parse(word).map_or(Vec::new(), |format| format.warnings()) {
+                warning.warn("date-letters", item, diagnostics);
+            }
+        }
+        Some(Self(words))
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+}
+
 /// Makes the transform, or says everything that is wrong.
 pub(crate) fn build(options: DateOptions, _cx: &BuildCx) -> Result<Box<dyn Transform>, Vec<BuildError>> {
     let mut errors = Vec::new();
-    let source = source(&options.r#match, &mut errors);
-    let formats = formats(&options.r#match, &mut errors);
+    let source = source(&options.r#match.0, &mut errors);
+    let formats = formats(&options.r#match.0, &mut errors);
     let zone = zone(options.timezone, &mut errors);
     let names = names(options.locale.as_deref(), &mut errors);
     match (source, zone, names) {

@@ -101,7 +101,10 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
                     }
                     patterns.push(pattern);
                 }
-                Err(error) => errors.push(build_error(error, &library, &option, index)),
+                Err(error) => {
+                    let all = with_further(error, text, &library, options.named_captures_only);
+                    errors.extend(all.into_iter().map(|it| build_error(it, &library, &option, index)));
+                }
             }
         }
         let first = sources.iter().map(|source: &Matched| source.patterns.len()).sum();
@@ -156,6 +159,28 @@ fn library(options: &GrokOptions, errors: &mut Vec<BuildError>) -> Library {
         library.define(name, Definition { text: text.as_str().into(), origin: Origin::Option });
     }
     library
+}
+
+/// Beside what is wrong with a pattern what is wrong behind it, where that is a reference: any text could stand there.
+fn with_further(
+    first: PatternError,
+    text: &str,
+    library: &Library,
+    named_captures_only: bool,
+) -> Vec<PatternError> {
+    let (mut text, mut next, mut all) = (text.to_owned(), Some(first), Vec::new());
+    while let Some(error) = next.take() {
+        if error.source == Source::Pattern
+            && let Some(open) = text[..error.start].rfind("%{")
+            && let Some(length) = text[open..].find('}')
+            && error.start < open + length
+        {
+            text.replace_range(open..=open + length, &".".repeat(length + 1));
+            next = Pattern::new(&text, library, named_captures_only).err();
+        }
+        all.push(error);
+    }
+    all
 }
 
 /// Points at the pattern, or at the definition that is to blame.

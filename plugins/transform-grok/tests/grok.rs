@@ -271,3 +271,11 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
         assert!(error.contains(part), "{config}: {error}");
     }
 }
+
+#[test]
+fn all_that_is_wrong_with_a_pattern_is_told() {
+    let error = error_of(json!({ "match": { "m": "é%{NUMBR:n} %{INT:i} %{ITN} %{WORD:w:long} (unclosed" } }));
+    for part in ["`NUMBR`", "`ITN`", "unknown type", "is not closed"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}

@@ -184,13 +184,13 @@ impl Credentials {
                 let renew_at = credentials.expiry().map(|end| {
                     // Short ones are used for at least half of their life.
                     let left = end.duration_since(now).unwrap_or_default();
-                    end - BEFORE_END.min(left / 2)
+                    end.checked_sub(BEFORE_END.min(left / 2)).unwrap_or(end)
                 });
                 *held = Some(Held { credentials: credentials.clone(), renew_at });
                 Ok(credentials)
             }
             (Err(_), Some(held)) if held.credentials.expiry().is_some_and(|end| now < end) => {
-                held.renew_at = held.credentials.expiry().map(|end| end.min(now + AGAIN));
+                held.renew_at = held.credentials.expiry().min(now.checked_add(AGAIN));
                 Ok(held.credentials.clone())
             }
             (Err(e), _) => Err(e),

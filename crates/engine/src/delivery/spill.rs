@@ -1,5 +1,6 @@
 //! Rows that wait on disk: appended and synced, and from then on acknowledged; found again at the next start. What is
 //! taken by its destination is marked, and the file shrinks when most of it is.
+#![expect(clippy::disallowed_methods, reason = "the spill's calls run within `spawn_blocking`")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

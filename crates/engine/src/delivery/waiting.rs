@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::spill::{Block, BlockOf, UnitsOf};
 use super::units::{Clock, Unit, count, millis, push_row};
-use crate::backoff::clamp;
+use crate::backoff::{clamp, instant_after};
 use crate::budget::Budget;
 
 /// The first try of what needs an operator comes after this time, of what passes by itself after a quarter of it; each
@@ -152,14 +152,13 @@ impl Waiting {
     /// Keeps refused rows. `probed`: it was their turn to try their destination.
     pub(crate) fn park(&mut self, refused: Refused, probed: bool) -> News {
         let Refused { key, units, why, after, takes_others } = refused;
-        let now = Instant::now();
         let first = if why.what_to_do.is_some() { FIRST_TRY } else { FIRST_RETRY };
         let first = after.map_or(first, |after| clamp(after, first));
         let before = self.keys.get(&key).map_or(State::Open, |entry| entry.state);
         let entry = self.keys.entry(Arc::clone(&key)).or_insert_with(|| Destination::new(why.clone()));
         if before == State::Open {
             entry.wait = first;
-            entry.next_try = now + first;
+            entry.next_try = instant_after(first);
             entry.tries = 0;
         }
         // Rows that are tried because they were refused alone say nothing about the others.
@@ -172,7 +171,7 @@ impl Waiting {
             // Where some of them were taken the pace is right.
             let wait = if takes_others { entry.wait } else { entry.wait.saturating_mul(2) };
             entry.wait = wait.max(first).min(LONGEST_WAIT);
-            entry.next_try = now + entry.wait;
+            entry.next_try = instant_after(entry.wait);
         }
         let news = match entry.state {
             State::Down if before != State::Down => News::Down(entry.wait),
@@ -454,7 +453,7 @@ impl Destination {
             loaded: Vec::new(),
             why,
             wait,
-            next_try: Instant::now() + wait,
+            next_try: instant_after(wait),
             tries: 0,
             busy: false,
             from_block: false,

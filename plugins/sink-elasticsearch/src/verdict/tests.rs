@@ -572,3 +572,15 @@ fn messages_are_bounded() {
     let Verdicts::All(Verdict::Blocked { detail, .. }) = judge(401, &[], &long, 1) else { panic!("blocked") };
     assert!(detail.len() < 400, "{}", detail.len());
 }
+
+#[test]
+fn a_servers_words_end_without_their_semicolon_for_what_to_do_follows_behind_one() {
+    for reason in ["index [x] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded];", "Failed: 1: shards;"]
+    {
+        let error = format!(r#"{{"type":"cluster_block_exception","reason":"{reason}"}}"#);
+        let body = format!(r#"{{"errors":true,"items":[{{"create":{{"status":429,"error":{error}}}}}]}}"#);
+        let Verdicts::Rows(rows) = judge(200, &[], &body, 1) else { panic!("one verdict per row") };
+        let [Verdict::Blocked { detail, .. }] = &*rows else { panic!("{rows:?}") };
+        assert!(detail.ends_with(reason.trim_end_matches(';')), "{detail}");
+    }
+}

@@ -1,4 +1,5 @@
 //! The numbered files of the checkpoint: `ledger-00000007.log`.
+#![expect(clippy::disallowed_methods, reason = "appended to once a second, on the disk of `data_dir`")]
 
 use std::fs;
 use std::io;
