@@ -60,6 +60,7 @@ fn plugins_depend_on_core_and_event_and_never_on_each_other_or_on_config_or_engi
             "flowstone-event",
             "flowstone-dialect",
             "flowstone-lines",
+            "flowstone-mmdb",
             "flowstone-regex",
             "flowstone-aws",
         ];
@@ -76,6 +77,7 @@ fn the_crates_stand_on_one_another_in_one_direction() {
     for (name, allowed) in [
         ("event", &[][..]),
         ("regex", &[]),
+        ("mmdb", &[]),
         ("core", &["flowstone-event"]),
         ("dialect", &["flowstone-core", "flowstone-regex"]),
         ("lines", &["flowstone-core"]),
@@ -109,6 +111,7 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
         // No I/O, nothing spawned.
         ("event", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing"][..]),
         ("regex", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing"]),
+        ("mmdb", &["tokio", "async-trait", "futures", "reqwest", "hyper", "tracing"]),
         // Plugins bring their own clients.
         ("core", &["tokio", "reqwest", "hyper"]),
         // No I/O, nothing spawned.
@@ -135,8 +138,10 @@ fn what_a_crate_must_not_do_it_has_no_means_for() {
             assert_eq!(client, None, "{dependency} is a server only");
         }
     }
-    let lib = fs::read_to_string(workspace().join("crates/event/src/lib.rs")).unwrap();
-    assert!(lib.contains("#![forbid(unsafe_code)]"));
+    for name in ["event", "mmdb"] {
+        let lib = fs::read_to_string(workspace().join(format!("crates/{name}/src/lib.rs"))).unwrap();
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "{name}");
+    }
 }
 
 /// The feature `broken` makes rules breakable. Only a `[dev-dependencies]` section may ask for it.

@@ -10,17 +10,17 @@ use crate::{ObjectText, StrRef, Value};
 pub struct Objects {
     /// By row: the number of its object.
     cells: Vec<u32>,
-    /// The objects of the first numbers.
-    shelf: ObjectShelf,
-    /// Those of the numbers behind.
+    /// The objects with the lowest numbers.
+    arena: ObjectArena,
+    /// The objects with the numbers above.
     texts: Vec<ObjectText>,
     pub(crate) own: Option<OwnMember>,
 }
 
-/// Objects that many batches share: so many places, each filled once and never emptied, and read without a lock. A
-/// batch holds all of them by one count, where a count for each object costs more than to write it out.
+/// An arena of objects that many batches share. Each of its slots is filled once, never emptied, and read without a lock.
+/// A batch keeps the whole arena alive by one reference count; a count for each object costs more than writing it.
 #[derive(Clone, Debug)]
-pub struct ObjectShelf(Arc<[OnceLock<ObjectText>]>);
+pub struct ObjectArena(Arc<[OnceLock<ObjectText>]>);
 
 /// A member that each row has for itself.
 #[derive(Clone, Debug)]
@@ -47,22 +47,22 @@ const ABSENT: u32 = u32::MAX;
 impl Objects {
     /// A column of `rows` rows without objects. `own` is the name of the member that each row may have for itself.
     pub fn new(rows: usize, own: Option<&Arc<str>>) -> Self {
-        Self::of_shelf(rows, own, ObjectShelf::new(0))
+        Self::in_arena(rows, own, ObjectArena::new(0))
     }
 
-    /// The same for rows that may be given the objects of a shelf, by the numbers of their places.
-    pub fn of_shelf(rows: usize, own: Option<&Arc<str>>, shelf: ObjectShelf) -> Self {
+    /// The same, and rows may be given the objects of an arena, by their numbers in it.
+    pub fn in_arena(rows: usize, own: Option<&Arc<str>>, arena: ObjectArena) -> Self {
         let own = own.map(|name| OwnMember { name: Arc::clone(name), cells: vec![StrRef::ABSENT; rows] });
-        Self { cells: vec![ABSENT; rows], shelf, texts: Vec::new(), own }
+        Self { cells: vec![ABSENT; rows], arena, texts: Vec::new(), own }
     }
 
     /// A number for an object, to give to rows. The same object may be added twice.
     pub fn add(&mut self, object: ObjectText) -> u32 {
         self.texts.push(object);
-        (self.shelf.room() + self.texts.len() - 1) as u32
+        (self.arena.room() + self.texts.len() - 1) as u32
     }
 
-    /// Gives `row` the object of this number, which was added or stands on the shelf, and a text of its own, if any; a
+    /// Gives `row` the object of this number, which was added or is in the arena, and a text of its own, if any; a
     /// column without such a member ignores it.
     #[inline]
     pub fn set(&mut self, row: usize, object: u32, own: StrRef) {
@@ -102,8 +102,8 @@ impl Objects {
 
     #[inline]
     fn object(&self, number: u32) -> Option<&ObjectText> {
-        match (number as usize).checked_sub(self.shelf.room()) {
-            None => self.shelf.get(number),
+        match (number as usize).checked_sub(self.arena.room()) {
+            None => self.arena.get(number),
             Some(number) => self.texts.get(number),
         }
     }
@@ -111,7 +111,7 @@ impl Objects {
     /// The rows of `pick`, in its order, with no other objects than theirs.
     pub(crate) fn gather(&self, pick: &[usize]) -> Self {
         let mut texts = Vec::new();
-        let mut numbers = vec![ABSENT; self.shelf.room() + self.texts.len()];
+        let mut numbers = vec![ABSENT; self.arena.room() + self.texts.len()];
         let cell = |&row: &usize| {
             let old = self.cells[row];
             let Some(object) = self.object(old) else { return ABSENT };
@@ -127,10 +127,10 @@ impl Objects {
             name: Arc::clone(&member.name),
             cells: pick.iter().map(|&row| member.cells[row]).collect(),
         });
-        Self { cells, shelf: ObjectShelf::new(0), texts, own }
+        Self { cells, arena: ObjectArena::new(0), texts, own }
     }
 
-    /// A shelf is its maker's.
+    /// Without the arena, which belongs to who made it.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.cells.capacity() * 4
             + self.texts.iter().map(|text| 32 + text.as_str().len()).sum::<usize>()
@@ -138,32 +138,32 @@ impl Objects {
     }
 }
 
-// === impl ObjectShelf ===
+// === impl ObjectArena ===
 
-impl ObjectShelf {
-    /// A shelf with room for this many objects.
+impl ObjectArena {
+    /// An arena with room for this many objects.
     pub fn new(room: usize) -> Self {
         Self((0..room).map(|_| OnceLock::new()).collect())
     }
 
-    /// How many places there are.
+    /// How many slots there are.
     #[inline]
     pub fn room(&self) -> usize {
         self.0.len()
     }
 
-    /// Puts an object at a place; gives it back if something stands there, or there is no such place.
-    pub fn put(&self, place: u32, object: ObjectText) -> Result<(), ObjectText> {
-        match self.0.get(place as usize) {
-            Some(there) => there.set(object),
+    /// Puts an object into a slot; gives it back if the slot is filled, or there is no such slot.
+    pub fn put(&self, slot: u32, object: ObjectText) -> Result<(), ObjectText> {
+        match self.0.get(slot as usize) {
+            Some(slot) => slot.set(object),
             None => Err(object),
         }
     }
 
-    /// The object at a place.
+    /// The object in a slot.
     #[inline]
-    pub fn get(&self, place: u32) -> Option<&ObjectText> {
-        self.0.get(place as usize)?.get()
+    pub fn get(&self, slot: u32) -> Option<&ObjectText> {
+        self.0.get(slot as usize)?.get()
     }
 }
 
@@ -214,14 +214,14 @@ mod tests {
         ];
         let new = || Batch::new((0..rows.len()).map(|row| RowId::of(&row.to_be_bytes())).collect());
         let (mut shared, mut plain) = (new(), new());
-        // One stands on a shelf with room for three, the others are the column's own.
-        let shelf = ObjectShelf::new(3);
-        let mut column = Objects::of_shelf(rows.len(), Some(&"ip".into()), shelf.clone());
+        // One is in an arena with room for three, the others are the column's own.
+        let arena = ObjectArena::new(3);
+        let mut column = Objects::in_arena(rows.len(), Some(&"ip".into()), arena.clone());
         let numbers: Vec<u32> = objects
             .iter()
             .enumerate()
             .map(|(number, object)| match object {
-                Value::Object(map) if number == 1 => shelf.put(2, ObjectText::of(map)).map(|()| 2).unwrap(),
+                Value::Object(map) if number == 1 => arena.put(2, ObjectText::of(map)).map(|()| 2).unwrap(),
                 Value::Object(map) => column.add(ObjectText::of(map)),
                 _ => unreachable!(),
             })
@@ -356,14 +356,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_a_shelf_is_filled_once() {
+    fn a_slot_of_an_arena_is_filled_once() {
         let object = |number: i64| ObjectText::of(&[("n".into(), Value::Int(number))].into_iter().collect());
-        let shelf = ObjectShelf::new(2);
-        assert_eq!(shelf.get(1), None);
-        assert_eq!(shelf.put(1, object(1)), Ok(()));
-        assert_eq!(shelf.put(1, object(2)), Err(object(2)));
-        assert_eq!(shelf.put(2, object(3)), Err(object(3)), "there is no such place");
-        assert_eq!([0, 1, 2].map(|place| shelf.get(place).cloned()), [None, Some(object(1)), None]);
+        let arena = ObjectArena::new(2);
+        assert_eq!(arena.get(1), None);
+        assert_eq!(arena.put(1, object(1)), Ok(()));
+        assert_eq!(arena.put(1, object(2)), Err(object(2)));
+        assert_eq!(arena.put(2, object(3)), Err(object(3)), "there is no such slot");
+        assert_eq!([0, 1, 2].map(|slot| arena.get(slot).cloned()), [None, Some(object(1)), None]);
     }
 
     #[test]

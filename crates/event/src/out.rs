@@ -205,7 +205,7 @@ const EIGHT: u64 = 100_000_000;
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 
 /// Writes an integer and gives its length. Eight digits are worked out side by side in one number, and the zeros in
-/// front are shifted out: numbers of flow logs have one to ten digits, and how many cannot be foretold.
+/// front are shifted out: numbers of flow logs have one to ten digits, so a branch on how many mispredicts.
 #[inline(always)]
 fn write_int(value: i64, room: &mut [u8; INT]) -> usize {
     let number = value.unsigned_abs();

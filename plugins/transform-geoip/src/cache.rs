@@ -1,22 +1,22 @@
-//! What was worked out before: objects by the records they were made of, shared by all transforms that ask the same of
-//! the same files, and where the records of IPv6 addresses lie, for each thread by itself.
+//! Two caches: objects by the records they were made of, shared by all transforms that ask the same of the same files, and
+//! the offsets of the records of IPv6 addresses, for each thread by itself.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use flowstone_core::event::{ObjectShelf, ObjectText, Value};
+use flowstone_core::event::{ObjectArena, ObjectText, Value, prefetch};
 
 /// How many databases one transform may ask.
 pub(crate) const MOST_DATABASES: usize = 4;
 
-/// What an object was made of: of each database that is asked the place of the record in it plus one, 0 where it has
-/// none; or the address, where the object tells its network.
+/// What an object was made of: by database the offset of the record plus one, 0 where there is none; or the address, if
+/// the object tells its network.
 pub(crate) type Key = [u32; MOST_DATABASES];
 
-/// What the databases say, but for the address itself.
+/// What is cached for a key: what the databases say, without the address itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum Cached {
     /// Nothing that was asked for.
     Nothing,
     /// An object by its number, and whether the address belongs to it.
@@ -36,69 +36,69 @@ pub(crate) type NamedPart = (Arc<str>, Part);
 /// The members of an object.
 type Parts = Box<[NamedPart]>;
 
-/// Objects by what they were made of: as many as there is room for. They stand on two shelves. When the one in use is
-/// full, it becomes the other one, and what is asked for again is taken over from there: what nobody asked for is gone
-/// after that. So nothing that a batch refers to changes, and reading takes no lock.
+/// A cache of objects in two generations. When the current generation is full, it becomes the previous one, and a new one
+/// begins; objects that are asked for again are promoted into it, and the others are dropped with the previous generation.
+/// So nothing that a batch refers to changes, and reading takes no lock.
 #[derive(Debug)]
-pub(crate) struct Records {
-    /// How many objects stand on each shelf.
+pub(crate) struct ObjectCache {
+    /// How many objects a generation has room for.
     room: usize,
-    /// The shelf in use, and the one before it.
-    kept: Mutex<[Option<Arc<Kept>>; 2]>,
+    /// The current one and the previous one.
+    generations: Mutex<[Option<Arc<Generation>>; 2]>,
 }
 
-/// A shelf, and what stands on it.
+/// An arena of objects, and its index.
 #[derive(Debug)]
-struct Kept {
-    /// The databases that were asked: what is known of records of others is not known of theirs.
+struct Generation {
+    /// The databases that were asked. An offset means nothing in another one.
     numbers: Vec<u32>,
-    shelf: ObjectShelf,
-    /// How many numbers were given.
+    arena: ObjectArena,
+    /// How many numbers were handed out.
     used: AtomicU32,
-    /// By hash, in groups of [`WAYS`]: the tag of a key above its number and what is known. One number each, so that
-    /// any thread may read and write at any time.
+    /// Set-associative, [`WAYS`] slots to a set: the tag of a key in the upper half, a [`Cached`] as its code in the lower
+    /// one. A slot is one number, so any thread may read and write it at any time.
     index: Box<[AtomicU64]>,
-    /// The keys by number; none where the tag is the whole key.
+    /// The keys by number; empty if the tag is the whole key.
     keys: Box<[OnceLock<Key>]>,
-    /// The members of the objects by number, made when somebody asks for the first time.
+    /// The members of the objects by number, made when they are first asked for.
     parts: OnceLock<Box<[OnceLock<Parts>]>>,
 }
 
-/// The objects at the hand of one batch: those of the shelf in use, and behind them its own, for which there was no
-/// room. Their numbers follow one another.
+/// The objects of one batch: those of the current generation, and with the numbers above, the batch's own, for which there
+/// was no room.
 pub(crate) struct Entries {
-    kept: Arc<Kept>,
-    before: Option<Arc<Kept>>,
+    current: Arc<Generation>,
+    previous: Option<Arc<Generation>>,
     own: Vec<ObjectText>,
-    known: HashMap<Key, Known, foldhash::fast::FixedState>,
+    /// What is cached for the keys for which there was no room.
+    overflow: HashMap<Key, Cached, foldhash::fast::FixedState>,
 }
 
-/// Where the records of IPv6 addresses lie: as many as fit, each in the one place where it can be. A walk to one goes
-/// down forty nodes, each of which is waited for.
+/// A direct-mapped cache of the offsets of records by IPv6 address. A walk to one takes some forty cache misses.
 #[derive(Debug, Default)]
-pub(crate) struct V6Places {
-    /// Made for the first address.
+pub(crate) struct V6Cache {
+    /// Allocated for the first address.
     slots: Box<[(u128, Key)]>,
     /// The databases that were asked.
     numbers: Vec<u32>,
 }
 
-/// A line of memory.
+/// A set is one cache line.
 const WAYS: usize = 8;
-/// Nothing was written here.
+/// The code in an empty slot.
 const EMPTY: u32 = 0;
-/// The places of a slot that holds no address.
-const UNWRITTEN: u32 = u32::MAX;
-/// IPv6 addresses that a thread remembers: 4,096 of them take 128 KiB.
+/// The first offset in a slot without an address.
+const UNUSED: u32 = u32::MAX;
+/// The IPv6 cache of a thread has 4,096 slots, which take 128 KiB.
 const V6_BITS: u32 = 12;
 
-/// All records that are kept, by what was asked of which files.
-static KEPT: Mutex<Vec<(String, Weak<Records>)>> = Mutex::new(Vec::new());
+/// All caches, by what is asked of which files.
+static CACHES: Mutex<Vec<(String, Weak<ObjectCache>)>> = Mutex::new(Vec::new());
 
-// === impl Known ===
+// === impl Cached ===
 
-impl Known {
-    /// What an index says of a number.
+impl Cached {
+    /// As the lower half of a slot.
     fn code(self, number: u32) -> u32 {
         let what = match self {
             Self::Nothing => 1,
@@ -117,55 +117,55 @@ impl Known {
     }
 }
 
-// === impl Records ===
+// === impl ObjectCache ===
 
-impl Records {
-    /// Room for this many, or more if somebody else asks the same and wanted more.
+impl ObjectCache {
+    /// The cache for what is asked, with room for this many objects, or more if another transform wanted more.
     pub(crate) fn shared(asked: String, room: usize) -> Arc<Self> {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(_, records)| records.strong_count() > 0);
-        let known =
-            kept.iter().filter(|(other, _)| *other == asked).filter_map(|(_, records)| records.upgrade());
-        let records = Self::new(room);
-        if let Some(known) = known.max_by_key(|known| known.room).filter(|known| known.room >= records.room) {
-            return known;
+        let mut caches = CACHES.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.retain(|(_, cache)| cache.strong_count() > 0);
+        let same =
+            caches.iter().filter(|(other, _)| *other == asked).filter_map(|(_, cache)| cache.upgrade());
+        let new = Self::new(room);
+        if let Some(open) = same.max_by_key(|open| open.room).filter(|open| open.room >= new.room) {
+            return open;
         }
-        let records = Arc::new(records);
-        kept.push((asked, Arc::downgrade(&records)));
-        records
+        let new = Arc::new(new);
+        caches.push((asked, Arc::downgrade(&new)));
+        new
     }
 
     fn new(room: usize) -> Self {
-        // A number must fit above what is known.
+        // A number must fit into a code.
         let room = room.div_ceil(2).clamp(1, 1 << 29);
-        Self { room, kept: Mutex::new([None, None]) }
+        Self { room, generations: Mutex::new([None, None]) }
     }
 
-    /// What is at hand for a batch of which these databases are asked. `by_address`: the keys are addresses.
+    /// The objects for a batch for which these databases are asked. `by_address`: the keys are addresses.
     pub(crate) fn begin(&self, numbers: impl Iterator<Item = u32> + Clone, by_address: bool) -> Entries {
-        let mut both = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = both[0].take().filter(|kept| kept.numbers.iter().copied().eq(numbers.clone()));
-        let (kept, before) = match current {
-            Some(kept) if !kept.is_full() => (kept, both[1].take()),
+        let mut both = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = both[0].take().filter(|current| current.numbers.iter().copied().eq(numbers.clone()));
+        let (current, previous) = match current {
+            Some(current) if !current.is_full() => (current, both[1].take()),
             full => {
                 let numbers: Vec<u32> = numbers.collect();
-                (Arc::new(Kept::new(self.room, numbers, by_address)), full)
+                (Arc::new(Generation::new(self.room, numbers, by_address)), full)
             }
         };
-        *both = [Some(Arc::clone(&kept)), before.clone()];
-        Entries { kept, before, own: Vec::new(), known: HashMap::default() }
+        *both = [Some(Arc::clone(&current)), previous.clone()];
+        Entries { current, previous, own: Vec::new(), overflow: HashMap::default() }
     }
 }
 
-// === impl Kept ===
+// === impl Generation ===
 
-impl Kept {
+impl Generation {
     fn new(room: usize, numbers: Vec<u32>, by_address: bool) -> Self {
         let is_tag = numbers.len() == 1 && !by_address;
         let slots = (room * 2).next_power_of_two().max(WAYS);
         Self {
             numbers,
-            shelf: ObjectShelf::new(room),
+            arena: ObjectArena::new(room),
             used: AtomicU32::new(0),
             index: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             keys: (0..if is_tag { 0 } else { room }).map(|_| OnceLock::new()).collect(),
@@ -174,27 +174,27 @@ impl Kept {
     }
 
     fn is_full(&self) -> bool {
-        self.used.load(Ordering::Relaxed) as usize >= self.shelf.room()
+        self.used.load(Ordering::Relaxed) as usize >= self.arena.room()
     }
 
-    /// The tag of a key, and the group of the index where it is.
+    /// The tag of a key, and its set of the index.
     #[inline]
     fn tag(&self, key: &Key) -> (u32, &[AtomicU64]) {
         let [a, b, c, d] = key.map(u64::from);
         let is_tag = self.keys.is_empty();
         let hash = if is_tag { mix(a) } else { mix(mix(a << 32 | b) ^ (c << 32 | d)) };
-        let group = (hash as usize & (self.index.len() - 1)) & !(WAYS - 1);
-        (if is_tag { key[0] } else { (hash >> 32) as u32 }, &self.index[group..group + WAYS])
+        let set = (hash as usize & (self.index.len() - 1)) & !(WAYS - 1);
+        (if is_tag { key[0] } else { (hash >> 32) as u32 }, &self.index[set..set + WAYS])
     }
 
     #[inline]
-    fn find(&self, key: &Key) -> Option<Known> {
-        let (tag, group) = self.tag(key);
-        // The object was put up before what is read here was written.
-        let words = group.iter().map(|slot| slot.load(Ordering::Acquire));
+    fn find(&self, key: &Key) -> Option<Cached> {
+        let (tag, set) = self.tag(key);
+        // Acquire: the object was put into the arena before its slot was written.
+        let words = set.iter().map(|slot| slot.load(Ordering::Acquire));
         let is_tag = |word: u64| (word >> 32) as u32 == tag;
         let code = if self.keys.is_empty() {
-            // All of them, for a branch on which one it is cannot be foretold.
+            // All slots, for a branch on which one it is mispredicts.
             words.fold(EMPTY, |code, word| if is_tag(word) { word as u32 } else { code })
         } else {
             let mut words = words.take_while(|word| *word as u32 != EMPTY);
@@ -202,7 +202,7 @@ impl Kept {
                 .find(|word| is_tag(*word) && self.has_key(*word as u32 >> 2, key))
                 .map_or(EMPTY, |word| word as u32)
         };
-        (code != EMPTY).then(|| Known::of(code))
+        (code != EMPTY).then(|| Cached::of(code))
     }
 
     #[inline]
@@ -210,37 +210,37 @@ impl Kept {
         self.keys[number as usize].get() == Some(key)
     }
 
-    /// Keeps what is known; gives it back if there is no room.
+    /// Caches an object, or that there is none; gives it back if there is no room.
     fn put(
         &self,
         key: &Key,
         object: Option<(ObjectText, bool)>,
-    ) -> Result<Known, Option<(ObjectText, bool)>> {
+    ) -> Result<Cached, Option<(ObjectText, bool)>> {
         if self.is_full() {
             return Err(object);
         }
         let number = self.used.fetch_add(1, Ordering::Relaxed);
-        if number as usize >= self.shelf.room() {
+        if number as usize >= self.arena.room() {
             return Err(object);
         }
-        let known = match object {
+        let cached = match object {
             Some((object, has_ip)) => {
-                self.shelf.put(number, object).map_err(|object| Some((object, has_ip)))?;
-                Known::Object { number, has_ip }
+                self.arena.put(number, object).map_err(|object| Some((object, has_ip)))?;
+                Cached::Object { number, has_ip }
             }
-            None => Known::Nothing,
+            None => Cached::Nothing,
         };
-        self.keys.get(number as usize).into_iter().for_each(|place| place.set(*key).unwrap_or_default());
-        let (tag, group) = self.tag(key);
+        self.keys.get(number as usize).into_iter().for_each(|slot| slot.set(*key).unwrap_or_default());
+        let (tag, set) = self.tag(key);
         let is_free = |slot: &&AtomicU64| slot.load(Ordering::Relaxed) as u32 == EMPTY;
-        let slot = group.iter().find(is_free).unwrap_or(&group[number as usize % WAYS]);
-        slot.store(u64::from(tag) << 32 | u64::from(known.code(number)), Ordering::Release);
-        Ok(known)
+        let slot = set.iter().find(is_free).unwrap_or(&set[number as usize % WAYS]);
+        slot.store(u64::from(tag) << 32 | u64::from(cached.code(number)), Ordering::Release);
+        Ok(cached)
     }
 
     fn parts(&self, number: u32) -> Option<&[NamedPart]> {
-        let object = self.shelf.get(number)?;
-        let all = self.parts.get_or_init(|| (0..self.shelf.room()).map(|_| OnceLock::new()).collect());
+        let object = self.arena.get(number)?;
+        let all = self.parts.get_or_init(|| (0..self.arena.room()).map(|_| OnceLock::new()).collect());
         Some(all.get(number as usize)?.get_or_init(|| parts_of(object)))
     }
 }
@@ -248,71 +248,71 @@ impl Kept {
 // === impl Entries ===
 
 impl Entries {
-    /// What was worked out for this key.
+    /// What is cached for this key.
     #[inline]
-    pub(crate) fn find(&self, key: &Key) -> Option<Known> {
-        match self.kept.find(key) {
-            None if !self.known.is_empty() => self.known.get(key).copied(),
-            known => known,
+    pub(crate) fn find(&self, key: &Key) -> Option<Cached> {
+        match self.current.find(key) {
+            None if !self.overflow.is_empty() => self.overflow.get(key).copied(),
+            cached => cached,
         }
     }
 
-    /// Has what stands on the other shelf of these keys fetched, all at once.
-    pub(crate) fn fetch(&self, keys: impl Iterator<Item = Key>) {
-        let Some(before) = &self.before else { return };
-        let first = |key: Key| match before.find(&key)? {
-            Known::Nothing => None,
-            Known::Object { number, .. } => before.shelf.get(number)?.as_str().as_bytes().first().copied(),
+    /// Prefetches the objects of these keys that are in the previous generation.
+    pub(crate) fn prefetch(&self, keys: impl Iterator<Item = Key>) {
+        let Some(previous) = &self.previous else { return };
+        let first = |key: Key| match previous.find(&key)? {
+            Cached::Nothing => None,
+            Cached::Object { number, .. } => previous.arena.get(number)?.as_str().as_bytes().first().copied(),
         };
-        std::hint::black_box(keys.filter_map(first).fold(0, |sum: u8, byte| sum ^ byte));
+        prefetch(keys.filter_map(first));
     }
 
-    /// What was worked out for this key some time ago and stands on the other shelf: taken over.
-    pub(crate) fn take_over(&mut self, key: &Key) -> Option<Known> {
-        let before = self.before.as_ref()?;
-        let object = match before.find(key)? {
-            Known::Nothing => None,
-            Known::Object { number, has_ip } => Some((before.shelf.get(number)?.clone(), has_ip)),
+    /// Promotes what the previous generation has for this key.
+    pub(crate) fn promote(&mut self, key: &Key) -> Option<Cached> {
+        let previous = self.previous.as_ref()?;
+        let object = match previous.find(key)? {
+            Cached::Nothing => None,
+            Cached::Object { number, has_ip } => Some((previous.arena.get(number)?.clone(), has_ip)),
         };
         Some(self.put(key, object))
     }
 
-    /// Keeps an object, and whether the address belongs to it; or that there is nothing to tell.
-    pub(crate) fn put(&mut self, key: &Key, object: Option<(ObjectText, bool)>) -> Known {
-        let known = match self.kept.put(key, object) {
-            Ok(known) => return known,
-            Err(None) => Known::Nothing,
+    /// Caches an object, and whether the address belongs to it; or that there is none.
+    pub(crate) fn put(&mut self, key: &Key, object: Option<(ObjectText, bool)>) -> Cached {
+        let cached = match self.current.put(key, object) {
+            Ok(cached) => return cached,
+            Err(None) => Cached::Nothing,
             Err(Some((object, has_ip))) => {
                 self.own.push(object);
-                let number = (self.kept.shelf.room() + self.own.len() - 1) as u32;
-                Known::Object { number, has_ip }
+                let number = (self.current.arena.room() + self.own.len() - 1) as u32;
+                Cached::Object { number, has_ip }
             }
         };
-        self.known.insert(*key, known);
-        known
+        self.overflow.insert(*key, cached);
+        cached
     }
 
-    /// The shelf that has the objects of the first numbers.
-    pub(crate) fn shelf(&self) -> &ObjectShelf {
-        &self.kept.shelf
+    /// The arena with the objects of the lowest numbers.
+    pub(crate) fn arena(&self) -> &ObjectArena {
+        &self.current.arena
     }
 
-    /// The objects of the numbers behind.
+    /// The objects with the numbers above.
     pub(crate) fn own(&self) -> &[ObjectText] {
         &self.own
     }
 
     /// The object of a number.
     pub(crate) fn object(&self, number: u32) -> Option<&ObjectText> {
-        match (number as usize).checked_sub(self.kept.shelf.room()) {
-            None => self.kept.shelf.get(number),
+        match (number as usize).checked_sub(self.current.arena.room()) {
+            None => self.current.arena.get(number),
             Some(number) => self.own.get(number),
         }
     }
 
     /// Its members.
     pub(crate) fn parts(&self, number: u32) -> std::borrow::Cow<'_, [NamedPart]> {
-        match self.kept.parts(number) {
+        match self.current.parts(number) {
             Some(parts) => parts.into(),
             None => self.object(number).map_or_else(Vec::new, |object| parts_of(object).into_vec()).into(),
         }
@@ -331,10 +331,10 @@ fn parts_of(object: &ObjectText) -> Parts {
     object.parts().into_iter().filter_map(part).collect()
 }
 
-// === impl V6Places ===
+// === impl V6Cache ===
 
-impl V6Places {
-    /// These databases are asked: what others said is forgotten.
+impl V6Cache {
+    /// Empties the cache if it is of other databases.
     pub(crate) fn begin(&mut self, numbers: impl Iterator<Item = u32> + Clone) {
         if !self.numbers.iter().copied().eq(numbers.clone()) {
             self.numbers = numbers.collect();
@@ -342,13 +342,13 @@ impl V6Places {
         }
     }
 
-    /// The places of an address; `find` finds them out if they are not remembered.
-    pub(crate) fn of(&mut self, ip: u128, find: impl FnOnce() -> Key) -> Key {
+    /// The offsets for an address; `find` looks them up if they are not cached.
+    pub(crate) fn get(&mut self, ip: u128, find: impl FnOnce() -> Key) -> Key {
         if self.slots.is_empty() {
-            self.slots = vec![(0, [UNWRITTEN; MOST_DATABASES]); 1 << V6_BITS].into();
+            self.slots = vec![(0, [UNUSED; MOST_DATABASES]); 1 << V6_BITS].into();
         }
         let slot = &mut self.slots[(mix(ip as u64 ^ mix((ip >> 64) as u64)) >> (64 - V6_BITS)) as usize];
-        if slot.0 != ip || slot.1[0] == UNWRITTEN {
+        if slot.0 != ip || slot.1[0] == UNUSED {
             *slot = (ip, find());
         }
         slot.1

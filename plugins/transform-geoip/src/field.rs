@@ -38,15 +38,15 @@ pub(crate) enum Field {
 pub(crate) const FIELDS: usize = Field::Domain as usize + 1;
 
 /// Where a field goes in the ECS layout: below which objects, by which name.
-pub(crate) type EcsPlace = (&'static [&'static str], &'static str);
+pub(crate) type EcsPath = (&'static [&'static str], &'static str);
 
-struct Names {
+struct Naming {
     field: Field,
     /// In the option `fields`, any case.
     option: &'static str,
     legacy: &'static str,
     /// `None` where the schema has no such field.
-    ecs: Option<EcsPlace>,
+    ecs: Option<EcsPath>,
 }
 
 /// A set of fields.
@@ -65,18 +65,18 @@ const fn names(
     legacy: &'static str,
     parents: &'static [&'static str],
     name: &'static str,
-) -> Names {
-    Names { field, option, legacy, ecs: Some((parents, name)) }
+) -> Naming {
+    Naming { field, option, legacy, ecs: Some((parents, name)) }
 }
 
 /// In the order of the fields. Location, latitude and longitude are one object in the ECS layout (`render.rs`).
-const NAMES: [Names; FIELDS] = [
+const NAMES: [Naming; FIELDS] = [
     names(Field::Ip, "ip", "ip", &[], "ip"),
     names(Field::CityName, "city_name", "city_name", GEO, "city_name"),
     names(Field::ContinentCode, "continent_code", "continent_code", GEO, "continent_code"),
     names(Field::ContinentName, "continent_name", "continent_name", GEO, "continent_name"),
     names(Field::CountryCode2, "country_code2", "country_code2", GEO, "country_iso_code"),
-    Names { field: Field::CountryCode3, option: "country_code3", legacy: "country_code3", ecs: None },
+    Naming { field: Field::CountryCode3, option: "country_code3", legacy: "country_code3", ecs: None },
     names(Field::CountryName, "country_name", "country_name", GEO, "country_name"),
     names(Field::RegionName, "region_name", "region_name", GEO, "region_name"),
     names(Field::RegionCode, "region_code", "region_code", GEO, "region_code"),
@@ -130,8 +130,8 @@ impl Field {
         NAMES[self as usize].legacy
     }
 
-    /// Its place in the ECS layout, if that has one.
-    pub(crate) fn ecs(self) -> Option<EcsPlace> {
+    /// Its path in the ECS layout, if that has one.
+    pub(crate) fn ecs(self) -> Option<EcsPath> {
         NAMES[self as usize].ecs
     }
 }

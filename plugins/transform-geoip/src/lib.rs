@@ -6,18 +6,15 @@
 
 mod address;
 mod cache;
-mod data;
 mod database;
 mod field;
 mod kind;
 mod look;
 mod open;
 mod options;
-mod place;
-mod record;
 mod render;
 mod transform;
-mod tree;
+mod write;
 
 use flowstone_core::prelude::*;
 use options::GeoipOptions;

@@ -1,26 +1,26 @@
 //! Looking up the addresses of a batch: for each row what its field holds and what the databases say of it.
 //!
-//! Each step is taken for all rows before the next one: a step is a look into a table or a tree that is in no cache,
-//! and those of all rows wait for memory together.
+//! Each step is taken for all rows before the next one: a step is a lookup in a table or a tree that fits into no
+//! processor cache, and the misses of all rows overlap.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use flowstone_core::event::{Batch, Column, ObjectText, ObjectWriter, StrRef, Value};
+use flowstone_mmdb::AreaCache;
 
 use crate::address::{Address, plain_v4};
-use crate::cache::{Entries, Key, Known, MOST_DATABASES, V6Places};
+use crate::cache::{Cached, Entries, Key, MOST_DATABASES, V6Cache};
 use crate::database::Database;
-use crate::record::KnownPlaces;
 use crate::render::Facts;
-use crate::transform::Plan;
+use crate::transform::Settings;
 
-/// What became of an address: one number, so that hardly anything that is done with it takes a branch. Whether an
-/// address of a flow log is found cannot be foretold: those of the own network never are.
+/// The outcome of a lookup, as one number, so that hardly anything that is done with it takes a branch. A branch on
+/// whether an address of a flow log is found mispredicts: private ones never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Looked(u32);
 
-/// A row, and what became of its address.
+/// A row, and the outcome of its lookup.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     row: u32,
@@ -29,43 +29,43 @@ pub(crate) struct Row {
     pub(crate) own: StrRef,
 }
 
-/// How often each came, by [`Looked::outcome`].
+/// How many rows had each outcome, by [`Looked::outcome`].
 pub(crate) type Counts = [u64; 5];
 
-/// What a thread remembers of the databases it asked.
+/// What a thread caches of the databases that it asks.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    v6_places: V6Places,
-    known_places: Vec<KnownPlaces>,
+pub(crate) struct Caches {
+    v6_cache: V6Cache,
+    areas: Vec<AreaCache>,
 }
 
-/// A batch's addresses being looked up.
+/// The lookup of a batch's addresses.
 pub(crate) struct Look<'a> {
-    plan: &'a Plan,
+    settings: &'a Settings,
     databases: &'a [Arc<Database>],
-    v6_places: &'a mut V6Places,
+    v6_cache: &'a mut V6Cache,
     /// By database.
-    known_places: &'a mut [KnownPlaces],
-    /// What the rows found.
+    areas: &'a mut [AreaCache],
+    /// The objects that the rows found.
     pub(crate) entries: Entries,
-    /// Texts of addresses that the batch does not have so; its page comes behind those of the batch.
+    /// Texts of addresses that are not in the batch; their page comes behind those of the batch.
     pub(crate) texts: String,
     text_page: u32,
     v4: Vec<u32>,
     v6: Vec<u128>,
-    /// Which of the rows has which address, by kind.
+    /// The rows of the addresses.
     v4_at: Vec<u32>,
     v6_at: Vec<u32>,
-    /// Writes what records say.
+    /// Writes the objects.
     writer: ObjectWriter,
     pub(crate) counts: Counts,
     /// Records that cannot be read.
     pub(crate) damaged: u64,
 }
 
-/// What the outcomes are called where they are counted.
+/// The outcomes as the metric names them.
 pub(crate) const OUTCOMES: [&str; 5] = ["missing", "not_text", "not_an_address", "not_found", "found"];
-/// No database has a record.
+/// The key where no database has a record.
 const NOWHERE: Key = [0; MOST_DATABASES];
 
 // === impl Row ===
@@ -82,22 +82,21 @@ impl Row {
 
 impl<'a> Look<'a> {
     pub(crate) fn new(
-        plan: &'a Plan,
+        settings: &'a Settings,
         databases: &'a [Arc<Database>],
-        memory: &'a mut Memory,
+        caches: &'a mut Caches,
         batch: &Batch,
     ) -> Self {
-        let Memory { v6_places, known_places } = memory;
-        let numbers = databases.iter().map(|database| database.number);
-        v6_places.begin(numbers.clone());
-        known_places.resize_with(databases.len(), KnownPlaces::default);
-        known_places.iter_mut().zip(numbers.clone()).for_each(|(known, number)| known.begin(number));
+        let Caches { v6_cache, areas } = caches;
+        let numbers = databases.iter().map(|database| database.number());
+        v6_cache.begin(numbers.clone());
+        areas.resize_with(databases.len(), AreaCache::default);
         Self {
-            plan,
+            settings,
             databases,
-            v6_places,
-            known_places,
-            entries: plan.records.begin(numbers, plan.tells_network()),
+            v6_cache,
+            areas,
+            entries: settings.cache.begin(numbers, settings.tells_network()),
             texts: String::new(),
             text_page: batch.pages().len() as u32,
             v4: Vec::with_capacity(batch.len()),
@@ -112,15 +111,15 @@ impl<'a> Look<'a> {
 
     /// Looks up every active row, in their order.
     pub(crate) fn rows(&mut self, batch: &Batch, rows: &mut Vec<Row>) {
-        let cells = match batch.column_of(&self.plan.source) {
+        let cells = match batch.column_of(&self.settings.source) {
             Some(Column::Str(cells)) => Some(cells.as_slice()),
             _ => None,
         };
         rows.clear();
         for row in batch.active_rows() {
             let (looked, own) = match cells.map(|cells| cells[row]) {
-                Some(place) if !place.is_absent() => self.text(batch.text(place), Some(place), rows.len()),
-                _ => self.value(batch.get(row, &self.plan.source), rows.len()),
+                Some(cell) if !cell.is_absent() => self.text(batch.text(cell), Some(cell), rows.len()),
+                _ => self.value(batch.get(row, &self.settings.source), rows.len()),
             };
             rows.push(Row { row: row as u32, looked, own });
         }
@@ -142,18 +141,18 @@ impl<'a> Look<'a> {
         (looked, StrRef::ABSENT)
     }
 
-    /// `place` is that of the text within the batch. An address is unknown until it is looked up.
+    /// `cell` is the text's own, if it is in the batch. An address is [`Looked::UNKNOWN`] until it is looked up.
     #[inline]
-    fn text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> (Looked, StrRef) {
-        if let (Some(v4), Some(place)) = (plain_v4(text.as_bytes()), place) {
+    fn text(&mut self, text: &str, cell: Option<StrRef>, at: usize) -> (Looked, StrRef) {
+        if let (Some(v4), Some(cell)) = (plain_v4(text.as_bytes()), cell) {
             self.v4.push(v4);
             self.v4_at.push(at as u32);
-            return (Looked::UNKNOWN, place);
+            return (Looked::UNKNOWN, cell);
         }
-        self.other_text(text, place, at)
+        self.other_text(text, cell, at)
     }
 
-    fn other_text(&mut self, text: &str, place: Option<StrRef>, at: usize) -> (Looked, StrRef) {
+    fn other_text(&mut self, text: &str, cell: Option<StrRef>, at: usize) -> (Looked, StrRef) {
         match Address::parse(text) {
             Some(address) => {
                 match address.ip {
@@ -166,21 +165,21 @@ impl<'a> Look<'a> {
                         self.v6_at.push(at as u32);
                     }
                 }
-                (Looked::UNKNOWN, self.own_text(text, address, place))
+                (Looked::UNKNOWN, self.own_text(text, address, cell))
             }
             None if text.bytes().all(|byte| byte <= b' ') => (Looked::MISSING, StrRef::ABSENT),
             None => (Looked::NO_ADDRESS, StrRef::ABSENT),
         }
     }
 
-    /// The place of the text that an address is written as.
-    fn own_text(&mut self, text: &str, address: Address, place: Option<StrRef>) -> StrRef {
+    /// The cell of the text that an address is written as.
+    fn own_text(&mut self, text: &str, address: Address, cell: Option<StrRef>) -> StrRef {
         let start = self.texts.len();
         address.write(&mut self.texts);
-        match place.filter(|_| self.texts[start..] == *text) {
-            Some(place) => {
+        match cell.filter(|_| self.texts[start..] == *text) {
+            Some(cell) => {
                 self.texts.truncate(start);
-                place
+                cell
             }
             None => {
                 StrRef { page: self.text_page, offset: start as u32, len: (self.texts.len() - start) as u32 }
@@ -192,78 +191,79 @@ impl<'a> Look<'a> {
         let (v4, v6) = (std::mem::take(&mut self.v4), std::mem::take(&mut self.v6));
         let (v4_at, v6_at) = (std::mem::take(&mut self.v4_at), std::mem::take(&mut self.v6_at));
         if let [database] = self.databases {
-            // A table of numbers instead of one of keys.
-            let mut places = vec![0; v4.len()];
-            database.find_v4(&v4, &mut places);
-            self.objects(|at| [places[at], 0, 0, 0], |at| key_of_v4(v4[at]), &v4_at, rows);
+            // Without a table of keys.
+            let mut offsets = vec![0; v4.len()];
+            database.find_v4(&v4, &mut offsets);
+            self.objects(|at| [offsets[at], 0, 0, 0], |at| key_of_v4(v4[at]), &v4_at, rows);
         } else {
             let mut keys = vec![NOWHERE; v4.len()];
-            let mut places = vec![0; v4.len()];
+            let mut offsets = vec![0; v4.len()];
             for (number, database) in self.databases.iter().enumerate() {
-                database.find_v4(&v4, &mut places);
-                keys.iter_mut().zip(&places).for_each(|(key, place)| key[number] = *place);
+                database.find_v4(&v4, &mut offsets);
+                keys.iter_mut().zip(&offsets).for_each(|(key, offset)| key[number] = *offset);
             }
             self.objects(|at| keys[at], |at| key_of_v4(v4[at]), &v4_at, rows);
         }
         let databases = self.databases;
         let find = |ip: u128| {
             let mut key = NOWHERE;
-            databases.iter().zip(&mut key).for_each(|(database, place)| *place = database.find_v6(ip));
+            databases.iter().zip(&mut key).for_each(|(database, offset)| *offset = database.find_v6(ip));
             key
         };
-        let keys: Vec<Key> = v6.iter().map(|ip| self.v6_places.of(*ip, || find(*ip))).collect();
+        let keys: Vec<Key> = v6.iter().map(|ip| self.v6_cache.get(*ip, || find(*ip))).collect();
         self.objects(|at| keys[at], |at| v6[at], &v6_at, rows);
     }
 
-    /// Gives rows what is known of the addresses whose records lie at these places.
+    /// Gives rows the objects of their addresses, of which the records have these offsets.
     fn objects(
         &mut self,
-        places: impl Fn(usize) -> Key,
+        offsets: impl Fn(usize) -> Key,
         ip: impl Fn(usize) -> u128,
         rows_at: &[u32],
         rows: &mut [Row],
     ) {
-        // The network is that of the address: records of several networks are not told apart by their places.
-        let by_address = self.plan.tells_network();
-        let key_of = |at: usize| if by_address { quarters(ip(at)) } else { places(at) };
-        let mut unknown = vec![0; rows_at.len()];
+        // Several networks may share a record, so where the network is told, the key is the address.
+        let by_address = self.settings.tells_network();
+        let key_of = |at: usize| if by_address { quarters(ip(at)) } else { offsets(at) };
+        let mut missed = vec![0; rows_at.len()];
         let mut count = 0;
         for (at, row) in rows_at.iter().enumerate() {
-            let is_somewhere = places(at) != NOWHERE;
-            let known = self.entries.find(&key_of(at)).filter(|_| is_somewhere);
-            rows[*row as usize].looked = known.map_or(Looked::UNKNOWN, Looked::from);
-            unknown[count] = at as u32;
-            count += usize::from(known.is_none() & is_somewhere);
+            let has_record = offsets(at) != NOWHERE;
+            let cached = self.entries.find(&key_of(at)).filter(|_| has_record);
+            rows[*row as usize].looked = cached.map_or(Looked::UNKNOWN, Looked::from);
+            missed[count] = at as u32;
+            count += usize::from(cached.is_none() & has_record);
         }
-        let unknown = unknown[..count].iter().map(|at| *at as usize);
-        self.entries.fetch(unknown.clone().map(key_of));
+        let missed = missed[..count].iter().map(|at| *at as usize);
+        self.entries.prefetch(missed.clone().map(key_of));
         for (number, database) in self.databases.iter().enumerate() {
-            database.fetch(unknown.clone().filter_map(|at| places(at)[number].checked_sub(1)));
+            database.prefetch(missed.clone().filter_map(|at| offsets(at)[number].checked_sub(1)));
         }
-        for at in unknown {
+        for at in missed {
             let key = key_of(at);
-            // Another row may have had it in the meantime.
-            let known = self.entries.find(&key).or_else(|| self.entries.take_over(&key));
-            let known = known.unwrap_or_else(|| {
-                let object = self.decode(ip_of(ip(at)), &places(at));
+            // A row before may have cached it.
+            let cached = self.entries.find(&key).or_else(|| self.entries.promote(&key));
+            let cached = cached.unwrap_or_else(|| {
+                let object = self.decode(ip_of(ip(at)), &offsets(at));
                 self.entries.put(&key, object)
             });
-            rows[rows_at[at] as usize].looked = known.into();
+            rows[rows_at[at] as usize].looked = cached.into();
         }
     }
 
-    /// What the databases say of an address whose records lie at these places, and whether the address belongs to it.
-    fn decode(&mut self, ip: IpAddr, places: &Key) -> Option<(ObjectText, bool)> {
-        let networks: Vec<Option<String>> = match self.plan.tells_network() {
-            true => self.databases.iter().map(|database| database.network(ip).ok()).collect(),
+    /// What the databases say of an address, of which the records have these offsets, and whether the address belongs to
+    /// it.
+    fn decode(&mut self, ip: IpAddr, offsets: &Key) -> Option<(ObjectText, bool)> {
+        let networks: Vec<Option<String>> = match self.settings.tells_network() {
+            true => self.databases.iter().map(|database| database.network(ip)).collect(),
             false => Vec::new(),
         };
         let mut facts = Facts::default();
         for (number, database) in self.databases.iter().enumerate() {
-            let Some(place) = places[number].checked_sub(1) else { continue };
-            match database.record(place, &mut self.known_places[number]) {
+            let Some(offset) = offsets[number].checked_sub(1) else { continue };
+            match database.record(offset, &mut self.areas[number]) {
                 Ok(record) => {
-                    let wanted = self.plan.wanted(database.kind);
+                    let wanted = self.settings.wanted(database.kind);
                     let network = networks.get(number).and_then(Option::as_deref);
                     facts.add(database.kind, wanted, &record, network);
                 }
@@ -273,11 +273,11 @@ impl<'a> Look<'a> {
                 }
             }
         }
-        (!facts.is_empty()).then(|| (facts.render(self.plan.layout, &mut self.writer), facts.has_ip()))
+        (!facts.is_empty()).then(|| (facts.render(self.settings.layout, &mut self.writer), facts.has_ip()))
     }
 }
 
-/// An address as one number. IPv4 is mapped: no IPv6 address that is looked up is a mapped one.
+/// An IPv4 address as one number: mapped, which no IPv6 address is that is looked up.
 #[inline]
 fn key_of_v4(address: u32) -> u128 {
     0xffff << 32 | u128::from(address)
@@ -342,19 +342,19 @@ impl Looked {
         self.is_found() | (self.0 >= Self::NO_ADDRESS.0)
     }
 
-    /// Its place among [`OUTCOMES`].
+    /// Its index in [`OUTCOMES`].
     #[inline]
     fn outcome(self) -> usize {
         (if self.is_found() { 4 } else { self.0 >> 2 }) as usize
     }
 }
 
-impl From<Known> for Looked {
+impl From<Cached> for Looked {
     #[inline]
-    fn from(known: Known) -> Self {
-        match known {
-            Known::Nothing => Self::UNKNOWN,
-            Known::Object { number, has_ip } => Self::entry(number, has_ip),
+    fn from(cached: Cached) -> Self {
+        match cached {
+            Cached::Nothing => Self::UNKNOWN,
+            Cached::Object { number, has_ip } => Self::entry(number, has_ip),
         }
     }
 }

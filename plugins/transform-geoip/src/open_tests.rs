@@ -3,10 +3,10 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::*;
-use crate::record::KnownPlaces;
-
+use flowstone_mmdb::AreaCache;
 use flowstone_testkit::mmdb::Mmdb;
+
+use super::*;
 
 /// A database in which every address has the same country, and so does every batch that asks one database.
 fn country(code: &str, nodes: u32) -> Vec<u8> {
@@ -30,10 +30,10 @@ fn code_of(database: &Database) -> String {
     record.country_code.unwrap_or_default().to_owned()
 }
 
-fn record_of(database: &Database, ip: [u8; 4]) -> crate::record::Record<'_> {
-    let mut place = [0];
-    database.find_v4(&[u32::from_be_bytes(ip)], &mut place);
-    database.record(place[0] - 1, &mut KnownPlaces::default()).unwrap()
+fn record_of(database: &Database, ip: [u8; 4]) -> flowstone_mmdb::Record<'_> {
+    let mut offsets = [0];
+    database.find_v4(&[u32::from_be_bytes(ip)], &mut offsets);
+    database.record(offsets[0] - 1, &mut AreaCache::default()).unwrap()
 }
 
 fn folder_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -110,7 +110,7 @@ fn the_file_is_looked_at_once_a_second_and_read_by_a_thread_of_its_own() {
 #[test]
 fn who_reads_while_files_come_and_go_reads_one_of_them() {
     let codes = ["AA", "BB", "CC"];
-    // Of different sizes, so that no place in one is the same place in another.
+    // Of different sizes, so that no offset in one is the same in another.
     let files = [country("AA", 50), country("BB", 300), country("CC", 120)];
     let (_folder, path) = folder_with(&files[0]);
     let watched = open(&path).unwrap();

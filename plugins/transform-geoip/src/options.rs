@@ -10,7 +10,7 @@ use crate::cache::MOST_DATABASES;
 use crate::field::{Field, FieldSet};
 use crate::open::{self, Watched};
 use crate::render::Layout;
-use crate::transform::{Geoip, Plan};
+use crate::transform::{Geoip, Settings};
 
 options! {
     /// Options of `geoip`.
@@ -73,7 +73,7 @@ pub(crate) fn build(options: GeoipOptions, cx: &BuildCx) -> Result<Box<dyn Trans
     let files = files(&options.database, &mut errors);
     let (Some(target), true) = (target, errors.is_empty()) else { return Err(errors) };
     warn_of_silence(fields, &files, cx);
-    Ok(Box::new(Geoip::new(Plan::new(
+    Ok(Box::new(Geoip::new(Settings::new(
         [options.source, target],
         layout,
         files,

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use flowstone_core::event::{Cell, MemberName, ObjectText, ObjectWriter};
+use flowstone_mmdb::Record;
 
-use crate::field::{EcsPlace, FIELDS, Field, FieldSet};
+use crate::field::{EcsPath, FIELDS, Field, FieldSet};
 use crate::kind::Kind;
-use crate::record::Record;
 
 /// What databases say of an address, by field.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ enum Fact<'a> {
     Flag(bool),
     /// Latitude and longitude.
     Point(f64, f64),
-    /// It is the row's own, and not written here.
+    /// The address itself, which is the row's own and not written here.
     Own,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Layout {
 }
 
 /// The names that are written, made once.
-struct Names {
+struct MemberNames {
     /// By field.
     legacy: Vec<MemberName>,
     /// By field: the names of the objects that it is in, and its own.
@@ -48,11 +48,11 @@ struct Names {
     lon: MemberName,
 }
 
-static NAMES: LazyLock<Names> = LazyLock::new(|| {
-    let of_ecs = |(parents, name): EcsPlace| {
+static NAMES: LazyLock<MemberNames> = LazyLock::new(|| {
+    let of_ecs = |(parents, name): EcsPath| {
         (parents.iter().map(|parent| MemberName::of(parent)).collect(), MemberName::of(name))
     };
-    Names {
+    MemberNames {
         legacy: Field::all().map(|field| MemberName::of(field.legacy())).collect(),
         ecs: Field::all().map(|field| field.ecs().map(of_ecs)).collect(),
         location: MemberName::of("location"),
@@ -110,7 +110,7 @@ impl<'a> Facts<'a> {
         Field::all().filter_map(|field| Some((field, self.facts[field as usize]?)))
     }
 
-    fn render_ecs(&self, names: &Names, object: &mut ObjectWriter) {
+    fn render_ecs(&self, names: &MemberNames, object: &mut ObjectWriter) {
         let mut open: &[&str] = &[];
         for (field, fact) in self.known() {
             let (Some((parents, _)), Some((openings, name))) = (field.ecs(), &names.ecs[field as usize])
@@ -131,7 +131,7 @@ impl<'a> Facts<'a> {
     }
 
     /// One object for what the other layout has in three places; written where the first of them stands.
-    fn render_point(&self, first: Field, names: &Names, object: &mut ObjectWriter) {
+    fn render_point(&self, first: Field, names: &MemberNames, object: &mut ObjectWriter) {
         let [point, latitude, longitude] =
             [Field::Location, Field::Latitude, Field::Longitude].map(|field| self.facts[field as usize]);
         match (point, first) {
@@ -183,7 +183,7 @@ impl<'a> Fact<'a> {
         }
     }
 
-    fn write(self, name: &MemberName, names: &Names, object: &mut ObjectWriter) {
+    fn write(self, name: &MemberName, names: &MemberNames, object: &mut ObjectWriter) {
         match self {
             Self::Text(text) => object.member(name, Cell::Str(text)),
             Self::Joined(country, region) => object.member(name, Cell::Str(&format!("{country}-{region}"))),

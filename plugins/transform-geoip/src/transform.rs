@@ -6,24 +6,24 @@ use std::sync::Arc;
 use flowstone_core::event::{Batch, ObjectText, Path};
 use flowstone_core::{Transform, TransformCx};
 
-use crate::cache::Records;
+use crate::cache::ObjectCache;
 use crate::database::Database;
 use crate::field::{Field, FieldSet};
 use crate::kind::Kind;
-use crate::look::{Look, Memory, OUTCOMES, Row};
+use crate::look::{Caches, Look, OUTCOMES, Row};
 use crate::open::Watched;
-use crate::place::{Findings, place};
 use crate::render::Layout;
+use crate::write::{Findings, write};
 
 /// What a `geoip` does, shared by its forks.
-pub(crate) struct Plan {
+pub(crate) struct Settings {
     pub(crate) source: Path,
     pub(crate) target: Path,
     pub(crate) layout: Layout,
     pub(crate) files: Vec<Arc<Watched>>,
     /// Unset: what each database says by default.
     pub(crate) fields: Option<FieldSet>,
-    pub(crate) records: Arc<Records>,
+    pub(crate) cache: Arc<ObjectCache>,
     pub(crate) tags_on_failure: Vec<Arc<str>>,
     /// The name of the member that is the address itself.
     pub(crate) ip: Arc<str>,
@@ -33,16 +33,16 @@ pub(crate) struct Plan {
 
 /// The transform.
 pub(crate) struct Geoip {
-    plan: Arc<Plan>,
-    memory: Memory,
-    /// What became of the rows of a batch; kept for its memory.
+    settings: Arc<Settings>,
+    caches: Caches,
+    /// The outcomes of a batch's rows; kept for its allocation.
     rows: Vec<Row>,
 }
 
-// === impl Plan ===
+// === impl Settings ===
 
-impl Plan {
-    /// A plan of these parts; some `cache_size` objects are kept.
+impl Settings {
+    /// Settings of these parts; some `cache_size` objects are cached.
     pub(crate) fn new(
         [source, target]: [Path; 2],
         layout: Layout,
@@ -58,7 +58,7 @@ impl Plan {
             target,
             layout,
             fields,
-            records: Records::shared(asked, cache_size),
+            cache: ObjectCache::shared(asked, cache_size),
             files,
             tags_on_failure: tags_on_failure.iter().map(|tag| Arc::from(tag.as_str())).collect(),
             ip: Field::Ip.legacy().into(),
@@ -80,8 +80,8 @@ impl Plan {
 // === impl Geoip ===
 
 impl Geoip {
-    pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan: Arc::new(plan), memory: Memory::default(), rows: Vec::new() }
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings: Arc::new(settings), caches: Caches::default(), rows: Vec::new() }
     }
 }
 
@@ -91,9 +91,9 @@ impl Transform for Geoip {
     }
 
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
-        let plan = Arc::clone(&self.plan);
+        let settings = Arc::clone(&self.settings);
         let metrics = cx.metrics();
-        for file in &plan.files {
+        for file in &settings.files {
             file.check();
             match file.take_refused() {
                 0 => {}
@@ -101,8 +101,8 @@ impl Transform for Geoip {
             }
         }
         // All of a batch is looked up in the same databases, whatever is read meanwhile.
-        let databases: Vec<Arc<Database>> = plan.files.iter().map(|file| file.current()).collect();
-        let mut look = Look::new(&plan, &databases, &mut self.memory, batch);
+        let databases: Vec<Arc<Database>> = settings.files.iter().map(|file| file.current()).collect();
+        let mut look = Look::new(&settings, &databases, &mut self.caches, batch);
         look.rows(batch, &mut self.rows);
         let Look { entries, texts, counts, damaged, .. } = look;
         let outcomes = OUTCOMES.iter().zip(counts);
@@ -110,12 +110,12 @@ impl Transform for Geoip {
         if damaged > 0 {
             metrics.error("geoip_record", damaged);
         }
-        let failed = place(&plan, Findings { rows: &self.rows, entries, texts }, batch);
-        batch.tag_rows(&failed, &plan.tags_on_failure);
+        let failed = write(&settings, Findings { rows: &self.rows, entries, texts }, batch);
+        batch.tag_rows(&failed, &settings.tags_on_failure);
         batch.rows_not_matched(&failed);
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), memory: Memory::default(), rows: Vec::new() })
+        Box::new(Self { settings: Arc::clone(&self.settings), caches: Caches::default(), rows: Vec::new() })
     }
 }

@@ -1,25 +1,42 @@
-//! Values in the data section of a database, read where they lie: MaxMind's specification 2.0, as much of it as
-//! records use. The library decodes by the address only, which is a second walk through the tree, and twice as slow;
-//! a test compares the two on records of every kind.
+//! Values in the data section of a database, read where they lie: MaxMind's specification 2.0, as much of it as records
+//! use.
+//!
+//! `maxminddb` 0.32 cannot decode at an offset that was kept: `LookupResult::offset` tells an offset, but no function
+//! takes one. A `LookupResult` decodes without another walk, but only the library's own walk makes one, and it borrows the
+//! reader, so no cache beside the reader can keep it. A test compares what the two read.
 
 use std::str;
 
-/// What cannot be read, and why.
+/// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Damaged {
+pub enum Damaged {
+    /// A value reaches beyond the end of the data.
     Cut,
+    /// A record has too many values.
     TooMany,
+    /// A pointer leads to a pointer.
     PointerToPointer,
+    /// A text is not UTF-8.
     NotUtf8,
+    /// Something else stands where a text must.
     NoText,
+    /// A number has an impossible length.
     NumberLength,
+    /// Something else stands where a number must.
     NoNumber,
+    /// A flag is neither yes nor no.
     Flag,
+    /// Something else stands where a map must.
     NoMap,
+    /// Something else stands where a list must.
     NoList,
+    /// A value is of no known type.
     Type,
+    /// Values nest too deep.
     Depth,
 }
+
+impl std::error::Error for Damaged {}
 
 impl std::fmt::Display for Damaged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,11 +62,12 @@ impl std::fmt::Display for Damaged {
 pub(crate) struct Cursor<'a> {
     data: &'a [u8],
     at: usize,
-    /// How many members and items more may be read.
+    /// How many more members and items may be read.
     left: u32,
 }
 
-/// What a value says of itself before it comes: its type and its length (members of a map, items of a list, bytes).
+/// The head of a value: its type and its length (members of a map, items of a list, bytes). Of a pointer the length is
+/// the offset it points at.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     kind: u8,
@@ -72,14 +90,14 @@ const FLOAT: u8 = 15;
 
 /// Values nest no deeper.
 const MOST_DEPTH: u32 = 64;
-/// A record has no more members and items, whatever it points at; those of MaxMind's Enterprise have some hundred. A
+/// A record has no more members and items, those it points at included; MaxMind's Enterprise records have some hundred. A
 /// few hundred bytes of maps that point at maps could otherwise be read for years.
 const MOST_VALUES: u32 = 4096;
 
 /// What is added to a pointer, by how many bytes it has.
 const POINTER_BASES: [u64; 4] = [0, 2048, 526_336, 0];
 
-/// Fewer than eight bytes at the end of the data, and zeros behind them.
+/// The last bytes of the data, fewer than eight, and zeros behind them.
 #[cold]
 fn last_bytes(rest: &[u8]) -> u64 {
     let mut bytes = [0; 8];
@@ -90,12 +108,12 @@ fn last_bytes(rest: &[u8]) -> u64 {
 // === impl Cursor ===
 
 impl<'a> Cursor<'a> {
-    /// Before the value at a place.
-    pub(crate) fn new(data: &'a [u8], place: u32) -> Self {
-        Self { data, at: place as usize, left: MOST_VALUES }
+    /// A cursor before the value at an offset.
+    pub(crate) fn new(data: &'a [u8], offset: u32) -> Self {
+        Self { data, at: offset as usize, left: MOST_VALUES }
     }
 
-    /// Another member or item comes.
+    /// Counts a member or an item.
     #[inline]
     fn count(&mut self) -> Result<(), Damaged> {
         self.left = self.left.checked_sub(1).ok_or(Damaged::TooMany)?;
@@ -110,7 +128,7 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// A number of so many bytes, eight at most.
+    /// A number of `length` bytes, eight at most.
     #[inline]
     fn number(&mut self, length: usize) -> Result<u64, Damaged> {
         let word = self.word();
@@ -125,12 +143,11 @@ impl<'a> Cursor<'a> {
         rest.first_chunk().map_or_else(|| last_bytes(rest), |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// The head of the next value; that of a pointer has the place it leads to as its length. What is behind the end is
-    /// noticed when the value is read.
+    /// The head of the next value. A head beyond the end is noticed when the value is read.
     ///
-    /// A record of a city has some sixty heads. Each is taken out of eight bytes that are read at once, a pointer's
-    /// without a branch on how long it is, and where it is asked for, so that a processor foretells for each member by
-    /// itself of which kind it is: a record takes 440 ns, where byte after byte in one place for all took 530.
+    /// A record of a city has some sixty heads. A head is taken out of eight bytes that are read at once, without a branch
+    /// on the length of a pointer. It is inlined, so that the processor predicts the kind of each member by itself: a
+    /// record takes 440 ns; read byte by byte in one function for all it took 530.
     #[inline(always)]
     fn head(&mut self) -> Head {
         let word = self.word();
@@ -139,8 +156,8 @@ impl<'a> Cursor<'a> {
             let bytes = (low >> 3) + 1;
             self.at += 1 + bytes as usize;
             let high = if bytes < 4 { u64::from(low & 7) << (8 * bytes) } else { 0 };
-            let place = (word << 8 >> (64 - 8 * bytes) | high) + POINTER_BASES[(low >> 3) as usize];
-            return Head { kind, length: place as usize };
+            let offset = (word << 8 >> (64 - 8 * bytes) | high) + POINTER_BASES[(low >> 3) as usize];
+            return Head { kind, length: offset as usize };
         }
         let (kind, bytes) = if kind == 0 { (((word >> 48) as u8).saturating_add(7), 2) } else { (kind, 1) };
         self.at += bytes;
@@ -155,7 +172,7 @@ impl<'a> Cursor<'a> {
         Head { kind, length }
     }
 
-    /// The next value, or the one it points at, read by `read`, which must read all of it.
+    /// The next value, or the one it points at. `read` must read all of it.
     #[inline]
     fn value<T>(&mut self, read: impl FnOnce(&mut Self, Head) -> Result<T, Damaged>) -> Result<T, Damaged> {
         let head = self.head();
@@ -237,7 +254,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A map: `read` is given each name, and must read or skip the value behind it.
+    /// A map. `read` is given each name, and must read or skip the value behind it.
     #[inline]
     pub(crate) fn map(
         &mut self,
@@ -249,26 +266,26 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Where the next value lies, if it is a pointer to it.
+    /// The offset that the next value points at, if it is a pointer.
     #[inline]
     pub(crate) fn pointer(mut self) -> Option<u32> {
         let head = self.head();
         (head.kind == POINTER).then(|| u32::try_from(head.length).ok()).flatten()
     }
 
-    /// Where a text lies in the data, and its length.
+    /// The offset of a text of the data, and its length.
     #[inline]
     pub(crate) fn span_of(&self, text: &str) -> (u32, u32) {
         (text.as_ptr().addr().wrapping_sub(self.data.as_ptr().addr()) as u32, text.len() as u32)
     }
 
-    /// The text that lies there.
+    /// The text of this offset and length.
     #[inline]
     pub(crate) fn text_at(&self, (at, length): (u32, u32)) -> Option<&'a str> {
         str::from_utf8(self.data.get(at as usize..)?.get(..length as usize)?).ok()
     }
 
-    /// Where the first member of a map lies, if that is a pointer.
+    /// The offset that the first member of a map points at, if its value is a pointer.
     pub(crate) fn first_pointer(mut self) -> Option<usize> {
         Some(self.head()).filter(|head| head.kind == MAP)?;
         // The name, or a pointer to it.
@@ -305,7 +322,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// A list: `read` must read or skip each item.
+    /// A list. `read` must read or skip each item.
     pub(crate) fn list(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<(), Damaged>,
@@ -319,7 +336,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Steps over a value.
+    /// Skips a value; what it points at is not read.
     pub(crate) fn skip(&mut self) -> Result<(), Damaged> {
         self.skip_at(MOST_DEPTH)
     }

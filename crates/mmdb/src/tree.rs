@@ -1,9 +1,9 @@
 //! The search tree of a database: which record an address has. The format is that of MaxMind's specification 2.0:
-//! nodes of two numbers of 24, 28 or 32 bits, each another node, nothing, or a place in the data section behind.
+//! a node is two numbers of 24, 28 or 32 bits, each another node, "no record", or an offset in the data section.
 //!
-//! A tree of real size (14.8 million nodes, 103 MB) is in no cache, so a walk is a dozen waits for memory. Hence the
-//! first 16 or 18 bits of an IPv4 address are a look into a table, several addresses are walked at once so that they wait
-//! together, and places that were found are remembered.
+//! A tree of real size (14.8 million nodes, 103 MB) fits into no processor cache, so a walk is a dozen cache misses. Hence
+//! a table replaces the first 16 or 18 steps of an IPv4 address, the walks of several addresses are interleaved so that
+//! their misses overlap, and the offsets that were found are cached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,21 +16,21 @@ pub(crate) struct Bytes(Arc<Vec<u8>>);
 pub(crate) struct Tree {
     bytes: Bytes,
     size: NodeSize,
-    /// Numbers below it are nodes, it itself is "nothing", and above are places in the data.
+    /// How many nodes there are. A lower number is a node, this number is "no record", a higher one is an offset.
     nodes: u32,
-    /// Where the data section lies in the bytes.
+    /// The data section, as a range of the bytes.
     data: std::ops::Range<usize>,
     has_v6: bool,
     /// The number that the first bits of an IPv4 address lead to.
     v4: Box<[u32]>,
-    /// How many bits these are.
+    /// How many bits the table covers.
     v4_bits: u32,
-    /// IPv4 addresses that were looked up, above their places plus two (1 for no record, 0 for a slot that nobody has
-    /// written); each where its hash says. One number each, so that any thread may write at any time.
-    found: Box<[AtomicU64]>,
+    /// A direct-mapped cache of lookups: the IPv4 address in the upper half, below it its record's offset plus two (1 for
+    /// no record, 0 for an empty slot). A slot is one number, so any thread may write it at any time.
+    cache: Box<[AtomicU64]>,
 }
 
-/// How long a node is: two numbers.
+/// The length of a node's two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NodeSize {
     Bits24,
@@ -38,16 +38,16 @@ enum NodeSize {
     Bits32,
 }
 
-/// Zero bytes between tree and data.
+/// How many zero bytes separate the tree from the data.
 const SEPARATOR: u32 = 16;
-/// Addresses walked at once: about as many as a core can wait for.
+/// How many walks are interleaved: about as many cache misses as a core can have outstanding.
 const LANES: usize = 16;
-/// A tree with more nodes has the table for 18 bits, which takes 1 MB; one with fewer that for 16. For 20 bits it would
-/// take 4 MB and save 1 to 3 % of a run's CPU; with it the peak of memory was 45 MiB above the database, and 40 is the goal.
+/// A tree with more nodes has a table for 18 bits (1 MB), a smaller one for 16. A table for 20 bits (4 MB) would save 1 to
+/// 3 % of a run's CPU, but with it the peak of memory was 45 MiB above the database, and the goal is 40.
 const MANY_NODES: u32 = 1_000_000;
-/// Bits of the number of addresses that are remembered: 65,536 of them take half a megabyte. Of the 60,000 addresses
-/// that a busy network talks to again and again most are found there.
-const FOUND_BITS: u32 = 16;
+/// The cache has 65,536 slots in half a megabyte: room for most of the 60,000 addresses that a busy network talks to
+/// again and again.
+const CACHE_BITS: u32 = 16;
 
 // === impl Bytes ===
 
@@ -67,8 +67,8 @@ impl AsRef<[u8]> for Bytes {
 // === impl Tree ===
 
 impl Tree {
-    /// The tree of a database whose metadata say this. `data_end` is where the data section ends at the latest.
-    /// Every number of every node is looked at: the error says which one leads nowhere.
+    /// The tree of a database with these metadata. `data_end` is where the data section ends at the latest. Every node
+    /// is verified; the error names the first one that leads nowhere.
     pub(crate) fn new(
         bytes: Bytes,
         nodes: u32,
@@ -89,23 +89,22 @@ impl Tree {
         if separator.iter().any(|byte| *byte != 0) {
             return Err(format!("behind its {nodes} nodes there is something else than the data"));
         }
-        let found = (0..1 << FOUND_BITS).map(|_| AtomicU64::new(0)).collect();
+        let cache = (0..1 << CACHE_BITS).map(|_| AtomicU64::new(0)).collect();
         let has_v6 = ip_version == 6;
-        let place = data_start..data_end;
+        let range = data_start..data_end;
         let mut tree =
-            Self { bytes, size, nodes, data: place, has_v6, v4: Box::default(), v4_bits: 0, found };
-        tree.look_over(data)?;
+            Self { bytes, size, nodes, data: range, has_v6, v4: Box::default(), v4_bits: 0, cache };
+        tree.verify(data)?;
         tree.make_table(if nodes > MANY_NODES { 18 } else { 16 });
         Ok(tree)
     }
 
-    /// Makes the table for the first so many bits of an IPv4 address: bit after bit, so that the nodes of one level are
-    /// waited for together.
+    /// Fills the table for so many bits of an IPv4 address, level by level, so that the misses of one level overlap.
     pub(crate) fn make_table(&mut self, bits: u32) {
         let mut table = vec![0; 1 << bits];
         table[0] = (0..if self.has_v6 { 96 } else { 0 }).fold(0, |node, _| self.step(node, 0));
         for known in (0..bits).map(|bits| 1 << bits) {
-            // From behind: what is written is not read any more.
+            // From the end, so that no entry is overwritten before it is read.
             for at in (0..known).rev() {
                 let number = table[at];
                 table[2 * at] = self.step(number, 0);
@@ -115,12 +114,12 @@ impl Tree {
         (self.v4, self.v4_bits) = (table.into(), bits);
     }
 
-    /// One pass through all nodes in their order.
-    fn look_over(&self, data: u32) -> Result<(), String> {
+    /// Verifies all nodes in one pass, in their order.
+    fn verify(&self, data: u32) -> Result<(), String> {
         let nodes = self.nodes;
         let first = nodes.saturating_add(SEPARATOR);
         let is_good = |number: u32| (number <= nodes) | (number.wrapping_sub(first) < data);
-        // A node is read as eight bytes, the last one with some of the separator.
+        // A node is read as eight bytes; those of the last one reach into the separator.
         let all = &self.bytes.as_ref()[..self.data.start];
         let bad = match self.size {
             NodeSize::Bits24 => {
@@ -142,42 +141,42 @@ impl Tree {
         self.nodes
     }
 
-    /// Where the records of IPv4 addresses lie in the data, plus one; 0 where there is none.
-    pub(crate) fn find_v4(&self, addresses: &[u32], places: &mut [u32]) {
-        let mut unknown: Vec<u32> = vec![0; addresses.len()];
+    /// The offsets of the records of IPv4 addresses, plus one; 0 where there is none.
+    pub(crate) fn find_v4(&self, addresses: &[u32], offsets: &mut [u32]) {
+        let mut missed: Vec<u32> = vec![0; addresses.len()];
         let mut count = 0;
-        // Without a branch for those that are not remembered, so that all wait for memory together.
-        for (at, (address, place)) in addresses.iter().zip(places.iter_mut()).enumerate() {
-            let known = self.found[slot(*address)].load(Ordering::Relaxed);
-            *place = (known as u32).wrapping_sub(1);
-            let is_known = ((known >> 32) as u32 == *address) & (known as u32 != UNWRITTEN);
-            unknown[count] = at as u32;
-            count += usize::from(!is_known);
+        // No branch on what the cache holds, so that the misses of all addresses overlap.
+        for (at, (address, offset)) in addresses.iter().zip(offsets.iter_mut()).enumerate() {
+            let slot = self.cache[slot_of(*address)].load(Ordering::Relaxed);
+            *offset = (slot as u32).wrapping_sub(1);
+            let is_cached = ((slot >> 32) as u32 == *address) & (slot as u32 != EMPTY);
+            missed[count] = at as u32;
+            count += usize::from(!is_cached);
         }
-        for unknown in unknown[..count].chunks(LANES) {
+        for missed in missed[..count].chunks(LANES) {
             let mut lanes = [(0, 0u32, 0u32); LANES];
-            for (lane, at) in lanes.iter_mut().zip(unknown) {
+            for (lane, at) in lanes.iter_mut().zip(missed) {
                 let address = addresses[*at as usize];
                 let first = self.v4[(address >> (32 - self.v4_bits)) as usize];
                 *lane = (*at as usize, address << self.v4_bits, first);
             }
-            self.walk(&mut lanes[..unknown.len()], addresses, places);
+            self.walk(&mut lanes[..missed.len()], addresses, offsets);
         }
     }
 
-    /// Walks several addresses at once: where in the list, the bits that are left, and the number they are at.
-    fn walk(&self, lanes: &mut [(usize, u32, u32)], addresses: &[u32], places: &mut [u32]) {
+    /// Interleaves the walks of several addresses. A lane is an address's index, its bits that are left, and its number.
+    fn walk(&self, lanes: &mut [(usize, u32, u32)], addresses: &[u32], offsets: &mut [u32]) {
         match self.size {
             NodeSize::Bits24 => self.walk_by(lanes, child_24),
             NodeSize::Bits28 => self.walk_by(lanes, child_28),
             NodeSize::Bits32 => self.walk_by(lanes, child_32),
         }
         for (at, _, number) in lanes {
-            let place = self.place(*number).map_or(0, |place| place + 1);
-            places[*at] = place;
+            let offset = self.offset(*number).map_or(0, |offset| offset + 1);
+            offsets[*at] = offset;
             let address = addresses[*at];
-            self.found[slot(address)]
-                .store(u64::from(address) << 32 | u64::from(place + 1), Ordering::Relaxed);
+            self.cache[slot_of(address)]
+                .store(u64::from(address) << 32 | u64::from(offset + 1), Ordering::Relaxed);
         }
     }
 
@@ -199,7 +198,7 @@ impl Tree {
         }
     }
 
-    /// Where the record of an IPv6 address lies in the data, plus one; 0 if there is none.
+    /// The offset of the record of an IPv6 address, plus one; 0 if there is none.
     pub(crate) fn find_v6(&self, address: u128) -> u32 {
         if !self.has_v6 {
             return 0;
@@ -213,7 +212,7 @@ impl Tree {
             number = self.step(number, (bits >> 127) as u32);
             bits <<= 1;
         }
-        self.place(number).map_or(0, |place| place + 1)
+        self.offset(number).map_or(0, |offset| offset + 1)
     }
 
     /// The data section.
@@ -222,14 +221,14 @@ impl Tree {
         &self.bytes.as_ref()[self.data.clone()]
     }
 
-    /// All places that the nodes name, as often as they do.
-    pub(crate) fn places(&self) -> impl Iterator<Item = u32> {
-        (0..self.nodes).flat_map(|node| [0, 1].map(|bit| self.place(self.step(node, bit)))).flatten()
+    /// The offsets in all nodes, in the nodes' order; most come several times.
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = u32> {
+        (0..self.nodes).flat_map(|node| [0, 1].map(|bit| self.offset(self.step(node, bit)))).flatten()
     }
 
-    /// The place that a number means; a node that is left when the address is at its end means nothing.
+    /// The offset that a number means. A node at which the address ends means no record.
     #[inline]
-    fn place(&self, number: u32) -> Option<u32> {
+    fn offset(&self, number: u32) -> Option<u32> {
         number.checked_sub(self.nodes)?.checked_sub(SEPARATOR)
     }
 
@@ -244,8 +243,8 @@ impl Tree {
     }
 }
 
-/// The first node of which a number is not good; `both` takes the two out of the eight bytes that begin with a node's.
-/// Stretches of nodes are summed up before anybody asks.
+/// The first node with a number that is not good. `both` takes a node's numbers out of eight bytes that begin with it.
+/// There is one branch for a stretch of nodes, not for each.
 #[inline]
 fn first_bad(
     all: &[u8],
@@ -269,12 +268,12 @@ fn first_bad(
     (stretch..count).find(|node| !is_good_node(&all[node * length..][..8]))
 }
 
-/// What a slot holds, address aside, that was never written.
-const UNWRITTEN: u32 = 0;
+/// The lower half of an empty slot.
+const EMPTY: u32 = 0;
 
 #[inline]
-fn slot(address: u32) -> usize {
-    (address.wrapping_mul(0x9e37_79b9) >> (32 - FOUND_BITS)) as usize
+fn slot_of(address: u32) -> usize {
+    (address.wrapping_mul(0x9e37_79b9) >> (32 - CACHE_BITS)) as usize
 }
 
 #[inline]

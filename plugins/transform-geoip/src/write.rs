@@ -1,5 +1,5 @@
-//! Putting what was found into the events: as one column where nothing is in the way, member by member where the
-//! target is an object already, and row by row where neither will do.
+//! Writing what was found into the events: as one column where the target is absent, member by member where it is an
+//! object, and row by row where neither is possible.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,22 +10,22 @@ use flowstone_core::event::{Batch, BitSet, Column, Map, ObjectText, Objects, Pag
 use crate::cache::{Entries, NamedPart, Part};
 use crate::look::Row;
 use crate::render::Layout;
-use crate::transform::Plan;
+use crate::transform::Settings;
 
 /// What was found for a batch.
 pub(crate) struct Findings<'a> {
     pub(crate) rows: &'a [Row],
     pub(crate) entries: Entries,
-    /// The text of the page that comes next.
+    /// The text of the batch's next page.
     pub(crate) texts: String,
 }
 
 /// How the target is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Strategy {
     /// No row has anything there.
     Whole,
-    /// Rows have members of it, none of them a member that is written here whole.
+    /// Rows have members of it, none of them a member that is written here as a whole.
     Members,
     /// Anything may be there.
     Rows,
@@ -34,50 +34,52 @@ enum Way {
 /// The members of the ECS layout, the address aside.
 const MEMBERS: [&str; 5] = ["geo", "as", "mmdb", "ip_traits", "domain"];
 
-/// Writes it, and gives the rows that failed.
-pub(crate) fn place(plan: &Plan, mut findings: Findings<'_>, batch: &mut Batch) -> BitSet {
+/// Writes the findings, and gives the rows that failed.
+pub(crate) fn write(settings: &Settings, mut findings: Findings<'_>, batch: &mut Batch) -> BitSet {
     if !findings.texts.is_empty() {
         batch.push_page(Page::from_text(std::mem::take(&mut findings.texts)));
     }
     let mut failed = BitSet::none(batch.len());
     findings.rows.iter().for_each(|row| failed.insert_if(row.number(), !row.looked.is_found()));
-    match way(plan, batch) {
-        Way::Whole => whole(plan, &findings, batch),
-        Way::Members => members(plan, &findings, batch),
-        Way::Rows => rows(plan, &findings, batch).into_iter().for_each(|row| failed.insert(row)),
+    match strategy(settings, batch) {
+        Strategy::Whole => whole(settings, &findings, batch),
+        Strategy::Members => members(settings, &findings, batch),
+        Strategy::Rows => rows(settings, &findings, batch).into_iter().for_each(|row| failed.insert(row)),
     }
     failed
 }
 
-fn way(plan: &Plan, batch: &Batch) -> Way {
-    let target = &plan.target;
+fn strategy(settings: &Settings, batch: &Batch) -> Strategy {
+    let target = &settings.target;
     let fields = batch.schema().fields().iter().enumerate();
     let there =
         fields.filter(|(index, _)| !matches!(batch.column(*index), Column::Absent)).map(|(_, field)| field);
-    let mut way = Way::Whole;
+    let mut strategy = Strategy::Whole;
     for field in there {
         if field.is_within(target) {
             let below = &field.names()[target.names().len()..];
             match below.first() {
-                Some(name) if plan.layout == Layout::Ecs && !MEMBERS.contains(&&**name) => way = Way::Members,
-                _ => return Way::Rows,
+                Some(name) if settings.layout == Layout::Ecs && !MEMBERS.contains(&&**name) => {
+                    strategy = Strategy::Members
+                }
+                _ => return Strategy::Rows,
             }
         } else if target.is_within(field) {
-            return Way::Rows;
+            return Strategy::Rows;
         }
     }
-    way
+    strategy
 }
 
-fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
+fn whole(settings: &Settings, findings: &Findings<'_>, batch: &mut Batch) {
     let has_ip = findings.rows.iter().any(|row| row.looked.has_ip());
     let entries = &findings.entries;
-    let ip = has_ip.then_some(&plan.ip);
-    let mut objects = Objects::of_shelf(batch.len(), ip, entries.shelf().clone());
+    let ip = has_ip.then_some(&settings.ip);
+    let mut objects = Objects::in_arena(batch.len(), ip, entries.arena().clone());
     entries.own().iter().for_each(|object| {
         objects.add(object.clone());
     });
-    let nothing = objects.add(plan.nothing.clone());
+    let nothing = objects.add(settings.nothing.clone());
     let mut is_empty = true;
     for row in findings.rows.iter().filter(|row| row.looked.is_text()) {
         let number = if row.looked.is_found() { row.looked.number() } else { nothing };
@@ -86,24 +88,24 @@ fn whole(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
         is_empty = false;
     }
     if !is_empty {
-        batch.put_columns(vec![(plan.target.clone(), Column::Objects(objects))]);
+        batch.put_columns(vec![(settings.target.clone(), Column::Objects(objects))]);
     }
 }
 
-/// Columns of members, made as they turn up.
+/// Columns of members, made when the first row has one.
 struct Columns {
     objects: Vec<(Arc<str>, Objects)>,
     singles: Vec<(Arc<str>, Vec<Option<Value>>)>,
     ip: Option<Vec<StrRef>>,
 }
 
-/// The members of an entry; the columns of those that are objects, and its numbers in them.
+/// The members of an entry, and for those that are objects the column and the number in it.
 type Member<'a> = (Cow<'a, [NamedPart]>, Vec<(usize, u32)>);
 
-fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
+fn members(settings: &Settings, findings: &Findings<'_>, batch: &mut Batch) {
     let rows = batch.len();
     let mut columns = Columns { objects: Vec::new(), singles: Vec::new(), ip: None };
-    // For each entry that was found its members, the columns of its objects, and its number in them.
+    // By the number of the entry.
     let mut found: HashMap<u32, Member<'_>, foldhash::fast::FixedState> = HashMap::default();
     for row in findings.rows {
         if !row.looked.is_found() {
@@ -126,16 +128,19 @@ fn members(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) {
             columns.ip.get_or_insert_with(|| vec![StrRef::ABSENT; rows])[row.number()] = row.own;
         }
     }
-    let at = |name: &str| plan.target.child(name);
+    let at = |name: &str| settings.target.child(name);
     let mut filled: Vec<(Path, Column)> = Vec::new();
-    filled.extend(columns.ip.map(|cells| (at(&plan.ip), Column::Str(cells))));
+    filled.extend(columns.ip.map(|cells| (at(&settings.ip), Column::Str(cells))));
     filled.extend(columns.objects.into_iter().map(|(name, objects)| (at(&name), Column::Objects(objects))));
     filled.extend(columns.singles.into_iter().map(|(name, cells)| (at(&name), Column::Any(cells))));
     let failed = batch.overlay(filled);
     debug_assert!(failed.is_empty(), "there are no columns above the target: {failed:?}");
     for row in findings.rows {
-        if row.looked.is_text() && !row.looked.is_found() && !has_member(batch, row.number(), &plan.target) {
-            batch.set(row.number(), &plan.target, Value::object()).ok();
+        if row.looked.is_text()
+            && !row.looked.is_found()
+            && !has_member(batch, row.number(), &settings.target)
+        {
+            batch.set(row.number(), &settings.target, Value::object()).ok();
         }
     }
 }
@@ -171,26 +176,26 @@ impl Columns {
     }
 }
 
-/// Gives the rows in which something that is no object stands in the way; they stay as they were.
-fn rows(plan: &Plan, findings: &Findings<'_>, batch: &mut Batch) -> Vec<usize> {
+/// Gives the rows in which the target, or what it is within, is no object; they stay as they were.
+fn rows(settings: &Settings, findings: &Findings<'_>, batch: &mut Batch) -> Vec<usize> {
     let mut failed = Vec::new();
     for row in findings.rows.iter().filter(|row| row.looked.is_text()) {
-        let old = batch.get(row.number(), &plan.target).filter(|old| *old != Value::Null);
+        let old = batch.get(row.number(), &settings.target).filter(|old| *old != Value::Null);
         let is_found = row.looked.is_found();
         let new = match old {
             old if is_found => {
                 let object = findings.entries.object(row.looked.number());
                 let object = object.map(ObjectText::to_map).unwrap_or_default();
                 let ip =
-                    row.looked.has_ip().then(|| (Arc::clone(&plan.ip), Value::from(batch.text(row.own))));
+                    row.looked.has_ip().then(|| (Arc::clone(&settings.ip), Value::from(batch.text(row.own))));
                 let found: Map = ip.into_iter().chain(object).collect();
-                let depth = if plan.layout == Layout::Ecs { usize::MAX } else { 0 };
+                let depth = if settings.layout == Layout::Ecs { usize::MAX } else { 0 };
                 united(old.unwrap_or_else(Value::object), found, depth)
             }
             None => Some(Value::object()),
             Some(_) => continue,
         };
-        if new.is_none_or(|new| batch.set(row.number(), &plan.target, new).is_err()) && is_found {
+        if new.is_none_or(|new| batch.set(row.number(), &settings.target, new).is_err()) && is_found {
             failed.push(row.number());
         }
     }
