@@ -273,7 +273,7 @@ impl Batch {
     pub fn to_value(&self, row: usize) -> Value {
         let mut document = Value::object();
         let fields = self.schema.fields();
-        // Shorter paths first: a holder comes before what lies below it, and otherwise the columns keep their order.
+        // Shorter paths first, so that a parent is set before its children; a stable sort keeps the columns' order.
         let mut order: Vec<usize> = (0..fields.len()).collect();
         order.sort_by_key(|&index| fields[index].names().len());
         for index in order {

@@ -40,7 +40,7 @@ enum Step {
     Leaf { column: usize, fragment: Box<[u8]> },
     /// Begins an object, behind `,"name":` (the fragment's last quote is left out).
     Open(Box<[u8]>),
-    /// Ends an object; one without members was none and is taken back.
+    /// Ends an object; one without members is removed.
     Close,
 }
 
@@ -89,12 +89,13 @@ pub struct JsonRows<'a> {
     date: Date,
     /// Room for a row.
     room: usize,
-    /// The row that comes next if they come in their order, and the first one whose objects are not at hand.
+    /// The row after the last one that was written.
     next: usize,
+    /// The first row whose objects were not prefetched.
     ahead: usize,
 }
 
-/// A step with its column at hand. A fragment ends in the quote that begins a text.
+/// A step bound to the column of a batch. A fragment ends in the quote that begins a text.
 enum Op<'a> {
     Str {
         cells: &'a [StrRef],
@@ -114,7 +115,7 @@ enum Op<'a> {
         texts: Vec<Vec<u8>>,
         fragment: Fragment,
     },
-    /// `opening` is the fragment, and what stands before the text of a row's own member.
+    /// `opening` is the fragment, followed by the name of the member that each row has for itself.
     Objects {
         objects: &'a Objects,
         fragment: Fragment,
@@ -136,7 +137,8 @@ const DAY_MS: i64 = 86_400_000;
 const ISO_LENGTH: usize = 24;
 /// Room for a row that is made ahead is filled with zeros first.
 const MOST_ROOM: usize = 16 << 10;
-/// So many rows of objects of some 300 bytes are a fraction of what a core has next to it (32 KiB and more).
+/// How many rows are prefetched at a time. Their objects, of some 300 bytes, take a fraction of a core's L1 cache (32 KiB
+/// and more).
 const ROWS_AHEAD: usize = 16;
 
 // === impl Batch ===
@@ -155,7 +157,7 @@ impl Batch {
             pages: self.pages().iter().map(|page| (page.as_str().as_bytes(), page.is_clean())).collect(),
             date: ([0; SHORT], 0..0),
             room: 0,
-            // Who asks for one row only pays for no other.
+            // A caller that writes a single row prefetches no others.
             next: usize::MAX,
             ahead: 0,
         }
@@ -258,7 +260,7 @@ impl JsonRows<'_> {
             out.put(start, b'{');
             out.byte(b'}');
         }
-        // The rows of a batch are of about one length; a giant one is no measure for those behind it.
+        // The rows of a batch have about the same length; a giant one must not set the room of the next ones.
         self.room = (out.len() - start + 2 * SHORT).min(MOST_ROOM);
         out.finish();
     }
@@ -328,8 +330,8 @@ fn op_of<'a>(step: &'a Step, batch: &'a Batch) -> Option<Op<'a>> {
     })
 }
 
-/// Appends the text at a place of a page, which is clean if nothing in it needs an escape, behind a fragment that ends
-/// in the quote that begins it.
+/// Appends a fragment and a text of a page. The fragment ends in the quote that begins the text; a page is clean if
+/// nothing in it needs an escape.
 #[inline(always)]
 fn push_text(fragment: &Fragment, (page, clean): (&[u8], bool), place: StrRef, out: &mut Out<'_>) {
     let (offset, len) = (place.offset as usize, place.len as usize);
@@ -367,8 +369,8 @@ fn without_quote(fragment: &[u8]) -> &[u8] {
     &fragment[..fragment.len() - 1]
 }
 
-/// The text of an instant, of which the date is that of its day, and the instants of that day; an empty range for years
-/// that do not have four digits, the first and last of which have no midnight in 64 bits.
+/// The date of an instant's day, and the instants of that day. The range is empty for years that do not have four digits:
+/// the first and the last of them have no midnight in 64 bits.
 fn day_of(millis: i64) -> Date {
     let mut text = [0; SHORT];
     let written = format_iso_millis(millis);

@@ -1,15 +1,14 @@
-//! Objects that many rows share, in the form in which they are written: JSON text, made once and never taken apart
-//! where nobody asks for a member.
+//! Objects that many rows share, as the JSON text in which they are written: made once, and parsed only to read a member.
 
 use std::sync::Arc;
 
 use crate::out::Fragment;
 use crate::{Cell, Map, Value, write_json_cell, write_json_str};
 
-/// An object as its own JSON text. A copy costs a count; a member is read out of the text when somebody asks.
+/// An object as its own JSON text. A clone costs a reference count; a member is parsed out of the text on demand.
 ///
-/// Only [`ObjectWriter`] makes one, so that the text is JSON without a blank and in the spelling of this crate. What
-/// JSON has no word for is text in it: instants, and numbers that are not finite.
+/// Only [`ObjectWriter`] makes one, so the text is JSON without blanks, spelled as this crate spells it. Values that JSON does
+/// not have are strings in it: instants, and numbers that are not finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectText(Arc<str>);
 
@@ -20,7 +19,7 @@ pub struct ObjectWriter {
     text: Vec<u8>,
     /// Where the members of each open object begin.
     open: Vec<usize>,
-    /// The last floats and where their digits stand: coordinates are often written twice, and digits are dear.
+    /// The last floats and the ranges of their digits: coordinates are often written twice, and formatting is slow.
     floats: [(f64, std::ops::Range<usize>); 2],
 }
 

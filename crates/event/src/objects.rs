@@ -93,7 +93,7 @@ impl Objects {
         self.cells[row] = ABSENT;
     }
 
-    /// What the row shares, and the place of what is its own.
+    /// The object that the row shares, and the cell of its own member.
     #[inline]
     pub(crate) fn at(&self, row: usize) -> Option<(&ObjectText, StrRef)> {
         let own = self.own.as_ref().map_or(StrRef::ABSENT, |member| member.cells[row]);
@@ -108,7 +108,7 @@ impl Objects {
         }
     }
 
-    /// The rows of `pick`, in its order, with no other objects than theirs.
+    /// The rows of `pick`, in its order, with only their objects.
     pub(crate) fn gather(&self, pick: &[usize]) -> Self {
         let mut texts = Vec::new();
         let mut numbers = vec![ABSENT; self.arena.room() + self.texts.len()];

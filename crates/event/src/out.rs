@@ -1,9 +1,9 @@
-//! A text being written piece by piece, with room made ahead: short pieces are copied by whole registers, without a call,
-//! and what was written too much is overwritten by the piece behind it.
+//! A text that is written piece by piece into reserved room: short pieces are copied as whole registers, without a call,
+//! and the next piece overwrites the excess.
 //!
-//! A document of a flow log is some eighteen names and values of a few bytes each. Appended to a vector one by one,
-//! each asks for room and keeps the length: 2,000 instructions a document, of which this saves 500 (callgrind, the bench's
-//! pipeline without GeoIP).
+//! A document of a flow log is some eighteen names and values of a few bytes each. Appending them to a vector one by one
+//! checks the capacity and stores the length for each: 2,000 instructions a document, of which this saves 500 (callgrind,
+//! the bench's pipeline without GeoIP).
 
 /// Most names and texts are no longer, and so many bytes are copied by two instructions.
 pub(crate) const SHORT: usize = 32;
@@ -19,7 +19,7 @@ pub(crate) struct Out<'a> {
     at: usize,
 }
 
-/// A piece that is written again and again, at hand for copies of a fixed length.
+/// A piece that is written again and again, padded for copies of a fixed length.
 #[derive(Clone, Debug)]
 pub(crate) struct Fragment {
     bytes: Box<[u8]>,
@@ -55,7 +55,7 @@ impl<'a> Out<'a> {
         self.at
     }
 
-    /// What was written from a place on is taken back.
+    /// Drops what was written from an offset on.
     pub(crate) fn truncate(&mut self, at: usize) {
         self.at = self.at.min(at);
     }
@@ -98,7 +98,7 @@ impl<'a> Out<'a> {
         self.at += bytes.len();
     }
 
-    /// Appends what somebody else appends to the vector.
+    /// Appends what a function appends to the vector.
     #[inline(never)]
     pub(crate) fn with(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.truncate(self.at);

@@ -7,9 +7,8 @@ impl Batch {
     /// does, and an absent cell leaves its row alone. So a transform that runs with a `when`, or rejects some rows,
     /// simply leaves their cells absent. New fields come in the order of `columns`.
     ///
-    /// Takes whole columns where nothing is in the way; looks at each row where something stands above or below the
-    /// path, or where absent cells leave values of another kind at it. Gives the rows in which a field could not be
-    /// set.
+    /// A column is replaced as a whole if no row has a field above or below its path, or a value of another kind that an
+    /// absent cell would leave; if not, it is set row by row. Gives the rows in which a field could not be set.
     pub fn overlay(&mut self, columns: Vec<(Path, Column)>) -> Vec<(usize, SetError)> {
         let mut whole = Vec::with_capacity(columns.len());
         let mut by_row = Vec::new();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// A stretch of UTF-8 text shared by the string cells of a batch, and whether any of it needs escaping in JSON.
+/// UTF-8 text shared by the string cells of a batch, and whether any of it needs escaping in JSON.
 #[derive(Clone, Debug)]
 pub struct Page {
     text: Text,
@@ -88,7 +88,7 @@ impl Page {
         Self { text: Text::Scratch(String::new()), clean: true }
     }
 
-    /// Appends to a scratch page and gives the place, or `None` if this page does not grow (any more).
+    /// Appends to a scratch page and gives the offset and the length, or `None` if this page does not grow (any more).
     pub(crate) fn push(&mut self, text: &str) -> Option<(u32, u32)> {
         let Text::Scratch(page) = &mut self.text else { return None };
         let offset = u32::try_from(page.len()).ok()?;

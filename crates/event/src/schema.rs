@@ -22,24 +22,23 @@ pub struct Schema {
 
 #[derive(Default)]
 struct Interner {
-    known: HashMap<Vec<Path>, Weak<Schema>, RandomState>,
-    /// Bytes of what is known, of schemas that are gone too; when there are more than these, those are forgotten.
-    known_bytes: usize,
-    forget_at: usize,
-    /// Kept although nobody may hold them at this moment: a topology makes the same few schemas for each batch, and
-    /// without this each batch made them and their plans anew (60 of 275 allocations a batch).
+    interned: HashMap<Vec<Path>, Weak<Schema>, RandomState>,
+    /// The bytes of all entries, dropped schemas included; beyond the limit the dropped ones are removed.
+    interned_bytes: usize,
+    sweep_at: usize,
+    /// Kept alive between batches: a topology makes the same few schemas for each batch, and without this each batch
+    /// allocated them and their plans anew (60 of 275 allocations a batch).
     recent: VecDeque<Arc<Schema>>,
     recent_bytes: usize,
 }
 
-/// A topology has a schema or two for each transform; documents with arbitrary keys push one another out.
+/// A topology has a schema or two for each transform; those of documents with arbitrary keys evict one another.
 const KEPT: usize = 64;
-/// What the kept ones weigh at most: 64 of a hundred fields each.
+/// How many bytes the kept ones take at most: 64 of a hundred fields each.
 const KEPT_BYTES: usize = 4 << 20;
-/// A heavier one, of some 700 fields, is not interned.
+/// A bigger one, of some 700 fields, is not interned.
 const MAX_INTERNED: usize = 256 << 10;
-/// What a field weighs beside its name: two allocations for its path, places in the list, in the index and in the
-/// plan.
+/// The bytes of a field beside its name: two allocations for its path, and entries in the list, the index and the plan.
 const FIELD_BYTES: usize = 352;
 
 static INTERNER: LazyLock<Mutex<Interner>> = LazyLock::new(Mutex::default);
@@ -52,8 +51,8 @@ impl Schema {
             return Arc::new(Self::new(fields, weight));
         }
         let mut interner = INTERNER.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = interner.known.get(&fields).and_then(Weak::upgrade) {
-            return known;
+        if let Some(schema) = interner.interned.get(&fields).and_then(Weak::upgrade) {
+            return schema;
         }
         let schema = Arc::new(Self::new(fields, weight));
         interner.learn(&schema);
@@ -114,15 +113,15 @@ impl Schema {
 
 impl Interner {
     fn learn(&mut self, schema: &Arc<Schema>) {
-        // Documents with arbitrary keys make schemas without end; forget those that nobody holds any more.
-        if self.known.len() >= 1024 || self.known_bytes > self.forget_at.max(2 * KEPT_BYTES) {
-            self.known.retain(|_, schema| schema.strong_count() > 0);
-            self.known_bytes = self.known.keys().map(|fields| weight_of(fields)).sum();
+        // Documents with arbitrary keys make schemas without end; remove those that were dropped.
+        if self.interned.len() >= 1024 || self.interned_bytes > self.sweep_at.max(2 * KEPT_BYTES) {
+            self.interned.retain(|_, schema| schema.strong_count() > 0);
+            self.interned_bytes = self.interned.keys().map(|fields| weight_of(fields)).sum();
             // Looked through again when as much has come as was left.
-            self.forget_at = 2 * self.known_bytes;
+            self.sweep_at = 2 * self.interned_bytes;
         }
-        self.known_bytes += schema.weight;
-        self.known.insert(schema.fields.clone(), Arc::downgrade(schema));
+        self.interned_bytes += schema.weight;
+        self.interned.insert(schema.fields.clone(), Arc::downgrade(schema));
         self.recent_bytes += schema.weight;
         self.recent.push_back(Arc::clone(schema));
         while self.recent.len() > KEPT || self.recent_bytes > KEPT_BYTES {
@@ -161,7 +160,7 @@ mod tests {
         for number in 0..5000 {
             drop(Schema::of(vec![Path::top(&format!("forgotten-{number}"))]));
         }
-        assert!(INTERNER.lock().unwrap().known.len() <= 1100);
+        assert!(INTERNER.lock().unwrap().interned.len() <= 1100);
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
             let interner = INTERNER.lock().unwrap();
             let weight = |schemas: &mut dyn Iterator<Item = usize>| schemas.sum::<usize>();
             assert!(weight(&mut interner.recent.iter().map(|schema| schema.weight)) <= KEPT_BYTES);
-            assert!(weight(&mut interner.known.keys().map(|fields| weight_of(fields))) <= 4 * KEPT_BYTES);
+            assert!(weight(&mut interner.interned.keys().map(|fields| weight_of(fields))) <= 4 * KEPT_BYTES);
         }
         let wide = (0..10_000).map(|field| Path::top(&format!("wide-{field}"))).collect();
         let long = vec![Path::top(&"x".repeat(1 << 20))];
