@@ -1,8 +1,8 @@
 //! flowstone transform that looks addresses up in MaxMind databases as Logstash's geoip filter does.
 //!
-//! Options, layouts and every document that comes out follow Logstash; how it gets there does not. A database is read
-//! into memory once for the whole program and taken anew when its file changes; a record is decoded once, to the JSON
-//! text in which sinks write it, and shared by every event whose address it is about.
+//! Options, layouts and documents are Logstash's; the implementation is not. A database is read into memory once for the
+//! whole program and reloaded when its file changes. A record is decoded once, to the JSON text in which sinks write it,
+//! and that text is shared by all events with an address of the record.
 
 mod address;
 mod cache;

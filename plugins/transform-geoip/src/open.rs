@@ -1,5 +1,5 @@
-//! The databases that this program has open: one copy of each file, shared by all that ask it, and taken anew when
-//! the file changes, without a pause and never half old and half new.
+//! The open databases: one copy of each file, shared by all transforms, and reloaded without a pause when the file
+//! changes. A batch is looked up in the old copy or the new one, never in both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::database::{Database, OpenError};
 
-/// A database file and what was read from it last.
+/// A database file, and the database that was read from it last.
 pub(crate) struct Watched {
     path: PathBuf,
     current: Mutex<Arc<Database>>,
     watch: Mutex<Watch>,
     started: Instant,
-    /// Milliseconds after `started` at which the file is looked at next; [`LOADING`] while somebody reads it.
+    /// When the file is checked next, in milliseconds after `started`; [`LOADING`] while a thread reads it.
     due: AtomicU64,
-    /// New files that could not be used, and nobody has counted yet.
+    /// How many new files were refused and are not in the metrics yet.
     refused: AtomicU64,
 }
 
-/// What a file looks like from outside: enough to know that it is another one.
+/// The attributes of a file by which another file is told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -30,22 +30,22 @@ struct Stamp {
 }
 
 struct Watch {
-    /// The file that was read last, or refused.
+    /// The stamp of the file that was read or refused last.
     known: Option<Stamp>,
-    /// What it looked like when it was looked at last: one that still changes is not read.
+    /// The stamp of the last check: a file that still changes is not read.
     seen: Option<Stamp>,
 }
 
-/// How often a file is looked at.
+/// How often a file is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 const LOADING: u64 = u64::MAX;
 
-/// All that are open. Who asks for one keeps it open.
+/// The open databases. One that no transform holds is closed.
 static OPEN: Mutex<Vec<Weak<Watched>>> = Mutex::new(Vec::new());
 
-/// The database in this file: read now, unless somebody has it open already.
+/// The database in this file: read now, unless it is open already.
 pub(crate) fn open(path: &Path) -> Result<Arc<Watched>, OpenError> {
-    // Two paths to one file are one database. The file of a link may become another: the path is kept as it is.
+    // Two paths to one file are one database. The path is kept as given, for a link may be pointed at another file.
     let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut all = lock(&OPEN);
     all.retain(|watched| watched.strong_count() > 0);
@@ -77,7 +77,7 @@ impl Watched {
         })
     }
 
-    /// What was read last. Whoever asks for many addresses asks this one for all of them.
+    /// The database that was read last. A batch is looked up in one, whatever is read meanwhile.
     pub(crate) fn current(&self) -> Arc<Database> {
         Arc::clone(&lock(&self.current))
     }
@@ -87,8 +87,7 @@ impl Watched {
         &self.path
     }
 
-    /// Looks whether the file is another one, at most once a second, and has it read by a thread of its own: the
-    /// caller goes on with what it has.
+    /// Checks once a second whether the file is another one. A thread of its own reads it; the caller does not wait.
     #[inline]
     pub(crate) fn check(self: &Arc<Self>) {
         let now = self.started.elapsed().as_millis() as u64;
@@ -108,7 +107,7 @@ impl Watched {
         if !self.has_settled_anew() {
             return self.check_later();
         }
-        // Whatever becomes of the thread, the file is looked at again.
+        // Dropped with the thread, whatever becomes of it: then the file is checked again.
         let loading = Loading(Arc::clone(self));
         let work = move || loading.0.reload();
         if let Err(error) = std::thread::Builder::new().name("geoip-reload".to_owned()).spawn(work) {
@@ -121,7 +120,7 @@ impl Watched {
         self.due.store(next.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Whether there is another file, and it looks as it did the last time: nobody is writing to it.
+    /// Whether there is another file, with the same stamp as at the last check: it is complete.
     fn has_settled_anew(&self) -> bool {
         let now = Stamp::of(&self.path);
         let mut watch = lock(&self.watch);
@@ -130,13 +129,12 @@ impl Watched {
         has_settled && now != watch.known
     }
 
-    /// Reads the file and, if it is a database, puts it in place of the old one. One that is none is not tried again
-    /// until it changes.
+    /// Reads the file and replaces the database. A file that is no database is not tried again until it changes.
     pub(crate) fn reload(&self) {
         let before = Stamp::of(&self.path);
         let read = Database::open(&self.path);
         if before != Stamp::of(&self.path) {
-            // Somebody writes to it: it is read again when it has settled.
+            // It was written to meanwhile, and is read again when it has settled.
             return;
         }
         lock(&self.watch).known = before;
@@ -152,7 +150,7 @@ impl Watched {
         }
     }
 
-    /// How many new files were refused since this was asked last.
+    /// How many new files were refused since the last call.
     pub(crate) fn take_refused(&self) -> u64 {
         match self.refused.load(Ordering::Relaxed) {
             0 => 0,
@@ -163,7 +161,7 @@ impl Watched {
 
 // === impl Loading ===
 
-/// A file being read; when that is over, it is looked at again.
+/// A file that is being read; dropped, it lets the next check happen.
 struct Loading(Arc<Watched>);
 
 impl Drop for Loading {

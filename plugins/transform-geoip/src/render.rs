@@ -1,4 +1,4 @@
-//! What databases know of an address, as the object that becomes a field of the event, in either layout.
+//! The object that becomes a field of the event, in either layout.
 
 use std::sync::LazyLock;
 
@@ -64,7 +64,7 @@ static NAMES: LazyLock<MemberNames> = LazyLock::new(|| {
 // === impl Facts ===
 
 impl<'a> Facts<'a> {
-    /// Adds what a record says, as far as it is asked for and no other database has said it.
+    /// Adds the fields of a record that are wanted and that no database before had.
     pub(crate) fn add(
         &mut self,
         kind: Kind,
@@ -72,7 +72,7 @@ impl<'a> Facts<'a> {
         record: &Record<'a>,
         network: Option<&'a str>,
     ) {
-        // As in Logstash: most likely nothing else is known either.
+        // As in Logstash, which reads nothing out of such a record.
         if kind.needs_coordinates() && record.latitude.is_none() && record.longitude.is_none() {
             return;
         }
@@ -130,7 +130,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// One object for what the other layout has in three places; written where the first of them stands.
+    /// Writes one object for the three fields of the other layout, at the position of the first of them.
     fn render_point(&self, first: Field, names: &MemberNames, object: &mut ObjectWriter) {
         let [point, latitude, longitude] =
             [Field::Location, Field::Latitude, Field::Longitude].map(|field| self.facts[field as usize]);

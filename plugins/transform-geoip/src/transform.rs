@@ -1,4 +1,4 @@
-//! The transform: what is asked of which databases, and what becomes of the events.
+//! The transform: its settings, and how it is applied to a batch.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::open::Watched;
 use crate::render::Layout;
 use crate::write::{Findings, write};
 
-/// What a `geoip` does, shared by its forks.
+/// The settings of a `geoip`, shared by its forks.
 pub(crate) struct Settings {
     pub(crate) source: Path,
     pub(crate) target: Path,
@@ -71,7 +71,7 @@ impl Settings {
         self.fields.unwrap_or_else(|| kind.says_by_default(self.layout == Layout::Ecs))
     }
 
-    /// Whether the network of an address is wanted; no database says it by default.
+    /// Whether the network of an address is wanted; by default it is not.
     pub(crate) fn tells_network(&self) -> bool {
         self.fields.is_some_and(|fields| fields.contains(Field::Network))
     }
@@ -100,7 +100,7 @@ impl Transform for Geoip {
                 refused => metrics.error("geoip_reload", refused),
             }
         }
-        // All of a batch is looked up in the same databases, whatever is read meanwhile.
+        // The whole batch is looked up in the same databases, whatever is reloaded meanwhile.
         let databases: Vec<Arc<Database>> = settings.files.iter().map(|file| file.current()).collect();
         let mut look = Look::new(&settings, &databases, &mut self.caches, batch);
         look.rows(batch, &mut self.rows);
