@@ -15,6 +15,7 @@ pub struct Mmdb {
     /// Where each value lies that was written before: texts, and records whole.
     known: HashMap<Vec<u8>, u32>,
     floats_are_short: bool,
+    maps_are_shared: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,6 +38,7 @@ impl Mmdb {
             data: Vec::new(),
             known: HashMap::new(),
             floats_are_short: false,
+            maps_are_shared: false,
         }
     }
 
@@ -55,6 +57,12 @@ impl Mmdb {
     /// With floats of 32 bits.
     pub fn short_floats(mut self) -> Self {
         self.floats_are_short = true;
+        self
+    }
+
+    /// With maps and lists that records point at, as MaxMind's own writer has them.
+    pub fn shared_maps(mut self) -> Self {
+        self.maps_are_shared = true;
         self
     }
 
@@ -148,7 +156,13 @@ impl Mmdb {
                 control(7, members.len(), out);
                 for (name, value) in members {
                     self.encode(&Json::from(name.as_str()), out);
-                    self.encode(value, out);
+                    if self.maps_are_shared && (value.is_object() || value.is_array()) {
+                        let mut encoded = Vec::new();
+                        self.encode(value, &mut encoded);
+                        pointer(self.keep(encoded), out);
+                    } else {
+                        self.encode(value, out);
+                    }
                 }
             }
             Json::Null => panic!("the format has no null"),
