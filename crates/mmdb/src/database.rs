@@ -42,25 +42,21 @@ impl Database {
     /// Reads all records, or of a big database those of addresses at even distances. A damaged record that is not among
     /// them is an error when it is looked up.
     fn verify(&self) -> Result<(), String> {
-        let mut areas = AreaCache::default();
-        let mut check = |offset: u32| match self.record(offset, &mut areas) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("a record cannot be read: {error}")),
+        let mut offsets: Vec<u32> = if self.tree.nodes > MOST_NODES_READ {
+            let v4: Vec<u32> = (0..SAMPLES).map(|sample| sample * (u32::MAX / SAMPLES)).collect();
+            let v6 = |sample| 0x2000 << 112 | u128::from(sample) << (125 - SAMPLES.ilog2());
+            let mut found = vec![0; v4.len()];
+            self.find_v4(&v4, &mut found);
+            found.extend((0..SAMPLES).map(|sample| self.find_v6(v6(sample))));
+            found.into_iter().filter_map(|found| found.checked_sub(1)).collect()
+        } else {
+            self.tree.offsets().collect()
         };
-        if self.tree.nodes() > MOST_NODES_READ {
-            for sample in 0..SAMPLES {
-                let v4 = sample * (u32::MAX / SAMPLES);
-                let v6 = 0x2000 << 112 | u128::from(sample) << (125 - SAMPLES.ilog2());
-                for found in [self.find_one_v4(v4), self.find_v6(v6)] {
-                    found.checked_sub(1).map_or(Ok(()), &mut check)?;
-                }
-            }
-            return Ok(());
-        }
-        let mut offsets: Vec<u32> = self.tree.offsets().collect();
         offsets.sort_unstable();
         offsets.dedup();
-        offsets.into_iter().try_for_each(check)
+        let mut areas = AreaCache::default();
+        let read = offsets.into_iter().try_for_each(|offset| self.record(offset, &mut areas).map(drop));
+        read.map_err(|error| format!("a record cannot be read: {error}"))
     }
 
     /// The type that the metadata name, such as `GeoLite2-City`.
@@ -83,12 +79,6 @@ impl Database {
     /// The offset of the record of an IPv6 address, plus one; 0 if there is none.
     pub fn find_v6(&self, address: u128) -> u32 {
         self.tree.find_v6(address)
-    }
-
-    fn find_one_v4(&self, address: u32) -> u32 {
-        let mut found = [0];
-        self.find_v4(&[address], &mut found);
-        found[0]
     }
 
     /// The data section.

@@ -17,7 +17,7 @@ pub(crate) struct Tree {
     bytes: Bytes,
     size: NodeSize,
     /// How many nodes there are. A lower number is a node, this number is "no record", a higher one is an offset.
-    nodes: u32,
+    pub(crate) nodes: u32,
     /// The data section, as a range of the bytes.
     data: std::ops::Range<usize>,
     has_v6: bool,
@@ -30,12 +30,12 @@ pub(crate) struct Tree {
     cache: Box<[AtomicU64]>,
 }
 
-/// The length of a node's two numbers.
+/// The size of a node's two numbers; the value is the bytes of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NodeSize {
-    Bits24,
-    Bits28,
-    Bits32,
+    Bits24 = 6,
+    Bits28 = 7,
+    Bits32 = 8,
 }
 
 /// How many zero bytes separate the tree from the data.
@@ -82,7 +82,7 @@ impl Tree {
             32 => NodeSize::Bits32,
             other => return Err(format!("its tree has numbers of {other} bits, expected 24, 28 or 32")),
         };
-        let data_start = nodes as usize * size.bytes() + SEPARATOR as usize;
+        let data_start = nodes as usize * size as usize + SEPARATOR as usize;
         let data = data_end.checked_sub(data_start).and_then(|length| u32::try_from(length).ok());
         let data = data.ok_or_else(|| format!("its {nodes} nodes reach beyond the end of the file"))?;
         let separator = &bytes.as_ref()[data_start - SEPARATOR as usize..data_start];
@@ -90,10 +90,8 @@ impl Tree {
             return Err(format!("behind its {nodes} nodes there is something else than the data"));
         }
         let cache = (0..1 << CACHE_BITS).map(|_| AtomicU64::new(0)).collect();
-        let has_v6 = ip_version == 6;
-        let range = data_start..data_end;
-        let mut tree =
-            Self { bytes, size, nodes, data: range, has_v6, v4: Box::default(), v4_bits: 0, cache };
+        let (v4, section, has_v6) = (Box::default(), data_start..data_end, ip_version == 6);
+        let mut tree = Self { bytes, size, nodes, data: section, has_v6, v4, v4_bits: 0, cache };
         tree.verify(data)?;
         tree.make_table(if nodes > MANY_NODES { 18 } else { 16 });
         Ok(tree)
@@ -134,11 +132,6 @@ impl Tree {
             Some(node) => Err(format!("node {node} of its tree leads to no place in the data")),
             None => Ok(()),
         }
-    }
-
-    /// How many nodes there are.
-    pub(crate) fn nodes(&self) -> u32 {
-        self.nodes
     }
 
     /// The offsets of the records of IPv4 addresses, plus one; 0 where there is none.
@@ -294,17 +287,4 @@ fn child_28(bytes: &[u8], node: u32, bit: u32) -> u32 {
 fn child_32(bytes: &[u8], node: u32, bit: u32) -> u32 {
     let number = &bytes[node as usize * 8 + bit as usize * 4..][..4];
     u32::from_be_bytes([number[0], number[1], number[2], number[3]])
-}
-
-// === impl NodeSize ===
-
-impl NodeSize {
-    #[inline]
-    const fn bytes(self) -> usize {
-        match self {
-            Self::Bits24 => 6,
-            Self::Bits28 => 7,
-            Self::Bits32 => 8,
-        }
-    }
 }

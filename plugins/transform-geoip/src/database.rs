@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::path::Path;
 
 use flowstone_core::event::prefetch;
@@ -15,7 +14,7 @@ use crate::kind::{KINDS, Kind};
 
 /// A database.
 pub(crate) struct Database {
-    mmdb: Mmdb,
+    pub(crate) mmdb: Mmdb,
     pub(crate) kind: Kind,
 }
 
@@ -66,15 +65,6 @@ impl Database {
         let mut text = String::new();
         write_ip(first, &mut text);
         Some(format!("{text}/{prefix}"))
-    }
-}
-
-impl Deref for Database {
-    type Target = Mmdb;
-
-    #[inline]
-    fn deref(&self) -> &Mmdb {
-        &self.mmdb
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) type Counts = [u64; 5];
 #[derive(Debug, Default)]
 pub(crate) struct Caches {
     v6_cache: V6Cache,
+    /// By database.
     areas: Vec<AreaCache>,
 }
 
@@ -43,9 +44,7 @@ pub(crate) struct Caches {
 pub(crate) struct Look<'a> {
     settings: &'a Settings,
     databases: &'a [Arc<Database>],
-    v6_cache: &'a mut V6Cache,
-    /// By database.
-    areas: &'a mut [AreaCache],
+    caches: &'a mut Caches,
     /// The objects that the rows found.
     pub(crate) entries: Entries,
     /// Texts of addresses that are not in the batch; their page comes behind those of the batch.
@@ -87,15 +86,13 @@ impl<'a> Look<'a> {
         caches: &'a mut Caches,
         batch: &Batch,
     ) -> Self {
-        let Caches { v6_cache, areas } = caches;
-        let numbers = databases.iter().map(|database| database.number());
-        v6_cache.begin(numbers.clone());
-        areas.resize_with(databases.len(), AreaCache::default);
+        let numbers = databases.iter().map(|database| database.mmdb.number());
+        caches.v6_cache.begin(numbers.clone());
+        caches.areas.resize_with(databases.len(), AreaCache::default);
         Self {
             settings,
             databases,
-            v6_cache,
-            areas,
+            caches,
             entries: settings.cache.begin(numbers, settings.tells_network()),
             texts: String::new(),
             text_page: batch.pages().len() as u32,
@@ -193,13 +190,13 @@ impl<'a> Look<'a> {
         if let [database] = self.databases {
             // Without a table of keys.
             let mut offsets = vec![0; v4.len()];
-            database.find_v4(&v4, &mut offsets);
+            database.mmdb.find_v4(&v4, &mut offsets);
             self.objects(|at| [offsets[at], 0, 0, 0], |at| key_of_v4(v4[at]), &v4_at, rows);
         } else {
             let mut keys = vec![NOWHERE; v4.len()];
             let mut offsets = vec![0; v4.len()];
             for (number, database) in self.databases.iter().enumerate() {
-                database.find_v4(&v4, &mut offsets);
+                database.mmdb.find_v4(&v4, &mut offsets);
                 keys.iter_mut().zip(&offsets).for_each(|(key, offset)| key[number] = *offset);
             }
             self.objects(|at| keys[at], |at| key_of_v4(v4[at]), &v4_at, rows);
@@ -207,10 +204,10 @@ impl<'a> Look<'a> {
         let databases = self.databases;
         let find = |ip: u128| {
             let mut key = NOWHERE;
-            databases.iter().zip(&mut key).for_each(|(database, offset)| *offset = database.find_v6(ip));
+            databases.iter().zip(&mut key).for_each(|(database, offset)| *offset = database.mmdb.find_v6(ip));
             key
         };
-        let keys: Vec<Key> = v6.iter().map(|ip| self.v6_cache.get(*ip, || find(*ip))).collect();
+        let keys: Vec<Key> = v6.iter().map(|ip| self.caches.v6_cache.get(*ip, || find(*ip))).collect();
         self.objects(|at| keys[at], |at| v6[at], &v6_at, rows);
     }
 
@@ -261,7 +258,7 @@ impl<'a> Look<'a> {
         let mut facts = Facts::default();
         for (number, database) in self.databases.iter().enumerate() {
             let Some(offset) = offsets[number].checked_sub(1) else { continue };
-            match database.record(offset, &mut self.areas[number]) {
+            match database.mmdb.record(offset, &mut self.caches.areas[number]) {
                 Ok(record) => {
                     let wanted = self.settings.wanted(database.kind);
                     let network = networks.get(number).and_then(Option::as_deref);
@@ -283,21 +280,13 @@ fn key_of_v4(address: u32) -> u128 {
     0xffff << 32 | u128::from(address)
 }
 
-#[inline]
-fn v4_of(key: u128) -> Option<u32> {
-    (key >> 32 == 0xffff).then_some(key as u32)
-}
-
 /// As four numbers.
 fn quarters(key: u128) -> Key {
     [96, 64, 32, 0].map(|bits| (key >> bits) as u32)
 }
 
 fn ip_of(key: u128) -> IpAddr {
-    match v4_of(key) {
-        Some(address) => IpAddr::V4(address.into()),
-        None => IpAddr::V6(key.into()),
-    }
+    if key >> 32 == 0xffff { IpAddr::V4((key as u32).into()) } else { IpAddr::V6(key.into()) }
 }
 
 // === impl Looked ===

@@ -32,8 +32,8 @@ fn code_of(database: &Database) -> String {
 
 fn record_of(database: &Database, ip: [u8; 4]) -> flowstone_mmdb::Record<'_> {
     let mut offsets = [0];
-    database.find_v4(&[u32::from_be_bytes(ip)], &mut offsets);
-    database.record(offsets[0] - 1, &mut AreaCache::default()).unwrap()
+    database.mmdb.find_v4(&[u32::from_be_bytes(ip)], &mut offsets);
+    database.mmdb.record(offsets[0] - 1, &mut AreaCache::default()).unwrap()
 }
 
 fn folder_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
