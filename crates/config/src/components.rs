@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use flowstone_core::{
     Build, BuildCx, BuildError, Built, Clock, ComponentId, Diagnostic, Diagnostics, Entry, Kind, Node,
-    OptionSpec, OptionType, Plugin, Severity, Sink, Source, Span, Table, Transform, nearest, options,
-    plugins,
+    OptionSpec, OptionType, Plugin, Severity, Sink, Source, Span, Table, Transform, metric_problems, nearest,
+    options, plugins,
 };
 use flowstone_dialect::{Condition, Decorations};
 
@@ -117,6 +117,10 @@ pub(crate) fn read_all(
     diagnostics: &mut Diagnostics,
 ) -> (Vec<Component>, bool) {
     diagnostics.extend(plugins_of_one_name(&plugins()));
+    diagnostics.extend(metric_problems(plugins()).into_iter().map(|(plugin, problem)| {
+        let of = format!("a bug in the plugin `{}`", plugin.crate_name);
+        unplaced("plugin-metric", format!("{} `{}`: {problem}", plugin.kind(), plugin.type_name)).help(of)
+    }));
     let mut components: Vec<Component> = Vec::new();
     let mut panicked = false;
     for (section, kind) in SECTIONS {
@@ -430,6 +434,7 @@ mod tests {
             crate_name,
             summary: "",
             options: &[],
+            metrics: &[],
             example: "",
             build: Build::Sink(|_, _, _| Ok(None)),
         };

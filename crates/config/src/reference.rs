@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use flowstone_core::{Kind, OptionSpec, Plugin, plugins};
+use flowstone_core::{Kind, MetricSpec, OptionSpec, Plugin, metric_problems, plugins};
 
 use crate::components::common_options;
 use crate::scenarios::TestOptions;
@@ -25,7 +25,7 @@ pub fn list_plugins() -> String {
     out
 }
 
-/// The reference of one plugin: an example, its options, and those that all components of its kind have.
+/// The reference of one plugin: an example, its options, those that all components of its kind have, and its metrics.
 pub fn explain_plugin(plugin: &Plugin) -> String {
     let kind = plugin.kind();
     let mut out = format!("{kind} `{}`: {}\n\n", plugin.type_name, plugin.summary);
@@ -44,6 +44,10 @@ pub fn explain_plugin(plugin: &Plugin) -> String {
     write_options(plugin.options.iter(), "", &mut out);
     writeln!(out, "Options of every {kind}\n").ok();
     write_options(common_options(kind).into_iter(), "", &mut out);
+    if !plugin.metrics.is_empty() {
+        writeln!(out, "Metrics beside those of every {kind}\n").ok();
+        plugin.metrics.iter().for_each(|metric| write_metric(metric, &mut out));
+    }
     out
 }
 
@@ -56,14 +60,20 @@ pub fn explain_settings() -> String {
     out
 }
 
-/// What is wrong with a plugin's own documentation: an option or the plugin without a word on it, or an example that
-/// does not load. For tests.
+/// What is wrong with a plugin's own documentation: an option, a metric or the plugin without a word on it, a metric's
+/// name that is none, or an example that does not load. For tests.
 pub fn check_plugin(plugin: &Plugin) -> Vec<String> {
     let mut problems = Vec::new();
     if plugin.summary.trim().is_empty() || plugin.summary.ends_with('.') {
         problems.push(format!("the summary {:?} is no line without a full stop", plugin.summary));
     }
     check_docs(plugin.options, "", &mut problems);
+    // Whether a name means something else elsewhere shows beside all others.
+    let of_metrics =
+        metric_problems(plugins().into_iter().filter(|other| !std::ptr::eq(*other, plugin)).chain([plugin]));
+    problems.extend(
+        of_metrics.into_iter().filter(|(whose, _)| std::ptr::eq(*whose, plugin)).map(|(_, problem)| problem),
+    );
     for common in common_options(plugin.kind()) {
         if plugin.options.iter().any(|option| option.name == common.name) {
             problems.push(format!("`{}` is an option of every {}", common.name, plugin.kind()));
@@ -104,6 +114,12 @@ fn example_problems(plugin: &Plugin) -> Vec<String> {
         format!("its example: {}: {} {}", diagnostic.code, diagnostic.message, diagnostic.label)
     })
     .collect()
+}
+
+fn write_metric(metric: &MetricSpec, out: &mut String) {
+    let labels =
+        if metric.labels.is_empty() { String::new() } else { format!("{{{}}}", metric.labels.join(",")) };
+    writeln!(out, "  flowstone_{}{labels}: {}\n      {}\n", metric.name, metric.kind, metric.help).ok();
 }
 
 fn write_options<'a>(options: impl Iterator<Item = &'a OptionSpec>, prefix: &str, out: &mut String) {

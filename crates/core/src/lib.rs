@@ -52,6 +52,7 @@ mod metrics;
 mod node;
 mod option_types;
 mod options;
+mod plugin_metrics;
 mod private_files;
 mod registry;
 pub mod shown;
@@ -74,7 +75,11 @@ pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use node::{Entry, Node, NodeKind, Span, Table};
 pub use option_types::{ByteSize, Secret, parse_duration, show_duration};
 pub use options::{OptionSpec, OptionType};
+pub use plugin_metrics::{
+    Family, Labelled, Metric, MetricHandle, MetricKind, MetricSpec, PluginMetrics, metric_problems,
+};
 pub use private_files::{make_data_dir, make_private_dir, open_private, sync_dir};
+pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Gauge};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
@@ -98,7 +103,7 @@ pub mod prelude {
     pub use crate::{
         Body, BuildCx, BuildError, ByteSize, Next, Position, Rejection, Request, Rows, Secret, Sink,
         SinkLimits, Source, SourceBatch, SourceCx, SourceError, Transform, TransformCx, Verdict, Verdicts,
-        choices, options, register_sink, register_source, register_transform,
+        choices, metrics, options, register_sink, register_source, register_transform,
     };
     pub use async_trait::async_trait;
 }

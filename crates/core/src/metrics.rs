@@ -1,4 +1,5 @@
-//! Metrics: the one place where they are named. Plugins and the engine get typed handles.
+//! Metrics that every component of a kind has; those that a plugin has of its own stand with it
+//! ([`metrics!`](crate::metrics!)).
 //!
 //! Names follow Prometheus's conventions (base units, `_total` for counters) and Vector's vocabulary.
 
@@ -10,8 +11,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
-use crate::ComponentId;
+use crate::plugin_metrics::{Families, MetricHandle, MetricSpec, PluginMetrics};
 use crate::shown::fit_to_show;
+use crate::{ComponentId, find};
 
 /// Reasons may be a server's words: a component's labels have at most so many of at most so many bytes, the others are
 /// one.
@@ -19,12 +21,13 @@ const MAX_REASONS: usize = 64;
 const MAX_REASON_BYTES: usize = 64;
 const OTHER_REASON: &str = "other";
 
-const COMPONENT: [&str; 3] = ["component_id", "component_kind", "component_type"];
+pub(crate) const COMPONENT: [&str; 3] = ["component_id", "component_kind", "component_type"];
 
 /// All metric families of one run, and the registry that serves them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    families: Families,
     received_events: IntCounterVec,
     received_bytes: IntCounterVec,
     sent_events: IntCounterVec,
@@ -37,12 +40,6 @@ pub struct Metrics {
     busy_seconds: prometheus::CounterVec,
     reloads: IntCounterVec,
     source_lag: GaugeVec,
-    source_lateness: HistogramVec,
-    source_duplicates: IntCounterVec,
-    source_outside: IntCounterVec,
-    source_missing: IntCounterVec,
-    source_margin_mode: IntGaugeVec,
-    aws_requests: IntCounterVec,
     requests_in_flight: IntGaugeVec,
     concurrency_limit: IntGaugeVec,
     request_seconds: HistogramVec,
@@ -54,8 +51,6 @@ pub struct Metrics {
     sink_waiting: IntGaugeVec,
     sink_waiting_bytes: IntGaugeVec,
     sink_spilled: IntGaugeVec,
-    geoip_lookups: IntCounterVec,
-    skipdata: IntCounterVec,
     /// `memory_budget_bytes`.
     pub memory_budget: IntGauge,
     /// `memory_used_bytes`.
@@ -66,6 +61,7 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 pub struct ComponentMetrics {
     labels: [String; 3],
+    families: Families,
     reasons: Arc<Mutex<BTreeSet<String>>>,
     /// `component_received_events_total`: rows that came in (for a source: that it read).
     pub received: IntCounter,
@@ -83,8 +79,6 @@ pub struct ComponentMetrics {
     discarded: IntCounterVec,
     rejected: IntCounterVec,
     errors: IntCounterVec,
-    geoip: IntCounterVec,
-    skipdata: IntCounter,
 }
 
 /// A source's metrics beside the common ones.
@@ -96,18 +90,6 @@ pub struct SourceMetrics {
     /// `source_lag_seconds` is the greater of this and of what the engine sees ([`SourceMetrics::show_lag`]).
     pub lag: Gauge,
     shown_lag: Gauge,
-    /// `source_event_lateness_seconds`: ingestion minus the event's own time.
-    pub lateness: Histogram,
-    /// `source_duplicates_total`: records recognised as read before.
-    pub duplicates: IntCounter,
-    /// `source_outside_events_total`: records that the upstream gave although they lie outside of the time that it was
-    /// asked for.
-    pub outside: IntCounter,
-    /// `source_dedupe_margin_mode`: partitions whose records are known by when they were taken in, for their ids take
-    /// more memory than there is.
-    pub dedupe_margin_mode: IntGauge,
-    missing: IntCounterVec,
-    aws_requests: IntCounterVec,
 }
 
 /// A sink's metrics beside the common ones.
@@ -225,27 +207,6 @@ impl Metrics {
                 ),
                 &COMPONENT
             ),
-            source_lateness: histogram(
-                "source_event_lateness_seconds",
-                "ingestion minus event time",
-                powers(1.0, 2.0, 18),
-            ),
-            source_duplicates: counter("source_duplicates_total", "records recognised as read before", &[]),
-            source_outside: counter(
-                "source_outside_events_total",
-                "events that the upstream gave although they are outside of the time it was asked for",
-                &[],
-            ),
-            source_missing: counter(
-                "source_missing_events_total",
-                "events that the upstream counted and that were not read: found by an audit, or lost for good",
-                &["stage"],
-            ),
-            source_margin_mode: gauge(
-                "source_dedupe_margin_mode",
-                "partitions whose events are known by their time of ingestion instead of their ids",
-            ),
-            aws_requests: counter("aws_requests_total", "requests to AWS", &["operation", "outcome"]),
             requests_in_flight: gauge("sink_requests_in_flight", "requests sent and not answered"),
             concurrency_limit: gauge("sink_concurrency_limit", "requests allowed at once now"),
             request_seconds: histogram(
@@ -264,12 +225,15 @@ impl Metrics {
             ),
             sink_waiting_bytes: gauge("sink_waiting_bytes", "memory held by events that wait"),
             sink_spilled: gauge("sink_spilled_events", "events that wait on disk"),
-            geoip_lookups: counter("geoip_lookups_total", "addresses looked up", &["outcome"]),
-            skipdata: counter("vpcflow_skipdata_total", "records that say that AWS skipped some", &[]),
             memory_budget: plain("memory_budget_bytes", "the budget for events in flight"),
             memory_used: plain("memory_used_bytes", "bytes held by events in flight"),
+            families: Families::new(registry.clone()),
             registry,
         }
+    }
+
+    pub(crate) fn families(&self) -> Families {
+        self.families.clone()
     }
 
     /// The metrics in Prometheus's text format, version 0.0.4.
@@ -287,11 +251,17 @@ impl Metrics {
         self.reloads.with_label_values(&[outcome]).inc();
     }
 
-    /// The counters of one component.
+    /// The counters of one component. What its plugin declares without labels is there from the start, at 0.
     pub fn component(&self, id: &ComponentId) -> ComponentMetrics {
         let labels = [id.name.to_string(), id.kind.as_str().to_owned(), id.type_name.to_owned()];
         let at = labels.each_ref().map(String::as_str);
+        for spec in find(id.kind, id.type_name).map_or(&[][..], |plugin| plugin.metrics) {
+            if spec.labels.is_empty() {
+                self.families.family(spec).show(&at);
+            }
+        }
         ComponentMetrics {
+            families: self.families.clone(),
             reasons: Arc::default(),
             received: self.received_events.with_label_values(&at),
             received_bytes: self.received_bytes.with_label_values(&at),
@@ -300,11 +270,9 @@ impl Metrics {
             created: self.created_events.with_label_values(&at),
             in_flight: self.in_flight.with_label_values(&at),
             busy: self.busy_seconds.with_label_values(&at),
-            skipdata: self.skipdata.with_label_values(&at),
             discarded: self.discarded_events.clone(),
             rejected: self.rejected_events.clone(),
             errors: self.errors.clone(),
-            geoip: self.geoip_lookups.clone(),
             labels,
         }
     }
@@ -320,12 +288,6 @@ impl Metrics {
         SourceMetrics {
             lag: Gauge::new("lag", "of no registry").expect("a valid name"),
             shown_lag: self.source_lag.with_label_values(&at),
-            lateness: self.source_lateness.with_label_values(&at),
-            duplicates: self.source_duplicates.with_label_values(&at),
-            outside: self.source_outside.with_label_values(&at),
-            dedupe_margin_mode: self.source_margin_mode.with_label_values(&at),
-            missing: self.source_missing.clone(),
-            aws_requests: self.aws_requests.clone(),
             component: component.clone(),
         }
     }
@@ -397,14 +359,14 @@ impl ComponentMetrics {
         self.busy.inc_by(seconds);
     }
 
-    /// `geoip_lookups_total{outcome}`.
-    pub fn geoip(&self, outcome: &str, count: u64) {
-        self.labelled(&self.geoip, &[outcome]).inc_by(count);
+    /// The handles of the plugin's own metrics. Resolve them once, or once a batch.
+    pub fn own<M: PluginMetrics>(&self) -> M {
+        M::of(self)
     }
 
-    /// `vpcflow_skipdata_total`.
-    pub fn skipdata(&self, count: u64) {
-        self.skipdata.inc_by(count);
+    #[doc(hidden)]
+    pub fn handle<H: MetricHandle>(&self, spec: &MetricSpec) -> H {
+        H::of(self.families.family(spec), &self.labels)
     }
 }
 
@@ -413,16 +375,6 @@ impl SourceMetrics {
     /// delivered, or cannot be read.
     pub fn show_lag(&self, seconds: f64) {
         self.shown_lag.set(seconds.max(self.lag.get()));
-    }
-
-    /// `source_missing_events_total{stage}`: `found` by an audit and read again, or `lost` for good.
-    pub fn missing(&self, stage: &str, events: u64) {
-        self.component.labelled(&self.missing, &[stage]).inc_by(events);
-    }
-
-    /// `aws_requests_total{operation,outcome}`.
-    pub fn aws_request(&self, operation: &str, outcome: &str) {
-        self.component.labelled(&self.aws_requests, &[operation, outcome]).inc();
     }
 }
 

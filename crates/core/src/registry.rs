@@ -1,6 +1,6 @@
 //! The plugins linked into this program. Each registers itself where it is defined; nothing lists them by hand.
 
-use crate::{BuildCx, BuildError, Diagnostics, Kind, OptionSpec, Sink, Source, Table, Transform};
+use crate::{BuildCx, BuildError, Diagnostics, Kind, MetricSpec, OptionSpec, Sink, Source, Table, Transform};
 
 /// A plugin as the registry knows it, built at compile time by `register_source!` and its siblings.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct Plugin {
     pub summary: &'static str,
     /// Its own options (those common to all components of a kind stand with the engine).
     pub options: &'static [OptionSpec],
+    /// Its own metrics.
+    pub metrics: &'static [MetricSpec],
     /// The body of a table as a user would write it, without `type` and `inputs`; tested.
     pub example: &'static str,
     /// Makes one.
@@ -58,7 +60,8 @@ pub fn find(kind: Kind, type_name: &str) -> Option<&'static Plugin> {
         .find(|plugin| plugin.kind() == kind && plugin.type_name == type_name)
 }
 
-/// Registers a transform: `register_transform! { "name", summary: .., options: .., example: .., build: |options, cx| .. }`.
+/// Registers a transform: `register_transform! { "name", summary: .., options: .., metrics: .., example: .., build:
+/// |options, cx| .. }`; `metrics` only if it has some of its own.
 /// `build` gives `Result<Box<dyn Transform>, Vec<BuildError>>`: everything that is wrong, at once.
 #[macro_export]
 macro_rules! register_transform {
@@ -84,6 +87,7 @@ macro_rules! register_plugin {
         $variant:ident, $trait:ident, $name:literal,
         summary: $summary:expr,
         options: $options:ty,
+        $(metrics: $metrics:ty,)?
         example: $example:expr,
         build: $build:expr $(,)?
     ) => {
@@ -93,6 +97,7 @@ macro_rules! register_plugin {
                 crate_name: env!("CARGO_PKG_NAME"),
                 summary: $summary,
                 options: <$options>::SPECS,
+                metrics: $crate::register_plugin!(@metrics $($metrics)?),
                 example: $example,
                 build: $crate::Build::$variant(|table, cx, diagnostics| {
                     let Some(options) = <$options>::read(table, diagnostics) else { return Ok(None) };
@@ -102,4 +107,6 @@ macro_rules! register_plugin {
             }
         }
     };
+    (@metrics) => { &[] };
+    (@metrics $metrics:ty) => { <$metrics as $crate::PluginMetrics>::SPECS };
 }

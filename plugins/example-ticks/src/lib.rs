@@ -11,6 +11,14 @@ options! {
     }
 }
 
+metrics! {
+    /// Metrics of `ticks`; what every source counts is there without them.
+    pub struct TicksMetrics {
+        /// numbers given out that can be divided by ten
+        tens: counter "ticks_tens_total",
+    }
+}
+
 struct Ticks {
     until: u64,
     given: u64,
@@ -31,6 +39,9 @@ impl Source for Ticks {
             return Ok(Next::End);
         }
         self.given += 1;
+        if self.given.is_multiple_of(10) {
+            cx.metrics.component.own::<TicksMetrics>().tens.inc();
+        }
         // The same number has the same id whenever it is read: a sink recognises what it has already.
         let mut batch = Batch::new(vec![RowId::of(&self.given.to_be_bytes())]);
         for (field, value) in
@@ -65,6 +76,7 @@ register_source! {
     "ticks",
     summary: "counts",
     options: TicksOptions,
+    metrics: TicksMetrics,
     example: "until = 3",
     build: |options: TicksOptions, cx: &BuildCx| Ok(Box::new(Ticks { until: options.until, given: 0, state: cx.state_dir() })),
 }

@@ -40,6 +40,7 @@ mod discovery;
 mod events;
 pub mod journal;
 pub mod ledger;
+mod metrics;
 mod naming;
 mod notices;
 pub mod options;
@@ -63,6 +64,7 @@ register_source! {
     "cloudwatch_logs",
     summary: "reads log groups of CloudWatch Logs, late events and all, and loses none",
     options: CloudwatchLogsOptions,
+    metrics: metrics::CloudwatchLogsMetrics,
     example: "region = \"eu-west-1\"\nlog_groups = [\"/vpc/flow\"]",
     build: |options: CloudwatchLogsOptions, cx: &BuildCx| {
         let plan = options::Plan::new(options)?;

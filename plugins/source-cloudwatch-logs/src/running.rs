@@ -20,6 +20,7 @@ use crate::clock::{self, ServiceClock};
 use crate::discovery::{self, Discovery, FlowFacts, Found, Question, Quota};
 use crate::events::Origin;
 use crate::ledger::{ChunkLimits, Counts};
+use crate::metrics::CloudwatchLogsMetrics;
 use crate::naming::Naming;
 use crate::notices::{Notices, Refusal};
 use crate::options::Plan;
@@ -44,6 +45,7 @@ pub(crate) struct Running {
     governors: Governors,
     clock: ServiceClock,
     notices: Notices,
+    metrics: CloudwatchLogsMetrics,
     tasks: JoinSet<Done>,
     first_start_ms: i64,
     /// Where Logstash stopped, for groups of the first site.
@@ -134,6 +136,7 @@ impl Running {
             identify_at: clock.now_ms() + IDENTIFY_EVERY_MS,
             discovery: Discovery::new(sites.len()),
             notices: Notices::default(),
+            metrics: cx.metrics.component.own(),
             tasks: JoinSet::new(),
             reported: Counts::default(),
             report_at: None,
@@ -177,7 +180,7 @@ impl Running {
                 self.flush(now_ms);
             }
             self.notices.report_readiness(&cx.health, self.sites.len(), now_ms);
-            if let Some(batch) = self.batch(cx) {
+            if let Some(batch) = self.batch() {
                 return Ok(Some(batch));
             }
             if is_done {
@@ -349,7 +352,10 @@ impl Running {
             }
             Done::Identified { reply } => {
                 self.identify_at = now_ms + IDENTIFY_EVERY_MS;
-                cx.metrics.aws_request(Operation::GetCallerIdentity.name(), outcome(reply.as_ref().err()));
+                self.metrics
+                    .requests
+                    .with(&[Operation::GetCallerIdentity.name(), outcome(reply.as_ref().err())])
+                    .inc();
                 if let Ok(account) = reply {
                     self.identified(&account, now_ms, &cx.id);
                 }
@@ -424,7 +430,7 @@ impl Running {
     ) {
         let now_ms = self.clock.now_ms();
         let site = &self.sites[site];
-        cx.metrics.aws_request(operation.name(), outcome(error));
+        self.metrics.requests.with(&[operation.name(), outcome(error)]).inc();
         match error {
             Some(error) => {
                 let elsewhere = self.sites.len() > 1;
@@ -437,9 +443,9 @@ impl Running {
 
     // --- what goes out
 
-    fn batch(&mut self, cx: &SourceCx) -> Option<SourceBatch> {
+    fn batch(&mut self) -> Option<SourceBatch> {
         let ready = self.planner.next_batch()?;
-        let lateness = cx.metrics.lateness.local();
+        let lateness = self.metrics.lateness.local();
         for event in &ready.chunk.events {
             lateness.observe(event.ingestion_time.saturating_sub(event.timestamp) as f64 / 1000.0);
         }

@@ -23,6 +23,7 @@ register_transform! {
     "geoip",
     summary: "looks addresses up in MaxMind databases: where they are, whose they are",
     options: GeoipOptions,
+    metrics: transform::GeoipMetrics,
     example: "source = \"srcaddr\"\ntarget = \"src_geoip\"\ndatabase = \"/usr/share/GeoIP/GeoLite2-City.mmdb\"",
     build: options::build,
 }

@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use flowstone_core::event::{Batch, ObjectText, Path};
-use flowstone_core::{Transform, TransformCx};
+use flowstone_core::{Transform, TransformCx, metrics};
 
 use crate::cache::ObjectCache;
 use crate::database::Database;
@@ -14,6 +14,14 @@ use crate::look::{Caches, Look, OUTCOMES, Row};
 use crate::open::Watched;
 use crate::render::Layout;
 use crate::write::{Findings, write};
+
+metrics! {
+    /// What it counts beside what every transform counts.
+    pub(crate) struct GeoipMetrics {
+        /// addresses looked up
+        lookups: counter "geoip_lookups_total" ["outcome"],
+    }
+}
 
 /// The settings of a `geoip`, shared by its forks.
 pub(crate) struct Settings {
@@ -106,7 +114,10 @@ impl Transform for Geoip {
         look.rows(batch, &mut self.rows);
         let Look { entries, texts, counts, damaged, .. } = look;
         let outcomes = OUTCOMES.iter().zip(counts);
-        outcomes.filter(|(_, count)| *count > 0).for_each(|(outcome, count)| metrics.geoip(outcome, count));
+        let lookups = metrics.own::<GeoipMetrics>().lookups;
+        outcomes
+            .filter(|(_, count)| *count > 0)
+            .for_each(|(outcome, count)| lookups.with(&[outcome]).inc_by(count));
         if damaged > 0 {
             metrics.error("geoip_record", damaged);
         }

@@ -64,6 +64,7 @@ register_transform! {
     "vpcflow",
     summary: "parses AWS VPC Flow Log records",
     options: VpcflowOptions,
+    metrics: transform::VpcflowMetrics,
     example: "names = \"snake\"",
     build: |options: VpcflowOptions, _cx: &BuildCx| Ok(Box::new(Vpcflow::new(&options)?)),
 }

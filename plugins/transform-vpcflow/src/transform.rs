@@ -13,6 +13,14 @@ use crate::names::{Names, Naming, TimestampFrom};
 use crate::parse::{Cells, Parsed, Scratch};
 use crate::{ExtraFields, VpcflowOptions, read_formats};
 
+metrics! {
+    /// What it counts beside what every transform counts.
+    pub(crate) struct VpcflowMetrics {
+        /// records that say that AWS skipped some
+        skipdata: counter "vpcflow_skipdata_total",
+    }
+}
+
 /// Parses flow log lines.
 #[derive(Clone, Debug)]
 pub struct Vpcflow {
@@ -257,7 +265,7 @@ impl Transform for Vpcflow {
             }
         }
         if skipped > 0 {
-            cx.metrics().skipdata(skipped);
+            cx.metrics().own::<VpcflowMetrics>().skipdata.inc_by(skipped);
         }
     }
 

@@ -1,7 +1,10 @@
 //! The custom build runs the plugins that were linked into it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 fn run(config: &str, arguments: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -51,4 +54,54 @@ fn linked_plugins_are_listed_and_explained_like_standard_ones() {
     }
     let (code, reference, _) = run("", &["explain", "wire"]);
     assert!(code == 0 && reference.contains("  address: string, required"), "{reference}");
+    let (_, reference, _) = run("", &["explain", "ticks"]);
+    let metric =
+        "  flowstone_ticks_tens_total: counter\n      numbers given out that can be divided by ten\n";
+    assert!(reference.contains(metric), "{reference}");
+}
+
+#[test]
+fn a_linked_plugins_own_metric_is_served() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+data_dir = "state"
+[metrics]
+listen = "127.0.0.1:{port}"
+[sources.numbers]
+type = "ticks"
+until = 25
+# It keeps the run alive.
+[sources.more]
+type = "file"
+paths = ["*.log"]
+[sinks.out]
+type = "blackhole"
+inputs = ["numbers", "more"]
+"#
+    );
+    fs::write(folder.path().join("flowstone.toml"), config).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_custom-build"))
+        .args(["run", "-c", "flowstone.toml"])
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let metrics = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let line = "flowstone_ticks_tens_total{component_id=\"numbers\",component_kind=\"source\",component_type=\"ticks\"} 2\n";
+    let begun = Instant::now();
+    let mut text = String::new();
+    while !text.contains(line) && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+        text = metrics().unwrap_or_default();
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert!(text.contains(line), "{text}");
 }

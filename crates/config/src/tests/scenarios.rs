@@ -1,5 +1,7 @@
 //! `[[tests]]`, and the reference generated from options.
 
+use flowstone_core::{MetricKind, MetricSpec};
+
 use super::*;
 
 #[test]
@@ -93,11 +95,21 @@ fn a_plugins_documentation_is_checked() {
             secret: false,
             fields: &[],
         }],
+        metrics: &[
+            MetricSpec { name: "rows", help: "rows that came", kind: MetricKind::Counter, labels: &[] },
+            MetricSpec {
+                name: "component_errors_total",
+                help: "errors",
+                kind: MetricKind::Counter,
+                labels: &[],
+            },
+            MetricSpec { name: "level", help: "", kind: MetricKind::Gauge, labels: &["a b"] },
+        ],
         example: "hoost = 1",
         build: flowstone_core::Build::Sink(|_, _, _| Ok(None)),
     };
     let problems = check_plugin(&BAD);
-    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert_eq!(problems.len(), 7, "{problems:#?}");
 }
 
 #[test]

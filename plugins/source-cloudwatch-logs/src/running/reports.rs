@@ -12,8 +12,8 @@ impl Running {
     pub(super) fn report_counts(&mut self, now_ms: i64, cx: &SourceCx) {
         let counts = self.planner.counts();
         let again = |counts: &Counts| counts.duplicates + counts.by_rule;
-        cx.metrics.duplicates.inc_by(again(&counts) - again(&self.reported));
-        cx.metrics.outside.inc_by(counts.outside - self.reported.outside);
+        self.metrics.duplicates.inc_by(again(&counts) - again(&self.reported));
+        self.metrics.outside.inc_by(counts.outside - self.reported.outside);
         self.reported = counts;
         match &self.mode {
             Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
@@ -33,7 +33,7 @@ impl Running {
             }
         }
         let bounded = self.planner.partitions().iter().filter(|one| one.ledger.is_bounded()).count();
-        cx.metrics.dedupe_margin_mode.set(bounded as i64);
+        self.metrics.dedupe_margin_mode.set(bounded as i64);
     }
 
     pub(super) fn report_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
@@ -44,14 +44,14 @@ impl Running {
         let (component, log_group) = (&cx.id, &*group.name);
         match stage {
             Stage::Missing => {
-                cx.metrics.missing("found", missing);
+                self.metrics.missing.with(&["found"]).inc_by(missing);
                 tracing::warn!(%component, %account, %region, log_group, minute, expected, delivered, "CloudWatch ingested more events than were read; their slices are read again");
             }
             Stage::Recovered => {
                 tracing::info!(%component, %account, %region, log_group, minute, expected, delivered, "missing events were found");
             }
             Stage::Lost => {
-                cx.metrics.missing("lost", missing);
+                self.metrics.missing.with(&["lost"]).inc_by(missing);
                 tracing::error!(%component, %account, %region, log_group, minute, expected, delivered, "events are missing: they are later than `late_window` and the last of `sweeps`, or the metric counts what cannot be read; widen `sweeps`");
             }
         }
