@@ -22,11 +22,11 @@ const STOP: u16 = 0xfff2;
 const INCONCLUSIVE: u16 = 0xfff3;
 
 /// Steps that go into all automata of one expression; what would need more does without.
-const MAX_BUILD_STEPS: usize = 1 << 28;
+const MAX_FUEL: usize = 1 << 28;
 
 /// What may still go into the automata of one expression.
 #[derive(Debug)]
-pub(crate) struct BuildBudget(Cell<usize>);
+pub(crate) struct Fuel(Cell<usize>);
 
 /// An automaton.
 #[derive(Clone, Debug)]
@@ -66,12 +66,12 @@ enum Choice {
     Only(First),
 }
 
-// === impl BuildBudget ===
+// === impl Fuel ===
 
-impl BuildBudget {
+impl Fuel {
     /// All of it.
     pub(crate) fn new() -> Self {
-        Self(Cell::new(MAX_BUILD_STEPS))
+        Self(Cell::new(MAX_FUEL))
     }
 
     /// Takes some; `None` if not so much is left.
@@ -85,14 +85,14 @@ impl BuildBudget {
 
 impl Dfa {
     /// The automaton that ends where `nodes` would end if nothing were ever tried again.
-    pub(crate) fn preferred(nodes: &[Node], build_budget: &BuildBudget) -> Option<Self> {
-        Self::build(nodes, Choice::Preferred, build_budget)
+    pub(crate) fn preferred(nodes: &[Node], fuel: &Fuel) -> Option<Self> {
+        Self::build(nodes, Choice::Preferred, fuel)
     }
 
     /// The automaton that ends at the only place at which `nodes` can end if what follows is to match; inconclusive where
     /// there could be two. `None` also if it would always be inconclusive.
-    pub(crate) fn only(nodes: &[Node], after: First, build_budget: &BuildBudget) -> Option<Self> {
-        Self::build(nodes, Choice::Only(after), build_budget)
+    pub(crate) fn only(nodes: &[Node], after: First, fuel: &Fuel) -> Option<Self> {
+        Self::build(nodes, Choice::Only(after), fuel)
     }
 
     /// Whether the automaton may answer that it does not know.
@@ -134,13 +134,13 @@ impl Dfa {
         }
     }
 
-    fn build(nodes: &[Node], choice: Choice, build_budget: &BuildBudget) -> Option<Self> {
+    fn build(nodes: &[Node], choice: Choice, fuel: &Fuel) -> Option<Self> {
         let nfa = Nfa::new(nodes)?;
         let mut extra = Vec::new();
         if let Choice::Only(after) = choice {
             extra.push(after.bytes);
         }
-        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred), build_budget)?;
+        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred), fuel)?;
         let width = raw.width;
         let follows: Vec<bool> = match choice {
             Choice::Preferred => vec![true; width],
@@ -194,8 +194,8 @@ impl Dfa {
 }
 
 /// Whether no match of `nodes` is the beginning of another, so that it matters not whether it is tried again.
-pub(crate) fn is_prefix_free(nodes: &[Node], build_budget: &BuildBudget) -> bool {
-    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false, build_budget));
+pub(crate) fn is_prefix_free(nodes: &[Node], fuel: &Fuel) -> bool {
+    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false, fuel));
     raw.is_some_and(|raw| {
         let live = raw.live(&vec![true; raw.width]);
         let goes_on = |next: Option<usize>| next.is_some_and(|next| live[next]);
@@ -223,7 +223,7 @@ struct Entry {
 }
 
 impl Raw {
-    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool, build_budget: &BuildBudget) -> Option<Self> {
+    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool, fuel: &Fuel) -> Option<Self> {
         let (classes, samples) = classes(nfa, extra);
         let width = samples.len() + 1;
         let looks_back = nfa.looks_back();
@@ -244,7 +244,7 @@ impl Raw {
             if (rows.len() + 1) * width > MAX_ENTRIES {
                 return None;
             }
-            build_budget.spend(width * nfa.states.len())?;
+            fuel.spend(width * nfa.states.len())?;
             let mut row = Vec::with_capacity(width);
             for sample in samples.iter().copied().map(Some).chain([None]) {
                 let reached = builder.closure(&seeds, before, sample);

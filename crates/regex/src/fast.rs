@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ast::{Expression, Look, Node, Repeat};
 use crate::charset::{ByteSet, CharSet};
-use crate::dfa::{BuildBudget, Dfa};
+use crate::dfa::{Dfa, Fuel};
 use crate::fast_run::{Op, Program, Way};
 use crate::first::{Before, First, cannot_fail};
 
@@ -18,8 +18,8 @@ const MAX_TOGETHER: usize = 6;
 const MAX_OPS: usize = 4000;
 
 /// Compiles an expression that went through `simplify`. `None` where it holds what this engine cannot do at all.
-pub(crate) fn compile(root: &Node, expression: &Expression, build_budget: &BuildBudget) -> Option<Program> {
-    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new(), build_budget };
+pub(crate) fn compile(root: &Node, expression: &Expression, fuel: &Fuel) -> Option<Program> {
+    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new(), fuel };
     let around = Around { after: First::ANYTHING, before: Before::ANYTHING, settled: true };
     compiler.node(root, around)?;
     compiler.emit(Op::Done)?;
@@ -52,7 +52,7 @@ struct Compiler<'e> {
     proven: bool,
     /// Automata made so far, by what they are for.
     automata: Vec<Made>,
-    build_budget: &'e BuildBudget,
+    fuel: &'e Fuel,
 }
 
 fn flatten<'n>(node: &'n Node, out: &mut Vec<Item<'n>>) {
@@ -182,8 +182,8 @@ impl Compiler<'_> {
             return dfa.clone();
         }
         let dfa = match after {
-            Some(after) => Dfa::only(nodes, after, self.build_budget),
-            None => Dfa::preferred(nodes, self.build_budget),
+            Some(after) => Dfa::only(nodes, after, self.fuel),
+            None => Dfa::preferred(nodes, self.fuel),
         };
         let dfa = dfa.map(Arc::new);
         self.automata.push((nodes.to_vec(), after, dfa.clone()));

@@ -7,7 +7,7 @@ use regex_syntax::hir::Hir;
 use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::BuildBudget;
+use crate::dfa::Fuel;
 use crate::error::PatternError;
 use crate::fast;
 use crate::fast_run::{self, Answer, Tries};
@@ -83,11 +83,11 @@ impl Matcher {
     /// name.
     pub fn grok(text: &str, names: &dyn Definitions, named_only: bool) -> Result<Self, PatternError> {
         let expression = parse(text, Syntax::Grok { names, named_only }, &Bounds::CONFIGURED)?;
-        let build_budget = BuildBudget::new();
-        let root = simplify(&expression.root, &build_budget);
+        let fuel = Fuel::new();
+        let root = simplify(&expression.root, &fuel);
         let groups = expression.groups.clone();
         Ok(Self {
-            fast: fast::compile(&root, &expression, &build_budget),
+            fast: fast::compile(&root, &expression, &fuel),
             general: GeneralEngines::new(Expression { root, ..expression }, false, &Bounds::CONFIGURED),
             groups,
         })

@@ -7,7 +7,7 @@ use regex_automata::util::pool::Pool;
 
 use crate::ast::Expression;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::BuildBudget;
+use crate::dfa::Fuel;
 use crate::error::{PatternError, Source};
 use crate::matcher::{GeneralEngines, Working};
 use crate::parse::{Bounds, Syntax, parse};
@@ -57,7 +57,7 @@ impl Regex {
     fn within(pattern: &str, bounds: &Bounds) -> Result<Self, PatternError> {
         let expression = parse(pattern, Syntax::Ruby, bounds)?;
         let groups = expression.groups.clone();
-        let root = simplify(&expression.root, &BuildBudget::new());
+        let root = simplify(&expression.root, &Fuel::new());
         let engines = GeneralEngines::new(Expression { root, ..expression }, true, bounds);
         Ok(Self(Arc::new(Inner { engines, groups, working: Pool::new(Working::default) })))
     }

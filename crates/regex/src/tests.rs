@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::BuildBudget;
+use crate::dfa::Fuel;
 use crate::fast;
 use crate::fast_run::{Answer, Tries};
 use crate::lazy_dfa::{Candidate, LazyDfa};
@@ -69,8 +69,8 @@ impl Engines {
     fn new(pattern: &str) -> Option<Self> {
         let expression =
             parse(pattern, Syntax::Grok { names: &*SHIPPED, named_only: true }, &Bounds::CONFIGURED).ok()?;
-        let build_budget = BuildBudget::new();
-        let root = simplify(&expression.root, &build_budget);
+        let fuel = Fuel::new();
+        let root = simplify(&expression.root, &fuel);
         let linear = |exact| {
             let hir = regular(&root, exact, usize::MAX)?;
             Linear::new(&hir, expression.groups.len())
@@ -83,7 +83,7 @@ impl Engines {
             approximation: approximation(&root, usize::MAX).as_ref().and_then(LazyDfa::new),
             groups: expression.groups.len(),
             has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
-            fast: fast::compile(&root, &expression, &build_budget),
+            fast: fast::compile(&root, &expression, &fuel),
             backtracking: backtrack::Program::new(&Expression { root, groups: expression.groups }, true),
         })
     }

@@ -7,7 +7,7 @@ use flowstone_core::{BuildCx, BuildError, Template, Transform, options};
 
 use crate::format::{Format, KEYWORDS};
 use crate::names::LocaleNames;
-use crate::transform::{Date, Settings, ZoneOption};
+use crate::transform::{Date, Spec, ZoneOption};
 use crate::zone::Zone;
 
 options! {
@@ -39,7 +39,7 @@ pub(crate) fn build(options: DateOptions, _cx: &BuildCx) -> Result<Box<dyn Trans
     let zone = zone(options.timezone, &mut errors);
     let names = names(options.locale.as_deref(), &mut errors);
     match (source, zone, names) {
-        (Some(source), Some(zone), Some(names)) if errors.is_empty() => Ok(Box::new(Date::new(Settings {
+        (Some(source), Some(zone), Some(names)) if errors.is_empty() => Ok(Box::new(Date::new(Spec {
             source,
             formats,
             target: options.target,

@@ -13,7 +13,7 @@ use crate::zone::Zone;
 
 /// What a `date` does, shared by its forks.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Spec {
     /// The field that is read.
     pub(crate) source: Path,
     /// At least one; in the order in which they are tried.
@@ -41,7 +41,7 @@ pub(crate) enum ZoneOption {
 
 /// The transform.
 pub(crate) struct Date {
-    settings: Arc<Settings>,
+    spec: Arc<Spec>,
     reader: Reader,
 }
 
@@ -91,19 +91,19 @@ struct Read {
 // === impl Date ===
 
 impl Date {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings), reader: Reader::default() }
+    pub(crate) fn new(spec: Spec) -> Self {
+        Self { spec: Arc::new(spec), reader: Reader::default() }
     }
 }
 
 impl Transform for Date {
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
-        let settings = Arc::clone(&self.settings);
-        let mut read = self.reader.read(&settings, batch, cx.now_ms());
-        write(&settings.target, batch, &mut read);
+        let spec = Arc::clone(&self.spec);
+        let mut read = self.reader.read(&spec, batch, cx.now_ms());
+        write(&spec.target, batch, &mut read);
         let failures = read.failed.count() as u64;
         if failures > 0 {
-            batch.tag_rows(&read.failed, &settings.tags_on_failure);
+            batch.tag_rows(&read.failed, &spec.tags_on_failure);
             cx.metrics().error("date", failures);
         }
         [&read.failed, &read.without].into_iter().for_each(|rows| batch.rows_not_matched(rows));
@@ -112,7 +112,7 @@ impl Transform for Date {
     /// An event without the field keeps the time at which it was read: whether there are such events, only the
     /// pipeline's author knows.
     fn dates(&self) -> bool {
-        self.settings.target == Path::timestamp()
+        self.spec.target == Path::timestamp()
     }
 
     fn rejects(&self) -> bool {
@@ -120,33 +120,33 @@ impl Transform for Date {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { settings: Arc::clone(&self.settings), reader: Reader::default() })
+        Box::new(Self { spec: Arc::clone(&self.spec), reader: Reader::default() })
     }
 }
 
 // === impl Reader ===
 
 impl Reader {
-    fn read(&mut self, settings: &Settings, batch: &Batch, now_ms: i64) -> Read {
+    fn read(&mut self, spec: &Spec, batch: &Batch, now_ms: i64) -> Read {
         let rows = batch.len();
         let mut read = Read {
             instants: vec![ABSENT_INT; rows],
             failed: BitSet::none(rows),
             without: BitSet::none(rows),
         };
-        self.last.resize(settings.formats.len(), Last::default());
+        self.last.resize(spec.formats.len(), Last::default());
         self.last.iter_mut().for_each(|last| last.is_set = false);
-        let now = Now::at(now_ms, &settings.machine);
-        let zone_of_row = match &settings.zone {
+        let now = Now::at(now_ms, &spec.machine);
+        let zone_of_row = match &spec.zone {
             ZoneOption::Fixed(_) => None,
             ZoneOption::OfEvent(template) => Some(template.bind(batch)),
         };
         let mut settle = |reader: &mut Self, row: usize, cell: Cell<'_>| {
             let instant = match cell {
                 Cell::Absent | Cell::Null => return read.without.insert(row),
-                Cell::Str(text) => reader.text(settings, now, zone_of_row.as_ref(), row, text),
-                Cell::Int(value) => settings.formats.iter().find_map(|format| format.of_int(value)),
-                Cell::Float(value) => settings.formats.iter().find_map(|format| format.of_float(value)),
+                Cell::Str(text) => reader.text(spec, now, zone_of_row.as_ref(), row, text),
+                Cell::Int(value) => spec.formats.iter().find_map(|format| format.of_int(value)),
+                Cell::Float(value) => spec.formats.iter().find_map(|format| format.of_float(value)),
                 // Lists, objects, booleans, instants.
                 _ => None,
             };
@@ -155,10 +155,10 @@ impl Reader {
                 None => read.failed.insert(row),
             }
         };
-        match own_column(batch, &settings.source) {
+        match own_column(batch, &spec.source) {
             Some(index) => batch.active_rows().for_each(|row| settle(self, row, batch.cell(index, row))),
             None => batch.active_rows().for_each(|row| {
-                let value = batch.get(row, &settings.source);
+                let value = batch.get(row, &spec.source);
                 settle(self, row, value.as_ref().map_or(Cell::Absent, Cell::of));
             }),
         }
@@ -168,22 +168,20 @@ impl Reader {
     #[inline]
     fn text(
         &mut self,
-        settings: &Settings,
+        spec: &Spec,
         now: Now,
         zone_of_row: Option<&BoundTemplate<'_>>,
         row: usize,
         text: &str,
     ) -> Option<i64> {
-        settings.formats.iter().enumerate().find_map(|(number, format)| {
-            format.of_text(text, |format| {
-                self.calendar(settings, now, zone_of_row, row, (number, format), text)
-            })
+        spec.formats.iter().enumerate().find_map(|(number, format)| {
+            format.of_text(text, |format| self.calendar(spec, now, zone_of_row, row, (number, format), text))
         })
     }
 
     fn calendar(
         &mut self,
-        settings: &Settings,
+        spec: &Spec,
         now: Now,
         zone_of_row: Option<&BoundTemplate<'_>>,
         row: usize,
@@ -195,12 +193,12 @@ impl Reader {
         if last.is_set && last.zone == zone_number && last.text == text {
             return last.instant;
         }
-        let zone = match &settings.zone {
+        let zone = match &spec.zone {
             ZoneOption::Fixed(zone) => Some(zone),
             ZoneOption::OfEvent(_) => self.zones.get(zone_number),
         };
         let instant = zone.and_then(|zone| {
-            format.instant(text, Around { names: &settings.names, zone, now }, &mut self.bucket)
+            format.instant(text, Around { names: &spec.names, zone, now }, &mut self.bucket)
         });
         last.text.clear();
         last.text.push_str(text);
