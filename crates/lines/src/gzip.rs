@@ -1,5 +1,5 @@
 //! What is in a gzip file: any number of members, as `zcat` reads them. Zeros behind the last one are padding, and other
-//! bytes are garbage, which ends the stream and is told.
+//! bytes are garbage, which ends the stream and is reported.
 
 use std::io::{self, BufRead, BufReader, Chain, Read};
 

@@ -56,7 +56,7 @@ impl Budget {
         self.steps = 0;
     }
 
-    /// Starts the clock, for what is sure to take longer than a look at it.
+    /// Starts the clock at once, for texts so long that reading it costs little beside them.
     pub(crate) fn start(&mut self) {
         if let (Limit::Time(limit), None) = (self.limit, self.deadline) {
             self.deadline = Instant::now().checked_add(limit);

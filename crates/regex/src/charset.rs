@@ -99,6 +99,12 @@ impl CharSet {
         !matches!(self.wide, Wide::Ranges(_))
     }
 
+    /// The bytes that only members begin and end with.
+    pub(crate) fn certain_bytes(&self) -> ByteSet {
+        let ascii = self.first_bytes().intersection(ByteSet::range(0, 0x7f));
+        if self.wide == Wide::All { ascii.union(ByteSet::beyond_ascii()) } else { ascii }
+    }
+
     /// The bytes that any member begins with.
     pub(crate) fn first_bytes(&self) -> ByteSet {
         self.bytes(|c| c.encode_utf8(&mut [0; 4]).as_bytes()[0])

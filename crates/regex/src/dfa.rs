@@ -19,14 +19,14 @@ const NOTE: u16 = SPECIAL;
 const FAIL: u16 = 0xfff0;
 const END: u16 = 0xfff1;
 const STOP: u16 = 0xfff2;
-const UNSURE: u16 = 0xfff3;
+const INCONCLUSIVE: u16 = 0xfff3;
 
 /// Steps that go into all automata of one expression; what would need more does without.
-const MAX_EFFORT: usize = 1 << 28;
+const MAX_FUEL: usize = 1 << 28;
 
 /// What may still go into the automata of one expression.
 #[derive(Debug)]
-pub(crate) struct Effort(Cell<usize>);
+pub(crate) struct Fuel(Cell<usize>);
 
 /// An automaton.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Dfa {
     end: usize,
     table: Box<[u16]>,
     start: Start,
-    unsure: bool,
+    inconclusive: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub(crate) enum Found {
     /// Nowhere.
     Nowhere,
     /// The automaton cannot tell.
-    Unsure,
+    Inconclusive,
 }
 
 /// How ends are chosen.
@@ -66,12 +66,12 @@ enum Choice {
     Only(First),
 }
 
-// === impl Effort ===
+// === impl Fuel ===
 
-impl Effort {
+impl Fuel {
     /// All of it.
     pub(crate) fn new() -> Self {
-        Self(Cell::new(MAX_EFFORT))
+        Self(Cell::new(MAX_FUEL))
     }
 
     /// Takes some; `None` if not so much is left.
@@ -85,19 +85,19 @@ impl Effort {
 
 impl Dfa {
     /// The automaton that ends where `nodes` would end if nothing were ever tried again.
-    pub(crate) fn preferred(nodes: &[Node], effort: &Effort) -> Option<Self> {
-        Self::build(nodes, Choice::Preferred, effort)
+    pub(crate) fn preferred(nodes: &[Node], fuel: &Fuel) -> Option<Self> {
+        Self::build(nodes, Choice::Preferred, fuel)
     }
 
-    /// The automaton that ends at the only place at which `nodes` can end if what follows is to match; unsure where
-    /// there could be two. `None` also if it would always be unsure.
-    pub(crate) fn only(nodes: &[Node], after: First, effort: &Effort) -> Option<Self> {
-        Self::build(nodes, Choice::Only(after), effort)
+    /// The automaton that ends at the only place at which `nodes` can end if what follows is to match; inconclusive where
+    /// there could be two. `None` also if it would always be inconclusive.
+    pub(crate) fn only(nodes: &[Node], after: First, fuel: &Fuel) -> Option<Self> {
+        Self::build(nodes, Choice::Only(after), fuel)
     }
 
     /// Whether the automaton may answer that it does not know.
-    pub(crate) fn can_be_unsure(&self) -> bool {
-        self.unsure
+    pub(crate) fn can_be_inconclusive(&self) -> bool {
+        self.inconclusive
     }
 
     /// Where the part that begins at `at` ends, and how far was read to know it.
@@ -124,7 +124,7 @@ impl Dfa {
                 END => return (Found::At(place), place),
                 FAIL => return (Found::Nowhere, place),
                 STOP => return (noted.map_or(Found::Nowhere, Found::At), place),
-                UNSURE => return (Found::Unsure, place),
+                INCONCLUSIVE => return (Found::Inconclusive, place),
                 _ => {
                     noted = Some(place);
                     state = entry - NOTE;
@@ -134,13 +134,13 @@ impl Dfa {
         }
     }
 
-    fn build(nodes: &[Node], choice: Choice, effort: &Effort) -> Option<Self> {
+    fn build(nodes: &[Node], choice: Choice, fuel: &Fuel) -> Option<Self> {
         let nfa = Nfa::new(nodes)?;
         let mut extra = Vec::new();
         if let Choice::Only(after) = choice {
             extra.push(after.bytes);
         }
-        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred), effort)?;
+        let raw = Raw::new(&nfa, &extra, matches!(choice, Choice::Preferred), fuel)?;
         let width = raw.width;
         let follows: Vec<bool> = match choice {
             Choice::Preferred => vec![true; width],
@@ -157,23 +157,23 @@ impl Dfa {
         let live = raw.live(&follows);
         let leads_on = |entry: &Entry| entry.next.filter(|&next| live[next]);
         let always: Vec<bool> = raw.rows.iter().map(|row| row.iter().all(|entry| entry.accepts)).collect();
-        let (mut ends, mut unsure) = (false, false);
+        let (mut ends, mut inconclusive) = (false, false);
         let mut table = Vec::with_capacity(raw.rows.len() * width);
         for row in &raw.rows {
             for (class, entry) in row.iter().enumerate() {
                 let go = |next: usize| (next * width) as u16;
                 let code = match (choice, leads_on(entry)) {
-                    _ if entry.unknown => UNSURE,
+                    _ if entry.unknown => INCONCLUSIVE,
                     (Choice::Preferred, None) if entry.accepts => END,
                     (Choice::Preferred, None) => STOP,
                     (Choice::Preferred, Some(next)) if entry.accepts && !always[next] => NOTE + go(next),
-                    (Choice::Only(_), Some(_)) if entry.accepts && follows[class] => UNSURE,
+                    (Choice::Only(_), Some(_)) if entry.accepts && follows[class] => INCONCLUSIVE,
                     (Choice::Only(_), None) if entry.accepts && follows[class] => END,
                     (Choice::Only(_), None) => FAIL,
                     (_, Some(next)) => go(next),
                 };
                 ends |= code == END || code == STOP;
-                unsure |= code == UNSURE;
+                inconclusive |= code == INCONCLUSIVE;
                 table.push(code);
             }
         }
@@ -189,13 +189,13 @@ impl Dfa {
                 Start::ByByte(by.into())
             }
         };
-        Some(Self { classes: raw.classes, end: width - 1, table: table.into(), start, unsure })
+        Some(Self { classes: raw.classes, end: width - 1, table: table.into(), start, inconclusive })
     }
 }
 
 /// Whether no match of `nodes` is the beginning of another, so that it matters not whether it is tried again.
-pub(crate) fn is_prefix_free(nodes: &[Node], effort: &Effort) -> bool {
-    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false, effort));
+pub(crate) fn is_prefix_free(nodes: &[Node], fuel: &Fuel) -> bool {
+    let raw = Nfa::new(nodes).and_then(|nfa| Raw::new(&nfa, &[], false, fuel));
     raw.is_some_and(|raw| {
         let live = raw.live(&vec![true; raw.width]);
         let goes_on = |next: Option<usize>| next.is_some_and(|next| live[next]);
@@ -223,7 +223,7 @@ struct Entry {
 }
 
 impl Raw {
-    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool, effort: &Effort) -> Option<Self> {
+    fn new(nfa: &Nfa, extra: &[ByteSet], ordered: bool, fuel: &Fuel) -> Option<Self> {
         let (classes, samples) = classes(nfa, extra);
         let width = samples.len() + 1;
         let looks_back = nfa.looks_back();
@@ -244,7 +244,7 @@ impl Raw {
             if (rows.len() + 1) * width > MAX_ENTRIES {
                 return None;
             }
-            effort.spend(width * nfa.states.len())?;
+            fuel.spend(width * nfa.states.len())?;
             let mut row = Vec::with_capacity(width);
             for sample in samples.iter().copied().map(Some).chain([None]) {
                 let reached = builder.closure(&seeds, before, sample);

@@ -1,4 +1,4 @@
-//! The quick engine: a program that never goes back. Wherever the analysis proves that only one way can lead to a match,
+//! The fast engine: a program that never goes back. Wherever the analysis proves that only one way can lead to a match,
 //! that way is taken; elsewhere the way that a backtracking engine would try first. If all goes well, the result is the
 //! backtracking engine's. If a match fails after a choice that was not proven, the engine says so, and another is asked.
 
@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use crate::ast::{Expression, Look, Node, Repeat};
 use crate::charset::{ByteSet, CharSet};
-use crate::dfa::{Dfa, Effort};
+use crate::dfa::{Dfa, Fuel};
 use crate::fast_run::{Op, Program, Way};
 use crate::first::{Before, First, cannot_fail};
 
 /// Copies of a part that is repeated a few times.
 const MAX_COPIES: u32 = 8;
-/// Parts that are tried as one automaton together with the one that is no automaton alone.
+/// Parts, at most, that one automaton takes together.
 const MAX_TOGETHER: usize = 6;
-/// A program longer than this is not quick.
+/// A longer program is slower than the other engines.
 const MAX_OPS: usize = 4000;
 
 /// Compiles an expression that went through `simplify`. `None` where it holds what this engine cannot do at all.
-pub(crate) fn compile(root: &Node, expression: &Expression, effort: &Effort) -> Option<Program> {
-    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new(), effort };
+pub(crate) fn compile(root: &Node, expression: &Expression, fuel: &Fuel) -> Option<Program> {
+    let mut compiler = Compiler { ops: Vec::new(), proven: true, automata: Vec::new(), fuel };
     let around = Around { after: First::ANYTHING, before: Before::ANYTHING, settled: true };
     compiler.node(root, around)?;
     compiler.emit(Op::Done)?;
@@ -52,7 +52,7 @@ struct Compiler<'e> {
     proven: bool,
     /// Automata made so far, by what they are for.
     automata: Vec<Made>,
-    effort: &'e Effort,
+    fuel: &'e Fuel,
 }
 
 fn flatten<'n>(node: &'n Node, out: &mut Vec<Item<'n>>) {
@@ -182,8 +182,8 @@ impl Compiler<'_> {
             return dfa.clone();
         }
         let dfa = match after {
-            Some(after) => Dfa::only(nodes, after, self.effort),
-            None => Dfa::preferred(nodes, self.effort),
+            Some(after) => Dfa::only(nodes, after, self.fuel),
+            None => Dfa::preferred(nodes, self.fuel),
         };
         let dfa = dfa.map(Arc::new);
         self.automata.push((nodes.to_vec(), after, dfa.clone()));
@@ -203,14 +203,14 @@ impl Compiler<'_> {
         self.automaton(&nodes, (!place.settled).then_some(place.after))
     }
 
-    /// An automaton that is always sure, of the first part and as few of the following as possible.
-    fn sure_automaton(&mut self, items: &[Item<'_>], places: &[Around]) -> Option<(Arc<Dfa>, usize)> {
+    /// An automaton that is never inconclusive, of the first part and as few of the following as possible.
+    fn conclusive_automaton(&mut self, items: &[Item<'_>], places: &[Around]) -> Option<(Arc<Dfa>, usize)> {
         for count in 1..=items.len().min(MAX_TOGETHER) {
             if matches!(items[count - 1], Item::Save(_)) {
                 return None;
             }
             match self.automaton_of(items, places, count) {
-                Some(dfa) if !dfa.can_be_unsure() => return Some((dfa, count)),
+                Some(dfa) if !dfa.can_be_inconclusive() => return Some((dfa, count)),
                 _ => {}
             }
         }
@@ -234,7 +234,7 @@ impl Compiler<'_> {
             self.emit(Op::run(&set, *min, *max, Way::Longest))?;
             return Some(1);
         }
-        if let Some((dfa, count)) = self.sure_automaton(items, places) {
+        if let Some((dfa, count)) = self.conclusive_automaton(items, places) {
             self.emit(Op::Dfa(dfa))?;
             return Some(count);
         }
@@ -254,7 +254,7 @@ impl Compiler<'_> {
         let place = places[0];
         let Item::Node(whole) = items[0] else { return None };
         if !whole.has_captures()
-            && let Some((dfa, count)) = self.sure_automaton(items, places)
+            && let Some((dfa, count)) = self.conclusive_automaton(items, places)
         {
             self.emit(Op::Dfa(dfa))?;
             return Some(count);
@@ -307,7 +307,7 @@ impl Compiler<'_> {
             }
             let start = self.emit(Op::Done)?;
             self.node(branch, place)?;
-            self.emit(Op::Commit { sure: place.settled })?;
+            self.emit(Op::Commit { settled: place.settled })?;
             ends.push(self.emit(Op::Done)?);
             self.ops[start] = Op::Try { otherwise: self.here(), slots: slots_of(branch) };
         }
@@ -323,7 +323,7 @@ impl Compiler<'_> {
             return Some(1);
         }
         if !node.has_captures()
-            && let Some((dfa, count)) = self.sure_automaton(items, places)
+            && let Some((dfa, count)) = self.conclusive_automaton(items, places)
         {
             self.emit(Op::Dfa(dfa))?;
             return Some(count);
@@ -350,7 +350,7 @@ impl Compiler<'_> {
             exits.push((self.entry(node, apart, *greedy, place)?, self.here()));
             self.node(node, body)?;
             if !apart {
-                self.emit(Op::Commit { sure: place.settled })?;
+                self.emit(Op::Commit { settled: place.settled })?;
             }
         }
         if optional.is_none() {

@@ -1,4 +1,4 @@
-//! Runs the programs of the quick engine.
+//! Runs the programs of the fast engine.
 
 use std::sync::Arc;
 
@@ -81,9 +81,9 @@ pub(crate) enum Op {
         otherwise: u32,
         slots: Box<[u32]>,
     },
-    /// What was tried stands; `sure` if nothing that follows can fail.
+    /// What was tried stands; `settled` if nothing that follows can fail.
     Commit {
-        sure: bool,
+        settled: bool,
     },
     /// What follows up to `Release` is settled once it matched.
     Hold,
@@ -134,7 +134,7 @@ pub(crate) enum Answer {
     /// There is none.
     NoMatch,
     /// Another engine must be asked.
-    Unsure,
+    Inconclusive,
 }
 
 /// The memory of a match, used again for the next.
@@ -218,7 +218,7 @@ impl Program {
         Self { ops: ops.into(), proven, slots, starts, lead, prefix, least }
     }
 
-    /// Whether the program never has to say that it is unsure, but for what a byte beyond ASCII may be.
+    /// Whether the program never has to say that it is inconclusive, but for what a byte beyond ASCII may be.
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
     }
@@ -263,7 +263,7 @@ impl Program {
                 slots.fill(UNSET);
             }
             match self.attempt(text, at, slots, tries) {
-                Answer::NoMatch if tries.read > most => return Ok(Answer::Unsure),
+                Answer::NoMatch if tries.read > most => return Ok(Answer::Inconclusive),
                 Answer::NoMatch if tries.read > look => {
                     budget.spend(MAX_READ)?;
                     look = tries.read + MAX_READ;
@@ -337,7 +337,7 @@ impl Program {
                     match found {
                         Found::At(end) => at = end,
                         Found::Nowhere => {}
-                        Found::Unsure => return Answer::Unsure,
+                        Found::Inconclusive => return Answer::Inconclusive,
                     }
                     matches!(found, Found::At(_))
                 }
@@ -408,13 +408,13 @@ impl Program {
                     tries.saved.extend(kept.iter().map(|&slot| slots[slot as usize]));
                     true
                 }
-                Op::Commit { sure } => {
+                Op::Commit { settled } => {
                     if let Some(frame) = tries.frames.pop()
                         && let Op::Try { slots: kept, .. } = &self.ops[frame.op as usize]
                     {
                         tries.saved.truncate(tries.saved.len() - kept.len());
                     }
-                    unproven += u32::from(!sure);
+                    unproven += u32::from(!settled);
                     true
                 }
                 Op::Hold => {
@@ -434,14 +434,14 @@ impl Program {
             let from = tries.frames.last().map_or(start, |frame| frame.at);
             tries.read += at.max(read_to).saturating_sub(from);
             let Some(frame) = tries.frames.pop() else {
-                return if unproven == 0 { Answer::NoMatch } else { Answer::Unsure };
+                return if unproven == 0 { Answer::NoMatch } else { Answer::Inconclusive };
             };
             let Op::Try { otherwise, slots: kept } = &self.ops[frame.op as usize] else {
-                return Answer::Unsure;
+                return Answer::Inconclusive;
             };
             // A choice within what was tried could have been another one: then it has not failed yet.
             if frame.unproven != unproven {
-                return Answer::Unsure;
+                return Answer::Inconclusive;
             }
             let saved = tries.saved.split_off(tries.saved.len() - kept.len());
             for (&slot, was) in kept.iter().zip(saved) {

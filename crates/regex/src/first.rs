@@ -2,7 +2,7 @@
 //! is no choice. Every set here is an upper bound: a byte that is missing from it surely cannot occur there.
 
 use crate::ast::{Assert, Look, Node, Repeat};
-use crate::charset::{ByteSet, Wide};
+use crate::charset::ByteSet;
 
 /// What the text can go on with if the rest of the pattern is to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,15 +112,11 @@ impl First {
 
     fn looked(self, look: &Look, before: Before) -> Self {
         let Some(set) = look.node.as_set() else { return self };
-        // The bytes that surely begin (and end) a member.
-        let mut sure = set.first_bytes().intersection(ByteSet::range(0, 0x7f));
-        if *set.wide() == Wide::All {
-            sure = sure.union(ByteSet::beyond_ascii());
-        }
+        let certain = set.certain_bytes();
         match (look.behind, look.negated) {
             (false, false) => self.within(set.first_bytes(), false),
-            (false, true) => self.within(sure.complement(), true),
-            (true, true) if !before.start && before.bytes.is_within(sure) => Self::NOTHING,
+            (false, true) => self.within(certain.complement(), true),
+            (true, true) if !before.start && before.bytes.is_within(certain) => Self::NOTHING,
             (true, false) if before.bytes.intersection(set.last_bytes()).is_empty() => Self::NOTHING,
             _ => self,
         }

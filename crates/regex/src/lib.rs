@@ -13,6 +13,7 @@ mod error;
 mod fast;
 mod fast_run;
 mod first;
+mod lazy_dfa;
 mod linear;
 mod machine;
 mod matcher;
@@ -22,7 +23,6 @@ mod parse;
 mod reference;
 mod regex;
 mod simplify;
-mod strides;
 
 #[cfg(test)]
 mod tests;
@@ -30,5 +30,5 @@ mod tests;
 pub use budget::{Budget, GaveUp};
 pub use error::{PatternError, Source};
 pub use matcher::{Engine, Matcher, Scratch};
-pub use names::{NameError, Names};
+pub use names::{Definitions, NameError};
 pub use regex::Regex;

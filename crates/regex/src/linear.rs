@@ -14,7 +14,7 @@ const MAX_REPEAT: u32 = 1000;
 /// Bytes that the compiled expression may take.
 const MAX_BYTES: usize = 10 << 20;
 /// A search is at worst the size of the expression times the length of the text, and nothing stops it. Up to here it
-/// takes less than a tenth of a second; longer texts are gone through in strides.
+/// takes less than a tenth of a second; longer texts are searched within the budget.
 const MAX_WORK: usize = 1 << 23;
 
 /// A compiled expression.
@@ -48,8 +48,8 @@ impl Linear {
         LinearCache { cache: self.regex.create_cache(), slots: vec![None; self.slots + 2] }
     }
 
-    /// Whether a search in so many bytes is done before anybody could want to stop it.
-    pub(crate) fn is_quick(&self, bytes: usize) -> bool {
+    /// Whether a search in so many bytes is short enough not to need a budget.
+    pub(crate) fn is_within_bounds(&self, bytes: usize) -> bool {
         self.weight.saturating_mul(bytes) <= MAX_WORK
     }
 
@@ -88,7 +88,7 @@ pub(crate) fn regular(root: &Node, exact: bool, max_weight: usize) -> Option<Hir
 
 /// An expression of this kind that matches wherever `root` does, and perhaps elsewhere: without the places that it
 /// looks at, with every way back open.
-pub(crate) fn outline(root: &Node, max_weight: usize) -> Option<Hir> {
+pub(crate) fn approximation(root: &Node, max_weight: usize) -> Option<Hir> {
     node(root, false, false, true).filter(|hir| weight(hir) <= max_weight)
 }
 
@@ -112,8 +112,8 @@ fn weight(hir: &Hir) -> usize {
 }
 
 /// The same in the library's terms. `first`: nothing stands before it in the pattern. `last`: nothing follows.
-/// `outline`: what cannot be said is left out.
-fn node(original: &Node, first: bool, last: bool, outline: bool) -> Option<Hir> {
+/// `approximation`: what cannot be said is left out.
+fn node(original: &Node, first: bool, last: bool, approximation: bool) -> Option<Hir> {
     Some(match original {
         Node::Empty => Hir::empty(),
         Node::Char(c) => Hir::literal(c.to_string().into_bytes()),
@@ -125,31 +125,35 @@ fn node(original: &Node, first: bool, last: bool, outline: bool) -> Option<Hir> 
             Assert::TextEnd => HirLook::End,
             Assert::WordBoundary => HirLook::WordUnicode,
             Assert::NotWordBoundary => HirLook::WordUnicodeNegate,
-            Assert::TextEndNewline if outline => return Some(Hir::empty()),
+            Assert::TextEndNewline if approximation => return Some(Hir::empty()),
             Assert::TextEndNewline => return None,
         }),
         Node::Capture(group, inner) => {
             let index = u32::try_from(*group).ok()?.checked_add(1)?;
-            Hir::capture(Capture { index, name: None, sub: Box::new(node(inner, false, false, outline)?) })
+            Hir::capture(Capture {
+                index,
+                name: None,
+                sub: Box::new(node(inner, false, false, approximation)?),
+            })
         }
         Node::Concat(nodes) => {
             let end = nodes.len() - 1;
             let mut parts = Vec::with_capacity(nodes.len());
             for (index, part) in nodes.iter().enumerate() {
-                parts.push(node(part, first && index == 0, last && index == end, outline)?);
+                parts.push(node(part, first && index == 0, last && index == end, approximation)?);
             }
             Hir::concat(parts)
         }
         Node::Alternate(branches) => Hir::alternation(
             branches
                 .iter()
-                .map(|branch| node(branch, first && branches.len() == 1, last, outline))
+                .map(|branch| node(branch, first && branches.len() == 1, last, approximation))
                 .collect::<Option<_>>()?,
         ),
-        Node::Repeat(repeat) => return loop_of(repeat, last, outline),
-        Node::Look(_) | Node::Keep if outline => Hir::empty(),
-        Node::Atomic(inner) if outline => return node(inner, false, false, outline),
-        Node::BackReference { .. } if outline => {
+        Node::Repeat(repeat) => return loop_of(repeat, last, approximation),
+        Node::Look(_) | Node::Keep if approximation => Hir::empty(),
+        Node::Atomic(inner) if approximation => return node(inner, false, false, approximation),
+        Node::BackReference { .. } if approximation => {
             let sub = Box::new(Hir::dot(Dot::AnyChar));
             Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub })
         }
@@ -158,18 +162,18 @@ fn node(original: &Node, first: bool, last: bool, outline: bool) -> Option<Hir> 
     })
 }
 
-fn loop_of(repeat: &Repeat, last: bool, outline: bool) -> Option<Hir> {
+fn loop_of(repeat: &Repeat, last: bool, approximation: bool) -> Option<Hir> {
     let Repeat { node: body, min, max, greedy } = repeat;
-    if outline && max.unwrap_or(*min) > MAX_REPEAT {
-        let sub = Box::new(node(body, false, false, outline)?);
+    if approximation && max.unwrap_or(*min) > MAX_REPEAT {
+        let sub = Box::new(node(body, false, false, approximation)?);
         return Some(Hir::repetition(Repetition { min: (*min).min(1), max: None, greedy: *greedy, sub }));
     }
     // A body that matches nothing is where engines differ.
-    let is_odd = body.is_nullable() && !matches!(max, Some(0 | 1)) && !outline;
+    let is_odd = body.is_nullable() && !matches!(max, Some(0 | 1)) && !approximation;
     if is_odd || max.unwrap_or(*min) > MAX_REPEAT {
         return None;
     }
-    let sub = Box::new(node(body, false, last && *max == Some(1), outline)?);
+    let sub = Box::new(node(body, false, last && *max == Some(1), approximation)?);
     Some(Hir::repetition(Repetition { min: *min, max: *max, greedy: *greedy, sub }))
 }
 

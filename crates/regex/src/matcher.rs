@@ -7,19 +7,19 @@ use regex_syntax::hir::Hir;
 use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::Effort;
+use crate::dfa::Fuel;
 use crate::error::PatternError;
 use crate::fast;
 use crate::fast_run::{self, Answer, Tries};
+use crate::lazy_dfa::{Candidate, LazyDfa};
 use crate::linear::{self, Linear, LinearCache};
 use crate::machine::{Machine, UNSET};
-use crate::names::Names;
+use crate::names::Definitions;
 use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
-use crate::strides::{Sighting, Strides};
 
-/// So many lines must show that the quick engine is of no use, and more than half of all, before it is no longer asked.
-const ENOUGH: u32 = 32;
+/// The fast engine is no longer asked once this many lines, and more than half of all, were inconclusive.
+const MIN_INCONCLUSIVE: u32 = 32;
 /// For texts from here on the clock of a budget runs from the start.
 const LONG: usize = 16 << 10;
 
@@ -28,19 +28,19 @@ const LONG: usize = 16 << 10;
 pub struct Matcher {
     groups: Vec<String>,
     fast: Option<fast_run::Program>,
-    thorough: Thorough,
+    general: GeneralEngines,
 }
 
-/// The engines that always know the answer.
+/// The engines that take any expression, and the prefilter of long texts.
 #[derive(Clone, Debug)]
-pub(crate) struct Thorough {
+pub(crate) struct GeneralEngines {
     pub(crate) linear: Option<Linear>,
     backtracking: backtrack::Program,
     has_line_start: bool,
     /// Matches wherever the expression does; the very same where that is linear.
-    outline: Option<Hir>,
-    /// Made of the outline when a text first needs them.
-    strides: Arc<OnceLock<Option<Strides>>>,
+    approximation: Option<Hir>,
+    /// Built from the approximation when a text first needs it.
+    prefilter: Arc<OnceLock<Option<LazyDfa>>>,
 }
 
 /// Which engine an expression got.
@@ -64,10 +64,10 @@ pub struct Scratch {
     working: Working,
     tries: Tries,
     asked: u32,
-    unsure: u32,
+    inconclusive: u32,
 }
 
-/// What the thorough engines need in memory.
+/// What the general engines need in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Working {
     /// Start and end of each group, and then of the whole match.
@@ -81,21 +81,21 @@ pub(crate) struct Working {
 impl Matcher {
     /// Compiles a grok pattern. Unless `named_only`, a reference without a field (`%{WORD}`) is a group of its own
     /// name.
-    pub fn grok(text: &str, names: &dyn Names, named_only: bool) -> Result<Self, PatternError> {
+    pub fn grok(text: &str, names: &dyn Definitions, named_only: bool) -> Result<Self, PatternError> {
         let expression = parse(text, Syntax::Grok { names, named_only }, &Bounds::CONFIGURED)?;
-        let effort = Effort::new();
-        let root = simplify(&expression.root, &effort);
+        let fuel = Fuel::new();
+        let root = simplify(&expression.root, &fuel);
         let groups = expression.groups.clone();
         Ok(Self {
-            fast: fast::compile(&root, &expression, &effort),
-            thorough: Thorough::new(Expression { root, ..expression }, false, &Bounds::CONFIGURED),
+            fast: fast::compile(&root, &expression, &fuel),
+            general: GeneralEngines::new(Expression { root, ..expression }, false, &Bounds::CONFIGURED),
             groups,
         })
     }
 
     /// Which engine it got.
     pub fn engine(&self) -> Engine {
-        match (&self.fast, &self.thorough.linear) {
+        match (&self.fast, &self.general.linear) {
             (Some(fast), _) if fast.is_proven() => Engine::Fast,
             (Some(_), Some(_)) => Engine::FastThenLinear,
             (Some(_), None) => Engine::FastThenBacktracking,
@@ -113,8 +113,8 @@ impl Matcher {
     #[inline]
     pub fn search(&self, text: &str, scratch: &mut Scratch, budget: &mut Budget) -> Result<bool, GaveUp> {
         if let Some(fast) = &self.fast
-            && self.thorough.has_ruby_lines(text)
-            && (scratch.unsure < ENOUGH || scratch.unsure * 2 <= scratch.asked)
+            && self.general.has_ruby_lines(text)
+            && (scratch.inconclusive < MIN_INCONCLUSIVE || scratch.inconclusive * 2 <= scratch.asked)
         {
             if text.len() >= LONG {
                 budget.start();
@@ -123,16 +123,16 @@ impl Matcher {
             match fast.search(text, &mut scratch.working.slots, &mut scratch.tries, budget)? {
                 Answer::Match => return Ok(true),
                 Answer::NoMatch => return Ok(false),
-                Answer::Unsure => scratch.unsure += 1,
+                Answer::Inconclusive => scratch.inconclusive += 1,
             }
         }
-        self.thorough.search(text, 0, &mut scratch.working, budget)
+        self.general.search(text, 0, &mut scratch.working, budget)
     }
 }
 
-// === impl Thorough ===
+// === impl GeneralEngines ===
 
-impl Thorough {
+impl GeneralEngines {
     /// Compiles an expression that went through `simplify`. With `exact`, where the match as a whole begins and ends
     /// matters too.
     pub(crate) fn new(expression: Expression, exact: bool, bounds: &Bounds) -> Self {
@@ -140,9 +140,11 @@ impl Thorough {
         let regular = linear::regular(root, exact, bounds.weight);
         let linear = regular.as_ref().and_then(|hir| Linear::new(hir, expression.groups.len()));
         Self {
-            outline: regular.filter(|_| linear.is_some()).or_else(|| linear::outline(root, bounds.weight)),
+            approximation: regular
+                .filter(|_| linear.is_some())
+                .or_else(|| linear::approximation(root, bounds.weight)),
             linear,
-            strides: Arc::default(),
+            prefilter: Arc::default(),
             has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
             backtracking: backtrack::Program::new(&expression, true),
         }
@@ -161,7 +163,7 @@ impl Thorough {
         }
         let bytes = text.len() - from;
         match self.linear_for(text) {
-            Some(linear) if linear.is_quick(bytes) => {
+            Some(linear) if linear.is_within_bounds(bytes) => {
                 let cache = working.linear.get_or_insert_with(|| linear.cache());
                 return Ok(linear.search(text, from, &mut working.slots, cache));
             }
@@ -175,13 +177,13 @@ impl Thorough {
                 }
             }
         }
-        let strides = self.strides.get_or_init(|| self.outline.as_ref().and_then(Strides::new));
+        let prefilter = self.prefilter.get_or_init(|| self.approximation.as_ref().and_then(LazyDfa::new));
         let mut from = from;
-        match strides.as_ref().map(|strides| strides.find(text, from, budget)).transpose()? {
-            Some(Sighting::Nowhere) => return Ok(false),
+        match prefilter.as_ref().map(|prefilter| prefilter.find(text, from, budget)).transpose()? {
+            Some(Candidate::Nowhere) => return Ok(false),
             // No match begins before.
-            Some(Sighting::At(found)) => from = found.start,
-            Some(Sighting::Unknown) | None => {}
+            Some(Candidate::At(found)) => from = found.start,
+            Some(Candidate::Inconclusive) | None => {}
         }
         self.backtracking.search(text, from, &mut working.slots, &mut working.machine, budget)
     }
@@ -194,7 +196,7 @@ impl Thorough {
         budget: &mut Budget,
     ) -> Result<bool, GaveUp> {
         match self.linear_for(text) {
-            Some(linear) if linear.is_quick(text.len()) => {
+            Some(linear) if linear.is_within_bounds(text.len()) => {
                 let cache = working.linear.get_or_insert_with(|| linear.cache());
                 Ok(linear.is_match(text, 0, cache))
             }
@@ -217,9 +219,9 @@ impl Thorough {
 // === impl Scratch ===
 
 impl Scratch {
-    /// Begins anew to judge whether the quick engine is of use.
+    /// Forgets how many lines were inconclusive for the fast engine.
     pub fn forget(&mut self) {
-        (self.asked, self.unsure) = (0, 0);
+        (self.asked, self.inconclusive) = (0, 0);
     }
 
     /// Start and end of what the group matched, if it took part.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// What `%{NAME}` stands for, and what the name of a group may be.
-pub trait Names {
+pub trait Definitions {
     /// The expression that `name` stands for.
     fn get(&self, name: &str) -> Option<Arc<str>>;
 

@@ -6,7 +6,7 @@ use regex_syntax::utf8::Utf8Sequences;
 use crate::ast::{Assert, Look, Node, Repeat};
 use crate::charset::{ByteSet, CharSet, Wide};
 
-/// More states than this are no quick automaton any more.
+/// More states than this are no fast automaton any more.
 const MAX_STATES: usize = 4000;
 
 /// The graph. State 0 is the match.
@@ -139,10 +139,7 @@ impl Nfa {
 
     fn look(&mut self, look: &Look, then: usize) -> Option<usize> {
         let set = look.node.as_set().filter(|set| set.is_bytewise())?;
-        let mut bytes = set.first_bytes().intersection(ByteSet::range(0, 0x7f));
-        if *set.wide() == Wide::All {
-            bytes = bytes.union(ByteSet::beyond_ascii());
-        }
+        let bytes = set.certain_bytes();
         let bytes = if look.negated { bytes.complement() } else { bytes };
         let condition = if look.behind {
             Condition::Before { bytes, start: look.negated }

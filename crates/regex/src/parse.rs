@@ -10,7 +10,7 @@ use crate::ast::{Assert, Expression, Look, Node, Repeat};
 use crate::charset::{self, CharSet};
 use crate::cursor::Cursor;
 use crate::error::{PatternError, Source};
-use crate::names::{NameError, Names, nearest};
+use crate::names::{Definitions, NameError, nearest};
 
 /// Oniguruma's own limit for `{n,m}`.
 const MAX_REPEAT: u32 = 100_000;
@@ -29,7 +29,7 @@ pub(crate) enum Syntax<'n> {
     /// Grok's: the dot matches newlines and `%{NAME}` stands for another expression.
     Grok {
         /// What the names stand for.
-        names: &'n dyn Names,
+        names: &'n dyn Definitions,
         /// A reference without a field (`%{WORD}`) is no group; otherwise it is one of its own name.
         named_only: bool,
     },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ast::Node;
 use crate::cursor::Cursor;
 use crate::error::{PatternError, Source};
-use crate::names::{Names, nearest};
+use crate::names::{Definitions, nearest};
 use crate::parse::{Flags, Parser};
 
 /// Logstash's limit of substitutions.
@@ -29,7 +29,7 @@ impl Parser<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         flags: Flags,
-        names: &dyn Names,
+        names: &dyn Definitions,
         named_only: bool,
     ) -> Result<Option<Node>, PatternError> {
         let open = cursor.at;

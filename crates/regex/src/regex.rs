@@ -7,9 +7,9 @@ use regex_automata::util::pool::Pool;
 
 use crate::ast::Expression;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::Effort;
+use crate::dfa::Fuel;
 use crate::error::{PatternError, Source};
-use crate::matcher::{Thorough, Working};
+use crate::matcher::{GeneralEngines, Working};
 use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
 
@@ -24,7 +24,7 @@ pub struct Regex(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    engines: Thorough,
+    engines: GeneralEngines,
     groups: Vec<String>,
     working: Pool<Working, fn() -> Working>,
 }
@@ -57,8 +57,8 @@ impl Regex {
     fn within(pattern: &str, bounds: &Bounds) -> Result<Self, PatternError> {
         let expression = parse(pattern, Syntax::Ruby, bounds)?;
         let groups = expression.groups.clone();
-        let root = simplify(&expression.root, &Effort::new());
-        let engines = Thorough::new(Expression { root, ..expression }, true, bounds);
+        let root = simplify(&expression.root, &Fuel::new());
+        let engines = GeneralEngines::new(Expression { root, ..expression }, true, bounds);
         Ok(Self(Arc::new(Inner { engines, groups, working: Pool::new(Working::default) })))
     }
 

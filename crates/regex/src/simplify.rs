@@ -2,17 +2,17 @@
 //! groups that could not end elsewhere anyway, runs within loops. What is left is within reach of more engines.
 
 use crate::ast::{Assert, Look, Node, Repeat};
-use crate::charset::{ByteSet, Wide};
-use crate::dfa::{Effort, is_prefix_free};
+use crate::charset::ByteSet;
+use crate::dfa::{Fuel, is_prefix_free};
 use crate::first::{Before, First};
 
 /// The same expression in fewer words.
-pub(crate) fn simplify(root: &Node, effort: &Effort) -> Node {
-    node(root, First::ANYTHING, Before::ANYTHING, true, effort)
+pub(crate) fn simplify(root: &Node, fuel: &Fuel) -> Node {
+    node(root, First::ANYTHING, Before::ANYTHING, true, fuel)
 }
 
 /// `settled`: nothing that follows can fail, so that nothing in here is ever asked for another way.
-fn node(original: &Node, after: First, before: Before, settled: bool, effort: &Effort) -> Node {
+fn node(original: &Node, after: First, before: Before, settled: bool, fuel: &Fuel) -> Node {
     match original {
         Node::Empty | Node::Keep | Node::Char(_) | Node::Set(_) | Node::BackReference { .. } => {
             original.clone()
@@ -24,13 +24,13 @@ fn node(original: &Node, after: First, before: Before, settled: bool, effort: &E
                 original.clone()
             }
         }
-        Node::Capture(group, inner) => captured(*group, node(inner, after, before, settled, effort)),
+        Node::Capture(group, inner) => captured(*group, node(inner, after, before, settled, fuel)),
         Node::Concat(nodes) => {
             let places = Before::each(nodes, before);
             let mut result = Vec::with_capacity(nodes.len());
             let (mut after, mut settled) = (after, settled);
             for (item, before) in nodes.iter().zip(places).rev() {
-                result.push(node(item, after, before, settled, effort));
+                result.push(node(item, after, before, settled, fuel));
                 after = First::of(item, after, before);
                 settled = settled && crate::first::cannot_fail(item);
             }
@@ -40,13 +40,13 @@ fn node(original: &Node, after: First, before: Before, settled: bool, effort: &E
         Node::Alternate(branches) => {
             // A branch that fails sends the engine to the next one, whatever follows.
             Node::Alternate(
-                branches.iter().map(|branch| node(branch, after, before, settled, effort)).collect(),
+                branches.iter().map(|branch| node(branch, after, before, settled, fuel)).collect(),
             )
         }
-        Node::Repeat(repeat) => loop_of(repeat, after, before, settled, effort),
+        Node::Repeat(repeat) => loop_of(repeat, after, before, settled, fuel),
         Node::Atomic(inner) => {
-            let inside = node(inner, First::ANYTHING, before, true, effort);
-            if settled || is_neutral(&inside, after, before, effort) {
+            let inside = node(inner, First::ANYTHING, before, true, fuel);
+            if settled || is_neutral(&inside, after, before, fuel) {
                 inside
             } else {
                 Node::Atomic(Box::new(inside))
@@ -54,7 +54,7 @@ fn node(original: &Node, after: First, before: Before, settled: bool, effort: &E
         }
         Node::Look(look) if is_implied(look, after, before) => Node::Empty,
         Node::Look(look) => {
-            let inside = node(&look.node, First::ANYTHING, Before::ANYTHING, !look.behind, effort);
+            let inside = node(&look.node, First::ANYTHING, Before::ANYTHING, !look.behind, fuel);
             Node::Look(Box::new(Look { node: inside, ..**look }))
         }
     }
@@ -74,12 +74,12 @@ fn captured(group: usize, inner: Node) -> Node {
     Node::concat(parts)
 }
 
-fn loop_of(repeat: &Repeat, after: First, before: Before, settled: bool, effort: &Effort) -> Node {
+fn loop_of(repeat: &Repeat, after: First, before: Before, settled: bool, fuel: &Fuel) -> Node {
     let again = if repeat.max == Some(1) { after } else { First::again(repeat, after, before) };
     let inside = Before::of(&repeat.node, before).union(before);
     // In a loop, what follows the body is the body, which can fail.
     let settled = settled && repeat.max == Some(1);
-    let mut body = node(&repeat.node, again, inside, settled, effort);
+    let mut body = node(&repeat.node, again, inside, settled, fuel);
     if repeat.max.is_none() && repeat.min <= 1 && repeat.greedy {
         body = without_runs(body, after);
     }
@@ -144,7 +144,7 @@ fn has_one_way(node: &Node) -> bool {
 }
 
 /// Whether the first way in which `inside` matches is the only one after which the text can go on with `after`.
-fn is_neutral(inside: &Node, after: First, before: Before, effort: &Effort) -> bool {
+fn is_neutral(inside: &Node, after: First, before: Before, fuel: &Fuel) -> bool {
     if has_one_way(inside) {
         return true;
     }
@@ -154,7 +154,7 @@ fn is_neutral(inside: &Node, after: First, before: Before, effort: &Effort) -> b
     // Every way to match is the beginning of the longest, which is the first; none of the shorter ones can be followed.
     let longest_first = is_forced(inside, First { bytes: ByteSet::NONE, end: false }, before)
         && bytes_of(inside).intersection(after.bytes).is_empty();
-    longest_first || is_prefix_free(std::slice::from_ref(inside), effort)
+    longest_first || is_prefix_free(std::slice::from_ref(inside), fuel)
 }
 
 /// Whether the next byte decides every choice within, and going on is always preferred to ending.
@@ -227,14 +227,11 @@ fn is_given(assert: Assert, after: First, before: Before) -> bool {
 /// Whether the neighbours already see to what a look at one character asks for.
 fn is_implied(look: &Look, after: First, before: Before) -> bool {
     let Some(set) = look.node.as_set() else { return false };
-    let mut sure = set.first_bytes().intersection(ByteSet::range(0, 0x7f));
-    if *set.wide() == Wide::All {
-        sure = sure.union(ByteSet::beyond_ascii());
-    }
+    let certain = set.certain_bytes();
     match (look.behind, look.negated) {
         (false, true) => after.bytes.intersection(set.first_bytes()).is_empty(),
-        (false, false) => !after.end && after.bytes.is_within(sure),
+        (false, false) => !after.end && after.bytes.is_within(certain),
         (true, true) => before.bytes.intersection(set.last_bytes()).is_empty(),
-        (true, false) => !before.start && before.bytes.is_within(sure),
+        (true, false) => !before.start && before.bytes.is_within(certain),
     }
 }

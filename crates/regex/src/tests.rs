@@ -9,15 +9,15 @@ use proptest::prelude::*;
 use crate::ast::{Assert, Expression, Node};
 use crate::backtrack;
 use crate::budget::{Budget, GaveUp};
-use crate::dfa::Effort;
+use crate::dfa::Fuel;
 use crate::fast;
 use crate::fast_run::{Answer, Tries};
-use crate::linear::{Linear, outline, regular};
+use crate::lazy_dfa::{Candidate, LazyDfa};
+use crate::linear::{Linear, approximation, regular};
 use crate::machine::Machine;
-use crate::names::{NameError, Names};
+use crate::names::{Definitions, NameError};
 use crate::parse::{Bounds, Syntax, parse};
 use crate::simplify::simplify;
-use crate::strides::{Sighting, Strides};
 
 /// The groups of a match, or none; nothing where it took too long.
 type Outcome = Option<Option<Vec<u32>>>;
@@ -28,9 +28,9 @@ struct Engines {
     linear: Option<Linear>,
     /// The same for where the whole match lies.
     exact: Option<Linear>,
-    strides: Option<Strides>,
+    prefilter: Option<LazyDfa>,
     /// What matches wherever the expression does.
-    outline: Option<Strides>,
+    approximation: Option<LazyDfa>,
     groups: usize,
     has_line_start: bool,
     fast: Option<crate::fast_run::Program>,
@@ -51,7 +51,7 @@ static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| {
     Shipped(lines.filter_map(definition).collect())
 });
 
-impl Names for Shipped {
+impl Definitions for Shipped {
     fn get(&self, name: &str) -> Option<Arc<str>> {
         self.0.get(name).map(Arc::clone)
     }
@@ -69,8 +69,8 @@ impl Engines {
     fn new(pattern: &str) -> Option<Self> {
         let expression =
             parse(pattern, Syntax::Grok { names: &*SHIPPED, named_only: true }, &Bounds::CONFIGURED).ok()?;
-        let effort = Effort::new();
-        let root = simplify(&expression.root, &effort);
+        let fuel = Fuel::new();
+        let root = simplify(&expression.root, &fuel);
         let linear = |exact| {
             let hir = regular(&root, exact, usize::MAX)?;
             Linear::new(&hir, expression.groups.len())
@@ -79,11 +79,11 @@ impl Engines {
             plain: backtrack::Program::new(&expression, false),
             linear: linear(false),
             exact: linear(true),
-            strides: regular(&root, true, usize::MAX).as_ref().and_then(Strides::new),
-            outline: outline(&root, usize::MAX).as_ref().and_then(Strides::new),
+            prefilter: regular(&root, true, usize::MAX).as_ref().and_then(LazyDfa::new),
+            approximation: approximation(&root, usize::MAX).as_ref().and_then(LazyDfa::new),
             groups: expression.groups.len(),
             has_line_start: root.any(&|node| matches!(node, Node::Assert(Assert::LineStart))),
-            fast: fast::compile(&root, &expression, &effort),
+            fast: fast::compile(&root, &expression, &fuel),
             backtracking: backtrack::Program::new(&Expression { root, groups: expression.groups }, true),
         })
     }
@@ -97,7 +97,7 @@ impl Engines {
         }
     }
 
-    /// Panics where an engine says something else than the plain one. Whether the quick one was sure.
+    /// Panics where an engine disagrees with the plain one. Whether the fast one was conclusive.
     fn agree(&self, pattern: &str, text: &str) -> bool {
         let Some(expected) = Self::backtrack(&self.plain, text) else { return true };
         if let Some(ours) = Self::backtrack(&self.backtracking, text) {
@@ -120,16 +120,20 @@ impl Engines {
         }
         let whole = expected.as_deref().and_then(|slots| slots.last_chunk());
         let whole = whole.map(|&[start, end]| start as usize..end as usize);
-        let seen = |strides: &Strides| strides.find(text, 0, &mut Budget::time(None)).expect("no limit");
-        match self.strides.as_ref().map(seen) {
-            None | Some(Sighting::Unknown) => {}
-            Some(Sighting::Nowhere) => assert_eq!(None, whole, "strides: {pattern:?} on {text:?}"),
-            Some(Sighting::At(range)) => assert_eq!(Some(range), whole, "strides: {pattern:?} on {text:?}"),
+        let seen = |prefilter: &LazyDfa| prefilter.find(text, 0, &mut Budget::time(None)).expect("no limit");
+        match self.prefilter.as_ref().map(seen) {
+            None | Some(Candidate::Inconclusive) => {}
+            Some(Candidate::Nowhere) => assert_eq!(None, whole, "prefilter: {pattern:?} on {text:?}"),
+            Some(Candidate::At(range)) => {
+                assert_eq!(Some(range), whole, "prefilter: {pattern:?} on {text:?}")
+            }
         }
-        match (self.outline.as_ref().map(seen), whole) {
-            (Some(Sighting::Nowhere), found) => assert_eq!(None, found, "outline: {pattern:?} on {text:?}"),
-            (Some(Sighting::At(range)), Some(found)) => {
-                assert!(range.start <= found.start, "outline: {pattern:?} on {text:?}");
+        match (self.approximation.as_ref().map(seen), whole) {
+            (Some(Candidate::Nowhere), found) => {
+                assert_eq!(None, found, "approximation: {pattern:?} on {text:?}")
+            }
+            (Some(Candidate::At(range)), Some(found)) => {
+                assert!(range.start <= found.start, "approximation: {pattern:?} on {text:?}");
             }
             _ => {}
         }
@@ -139,7 +143,7 @@ impl Engines {
         {
             Answer::Match => assert_eq!(Some(slots), expected, "fast: {pattern:?} on {text:?}"),
             Answer::NoMatch => assert_eq!(None, expected, "fast: {pattern:?} on {text:?}"),
-            Answer::Unsure => return false,
+            Answer::Inconclusive => return false,
         }
         true
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flowstone_regex::{Budget, GaveUp, Matcher, NameError, Names, Regex, Scratch};
+use flowstone_regex::{Budget, Definitions, GaveUp, Matcher, NameError, Regex, Scratch};
 
 /// A machine on which much else runs may take so many times longer than an idle one.
 const PATIENCE: u32 = 20;
@@ -11,7 +11,7 @@ const PATIENCE: u32 = 20;
 /// No names at all.
 struct Nameless;
 
-impl Names for Nameless {
+impl Definitions for Nameless {
     fn get(&self, _name: &str) -> Option<Arc<str>> {
         None
     }

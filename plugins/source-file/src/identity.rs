@@ -28,11 +28,11 @@
 //!
 //! * [`Head`]: hash of the first 4 KiB, or of fewer bytes with their number while the file is shorter; compared as a
 //!   prefix and extended as the file grows, so that a growing line changes nothing.
-//! * [`Mark`]: a position with a digest of every line before it and a hash of the bytes right before it.
+//! * [`Checkpoint`]: a position with a digest of every line before it and a hash of the bytes right before it.
 //!
-//! The file that is open, or has the inode from the state, is checked by head and mark at each look. A file with a
+//! The file that is open, or has the inode from the state, is checked by head and checkpoint at each look. A file with a
 //! new inode takes over an identity only if *everything that was read* of the old one stands at its beginning: its
-//! lines are read again, silently, and the digests compared. See [`crate::newcomer`] for who is asked.
+//! lines are read again, silently, and the digests compared. See [`crate::new_file`] for who is asked.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub(crate) struct Head {
 
 /// A position in a file's stream, and evidence of what stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct Checkpoint {
     /// The byte behind the last line.
     pub(crate) offset: u64,
     /// Digest of the ids of all lines before it.
@@ -174,15 +174,15 @@ impl Head {
     }
 }
 
-// === impl Mark ===
+// === impl Checkpoint ===
 
-impl Mark {
+impl Checkpoint {
     /// The start of reading, where nothing was read.
     pub(crate) fn start(offset: u64) -> Self {
         Self { offset, digest: 0, anchor_len: 0, anchor: xxh3_64(b"") }
     }
 
-    /// The mark behind a batch that ends at `offset`, with the ids of its lines and the bytes it was made of.
+    /// The checkpoint behind a batch that ends at `offset`, with the ids of its lines and the bytes it was made of.
     pub(crate) fn after(self, offset: u64, ids: impl Iterator<Item = RowId>, raw: &[u8]) -> Self {
         let last = &raw[raw.len().saturating_sub(ANCHOR_BYTES)..];
         Self {
@@ -199,7 +199,7 @@ impl Mark {
     }
 
     /// Whether `before`, the bytes right before the offset, are those that were there.
-    pub(crate) fn is_behind(&self, before: &[u8]) -> bool {
+    pub(crate) fn fits(&self, before: &[u8]) -> bool {
         before.len() == self.anchor_len && xxh3_64(before) == self.anchor
     }
 }

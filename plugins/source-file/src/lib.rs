@@ -5,12 +5,12 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`desk`] | the thread that the source works on |
-//! | [`hands`] | the thread for calls into file systems that may not return |
+//! | [`thread`] | the thread that the source works on |
+//! | [`calls`] | the thread for calls into file systems that may not return |
 //! | [`walk`] | the paths that a glob names |
 //! | [`listing`] | which files there are |
 //! | [`watch`] | what each file found is, and whose turn it is |
-//! | [`newcomer`] | a file under an inode nobody knows: new, moved, or a copy |
+//! | [`new_file`] | a file under an inode nobody knows: new, moved, or a copy |
 //! | [`identity`] | which content is which, and why ids never name two records |
 //! | [`proof`] | that a file begins with all that was read of another |
 //! | [`tail`] | one file's content, from reading to delivery |
@@ -30,8 +30,8 @@
 //! * of a file that was written over in place, between two looks or while flowstone was stopped, with content that
 //!   begins with all that was read of the old one: that looks like growth.
 //!
-//! What is seen to be lost so is told with its bytes, and counted (`truncated`, `vanished`), once no copy of it turned up
-//! in `rotate_wait`.
+//! A loss that is seen is logged with its bytes and counted (`truncated`, `vanished`), once no copy turned up in
+//! `rotate_wait`.
 //!
 //! Lines come a second time, under new ids,
 //!
@@ -45,7 +45,7 @@
 //! it is taken as it is after `rotate_wait`; what is appended later becomes a line of its own. That a file was renamed or
 //! deleted is known only from a folder that is there and does not have its name, or from an open file without a name: an
 //! error says nothing about a file, and a file that is open is read on meanwhile. In a folder that was itself moved away
-//! a file keeps its unfinished line until it is closed, after `close_inactive`; then that is told as lost.
+//! a file keeps its unfinished line until it is closed, after `close_inactive`; then the loss is reported.
 //!
 //! # What is no content
 //!
@@ -55,23 +55,23 @@
 //!
 //! # Reading
 //!
-//! The source works on a thread of its own ([`desk`]), a batch per request, and calls into file systems are made by
-//! another one ([`hands`]). A call that does not return within two seconds (a hung mount) costs its file, or one of
-//! `paths`, until it does; that is told, and the other files are read on. A look at the file system takes longer the more
+//! The source works on a thread of its own ([`thread`]), a batch per request, and calls into file systems are made by
+//! another one ([`calls`]). A call that does not return within two seconds (a hung mount) costs its file, or one of
+//! `paths`, until it does; that is reported, and the other files are read on. A look at the file system takes longer the more
 //! files there are, and at most a twentieth of the time is spent on looks.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
-mod desk;
-mod hands;
+mod calls;
 mod identity;
 mod listing;
-mod newcomer;
+mod new_file;
 mod proof;
 mod reader;
 mod state;
 #[cfg(test)]
 mod stuck;
 mod tail;
+mod thread;
 mod walk;
 mod watch;
 mod work;
@@ -84,10 +84,10 @@ use flowstone_lines::{Decoding, LineOptions};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::desk::{Answer, Came, Desk, Request};
-use crate::hands::{Call, Hands};
+use crate::calls::{Call, CallThread};
 use crate::listing::{Listed, Listing};
-use crate::tail::Manner;
+use crate::tail::ReadOptions;
+use crate::thread::{Answer, Outcome, Request, SourceThread};
 use crate::watch::Watch;
 
 choices! {
@@ -153,12 +153,12 @@ pub struct FileSource {
     poll_interval: Duration,
     skip_present: bool,
     state: StateDir,
-    desk: Option<Desk>,
+    thread: Option<SourceThread>,
     /// A batch was asked for, and with `Some` a look at that time.
     asked: Option<Option<Instant>>,
     /// What came when somebody else waited for it.
-    kept: Option<Came>,
-    next_look: Option<Instant>,
+    kept: Option<Outcome>,
+    next_scan: Option<Instant>,
 }
 
 register_source! {
@@ -188,7 +188,7 @@ impl FileSource {
         let interval = interval.map_err(&mut note).ok();
         match (listing, lines, interval) {
             (Ok(listing), Some(lines), Some(poll_interval)) => {
-                let manner = Manner {
+                let reading = ReadOptions {
                     lines,
                     headers: options.header == HeaderMode::Auto && options.decoding == Decoding::Text,
                     follow: options.follow,
@@ -196,15 +196,15 @@ impl FileSource {
                 };
                 let (old, inactive) = (options.ignore_older, options.close_inactive);
                 Ok(Self {
-                    watch: Some(Watch::new(listing.clone(), manner, old, inactive)),
+                    watch: Some(Watch::new(listing.clone(), reading, old, inactive)),
                     listing,
                     poll_interval,
                     skip_present: options.read_from == ReadFrom::End,
                     state: cx.state_dir(),
-                    desk: None,
+                    thread: None,
                     asked: None,
                     kept: None,
-                    next_look: None,
+                    next_scan: None,
                 })
             }
             (listing, ..) => {
@@ -215,30 +215,32 @@ impl FileSource {
     }
 
     /// The thread, which `start` starts.
-    fn desk(&mut self) -> Result<&mut Desk, SourceError> {
-        self.desk.as_mut().ok_or_else(|| SourceError::fatal("start", "the source was not started"))
+    fn thread(&mut self) -> Result<&mut SourceThread, SourceError> {
+        self.thread.as_mut().ok_or_else(|| SourceError::fatal("start", "the source was not started"))
     }
 
     /// Waits for what was asked for. Cancel-safe: what comes later is waited for again.
-    async fn wait(&mut self) -> Result<Came, SourceError> {
-        if let Some(came) = self.kept.take() {
-            return Ok(came);
+    async fn wait(&mut self) -> Result<Outcome, SourceError> {
+        if let Some(outcome) = self.kept.take() {
+            return Ok(outcome);
         }
-        let desk = self.desk()?;
-        let Some(Answer { came, looked }) = desk.answers.recv().await else { return Err(desk.gone()) };
-        if let (Some(Some(at)), Some(took)) = (self.asked.take(), looked) {
+        let thread = self.thread()?;
+        let Some(Answer { outcome, scan_took }) = thread.answers.recv().await else {
+            return Err(thread.gone());
+        };
+        if let (Some(Some(at)), Some(took)) = (self.asked.take(), scan_took) {
             // Many files, or a slow file system: look less often.
             let took = took.min(at.elapsed());
-            self.next_look = at.checked_add(self.poll_interval.max(took.saturating_mul(20)));
+            self.next_scan = at.checked_add(self.poll_interval.max(took.saturating_mul(20)));
         }
-        Ok(came)
+        Ok(outcome)
     }
 
     /// Waits for an answer that is given once.
     async fn answer<T>(&mut self, answer: oneshot::Receiver<T>) -> Result<T, SourceError> {
         match answer.await {
             Ok(answer) => Ok(answer),
-            Err(_) => Err(self.desk()?.gone()),
+            Err(_) => Err(self.thread()?.gone()),
         }
     }
 }
@@ -247,59 +249,59 @@ impl FileSource {
 impl Source for FileSource {
     async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
         if let Some(watch) = self.watch.take() {
-            let desk =
-                Desk::new(watch, self.skip_present, self.state.clone(), cx.clone()).map_err(|error| {
+            let thread = SourceThread::new(watch, self.skip_present, self.state.clone(), cx.clone())
+                .map_err(|error| {
                     SourceError::fatal("start", format!("cannot start the thread that reads files: {error}"))
                 })?;
-            self.desk = Some(desk);
+            self.thread = Some(thread);
         }
         let (reply, answer) = oneshot::channel();
-        self.desk()?.ask(Request::Start(cx.clone(), Instant::now(), reply));
+        self.thread()?.ask(Request::Start(cx.clone(), Instant::now(), reply));
         self.answer(answer).await?
     }
 
     async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
         if self.asked.is_none() && self.kept.is_none() {
             let now = Instant::now();
-            let look = self.next_look.is_none_or(|at| now >= at);
-            self.desk()?.ask(Request::Next { cx: cx.clone(), now, look });
-            self.asked = Some(look.then_some(now));
+            let scan = self.next_scan.is_none_or(|at| now >= at);
+            self.thread()?.ask(Request::Next { cx: cx.clone(), now, scan });
+            self.asked = Some(scan.then_some(now));
         }
         Ok(match self.wait().await? {
-            Came::Batch(batch) => Next::Batch(batch),
-            Came::Busy => Next::Idle(Duration::ZERO),
-            Came::Nothing(look_again) => {
+            Outcome::Batch(batch) => Next::Batch(batch),
+            Outcome::Busy => Next::Idle(Duration::ZERO),
+            Outcome::Nothing(scan_again) => {
                 let now = Instant::now();
-                if look_again {
-                    self.next_look = Some(now);
+                if scan_again {
+                    self.next_scan = Some(now);
                 }
-                Next::Idle(self.next_look.unwrap_or(now).saturating_duration_since(now))
+                Next::Idle(self.next_scan.unwrap_or(now).saturating_duration_since(now))
             }
-            Came::End(end) => end.map(|()| Next::End)?,
-            Came::Error(error) => return Err(error),
+            Outcome::End(end) => end.map(|()| Next::End)?,
+            Outcome::Error(error) => return Err(error),
         })
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
         let (reply, answer) = oneshot::channel();
-        self.desk()?.ask(Request::Commit(positions.to_vec(), reply));
+        self.thread()?.ask(Request::Commit(positions.to_vec(), reply));
         self.answer(answer).await?
     }
 
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
-        // A batch that is on its way is one of those to be given out again, or it waits.
+        // A batch in flight from the thread is dropped if it is read again, and kept otherwise.
         if self.asked.is_some() {
-            let came = self.wait().await?;
-            self.kept = Some(came);
+            let outcome = self.wait().await?;
+            self.kept = Some(outcome);
         }
-        if let Some(Came::Batch(batch)) = &self.kept
+        if let Some(Outcome::Batch(batch)) = &self.kept
             && batch.position.partition == position.partition
             && batch.position.value >= position.value
         {
             self.kept = None;
         }
         let (reply, answer) = oneshot::channel();
-        self.desk()?.ask(Request::Rewind(position.clone(), Instant::now(), reply));
+        self.thread()?.ask(Request::Rewind(position.clone(), Instant::now(), reply));
         self.answer(answer).await
     }
 
@@ -327,19 +329,19 @@ impl Source for FileSource {
 
 /// What is first found to be unreadable.
 fn probe(listing: &Listing) -> Result<(), String> {
-    let mut hands = Hands::new();
+    let mut call_thread = CallThread::new();
     let calls = listing.calls().enumerate().map(|(index, call)| Call::new(u64::MAX - index as u64, call));
-    let mut looks = Vec::new();
-    for (index, look) in hands.run_all(calls.collect()).into_iter().enumerate() {
-        looks.push(look.map_err(|_| watch::message(&listing.path(index), &watch::no_answer()))?);
+    let mut scans = Vec::new();
+    for (index, scan) in call_thread.run_all(calls.collect()).into_iter().enumerate() {
+        scans.push(scan.map_err(|_| watch::message(&listing.path(index), &watch::no_answer()))?);
     }
-    let listed = Listed::merge(looks);
+    let listed = Listed::merge(scans);
     if let Some((path, error)) = listed.errors.first() {
         return Err(watch::message(path, error));
     }
     for found in listed.files {
         let path = found.path.clone();
-        let beginning = hands.run(found.stat.dev, move || reader::Beginning::of(&path).map(drop));
+        let beginning = call_thread.run(found.stat.dev, move || reader::Beginning::of(&path).map(drop));
         if let Err(error) = beginning.unwrap_or_else(|_| Err(watch::no_answer())) {
             return Err(watch::message(&found.path, &error));
         }

@@ -175,10 +175,10 @@ fn excludes(exclude: &[Pattern], path: &Path) -> bool {
 
 impl Listed {
     /// What several looks found; a file that two found is the first one's.
-    pub(crate) fn merge(looks: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn merge(scans: impl IntoIterator<Item = Self>) -> Self {
         let mut all = Self::default();
         let mut seen = HashSet::new();
-        for listed in looks {
+        for listed in scans {
             // Two globs, a hard link or a symbolic link: still one file.
             let new = listed.files.into_iter().filter(|found| seen.insert((found.stat.dev, found.stat.ino)));
             all.files.extend(new);

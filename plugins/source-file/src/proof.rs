@@ -7,30 +7,30 @@ use std::io;
 
 use flowstone_lines::{LineIds, LineOptions, Lines};
 
-use crate::identity::{Mark, digest_line};
+use crate::identity::{Checkpoint, digest_line};
 use crate::reader::{Outcome, Reader};
 
-/// How much is read in one step, so that a long proof does not hold up the runtime.
+/// How much one step reads: between steps other files get their turn.
 const STEP_BYTES: usize = 256 << 10;
 
-/// What was read of a file.
+/// What another file must begin with to have the same content.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct Evidence {
     pub(crate) ids: LineIds,
     /// Where reading began.
     pub(crate) start: u64,
-    /// Where unfinished lines were taken as lines.
-    pub(crate) torn: Vec<u64>,
+    /// Where lines without a newline were taken as lines.
+    pub(crate) unterminated: Vec<u64>,
     /// How far it was read.
-    pub(crate) read: Mark,
+    pub(crate) read: Checkpoint,
 }
 
-/// A proof under way.
+/// A proof that is not finished.
 #[derive(Debug)]
 pub(crate) struct Proof {
     reader: Reader,
     lines: Lines,
-    known: Known,
+    evidence: Evidence,
     digest: u64,
     /// Where lines end although there is no newline; the last one is where the proof ends.
     ends: VecDeque<u64>,
@@ -38,9 +38,10 @@ pub(crate) struct Proof {
 
 /// What is known after a step.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum ProofStep {
     /// So far they agree.
-    Open,
+    Inconclusive(Proof),
     /// The file begins with all that was read; the reader stands behind it.
     Proven(Reader),
     /// It does not.
@@ -50,55 +51,51 @@ pub(crate) enum Verdict {
 // === impl Proof ===
 
 impl Proof {
-    pub(crate) fn new(file: File, gzip: bool, known: Known, options: LineOptions) -> Self {
-        let end = known.read.offset;
-        let ends = known.torn.iter().copied().filter(|torn| *torn < end).chain([end]).collect();
-        let lines = Lines::new(options, known.start);
-        Self { reader: Reader::from_start(file, gzip), lines, known, digest: 0, ends }
+    pub(crate) fn new(file: File, gzip: bool, evidence: Evidence, options: LineOptions) -> Self {
+        let end = evidence.read.offset;
+        let ends = evidence.unterminated.iter().copied().filter(|at| *at < end).chain([end]).collect();
+        let lines = Lines::new(options, evidence.start);
+        Self { reader: Reader::from_start(file, gzip), lines, evidence, digest: 0, ends }
     }
 
     /// Reads a little further; an error is one of the file.
-    pub(crate) fn step(mut self) -> io::Result<(Verdict, Option<Self>)> {
-        let Some(end) = self.ends.front().copied() else { return Ok((Verdict::Refuted, None)) };
-        if self.reader.offset() < self.known.start {
-            let room = usize::try_from(self.known.start - self.reader.offset()).unwrap_or(usize::MAX);
-            match &mut self.reader {
-                Reader::Plain(reader) => reader.skip_to(self.known.start),
-                Reader::Gzip(_) => {
-                    let mut skipped = Vec::new();
-                    if self.reader.read(&mut skipped, room.min(STEP_BYTES))? == Outcome::Bytes(0) {
-                        return Ok((Verdict::Refuted, None));
-                    }
-                }
+    pub(crate) fn step(mut self) -> io::Result<ProofStep> {
+        let Self { reader, lines, evidence, digest, ends } = &mut self;
+        let Some(end) = ends.front().copied() else { return Ok(ProofStep::Refuted) };
+        let room = |from: u64, to: u64| usize::try_from(to - from).unwrap_or(usize::MAX).min(STEP_BYTES);
+        if reader.offset() < evidence.start {
+            let room = room(reader.offset(), evidence.start);
+            if let Reader::Plain(reader) = reader {
+                reader.skip_to(evidence.start);
+            } else if reader.read(&mut Vec::new(), room)? == Outcome::Bytes(0) {
+                return Ok(ProofStep::Refuted);
             }
-            return Ok((Verdict::Open, Some(self)));
+            return Ok(ProofStep::Inconclusive(self));
         }
-        if let Reader::Plain(reader) = &mut self.reader {
-            reader.pass_hole(&mut self.lines, end)?;
+        if let Reader::Plain(reader) = reader {
+            reader.pass_hole(lines, end)?;
         }
-        let room = usize::try_from(end - self.reader.offset()).unwrap_or(usize::MAX).min(STEP_BYTES);
+        let room = room(reader.offset(), end);
         if room > 0 {
             let mut replaced = false;
-            let Self { reader, lines, .. } = &mut self;
             let count = lines.fill(room, |buffer| {
                 replaced = reader.read(buffer, room)? == Outcome::Replaced;
                 Ok(())
             })?;
             if replaced || count == 0 {
-                return Ok((Verdict::Refuted, None));
+                return Ok(ProofStep::Refuted);
             }
         }
-        let Self { reader, lines, known, digest, ends } = &mut self;
         let at_end = reader.offset() == end;
-        lines.skim(end, at_end, |offset, line| *digest = digest_line(*digest, known.ids.id(offset, line)));
+        lines.skim(end, at_end, |offset, line| *digest = digest_line(*digest, evidence.ids.id(offset, line)));
         if at_end {
             ends.pop_front();
             if ends.is_empty() {
-                let same = lines.offset() == end && *digest == known.read.digest;
-                return Ok((if same { Verdict::Proven(self.reader) } else { Verdict::Refuted }, None));
+                let same = lines.offset() == end && *digest == evidence.read.digest;
+                return Ok(if same { ProofStep::Proven(self.reader) } else { ProofStep::Refuted });
             }
         }
-        Ok((Verdict::Open, Some(self)))
+        Ok(ProofStep::Inconclusive(self))
     }
 }
 
@@ -113,27 +110,27 @@ mod tests {
 
     const OPTIONS: LineOptions = LineOptions { max_line_bytes: 1000, decoding: Decoding::Text };
 
-    /// What a source that read `content` up to `end` knows of it; `torn` are ends of unfinished lines.
-    fn known(content: &[u8], start: usize, end: usize, torn: &[u64]) -> Known {
+    /// What a source that read `content` up to `end` knows of it; `unterminated` are ends of unfinished lines.
+    fn known(content: &[u8], start: usize, end: usize, unterminated: &[u64]) -> Evidence {
         let ids = LineIds::new(1);
         let mut digest = 0;
         let mut at = start;
-        for end in torn.iter().map(|torn| *torn as usize).chain([end]) {
+        for end in unterminated.iter().map(|at| *at as usize).chain([end]) {
             for line in content[at..end].split_inclusive(|byte| *byte == b'\n') {
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
                 digest = digest_line(digest, ids.id(at as u64, text));
                 at += line.len();
             }
         }
-        Known {
+        Evidence {
             ids,
             start: start as u64,
-            torn: torn.to_vec(),
-            read: Mark { offset: end as u64, digest, ..Mark::start(0) },
+            unterminated: unterminated.to_vec(),
+            read: Checkpoint { offset: end as u64, digest, ..Checkpoint::start(0) },
         }
     }
 
-    fn prove(content: &[u8], as_gzip: bool, known: Known) -> bool {
+    fn prove(content: &[u8], as_gzip: bool, known: Evidence) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         if as_gzip {
@@ -147,8 +144,8 @@ mod tests {
         let mut proof = Proof::new(File::open(&path).unwrap(), as_gzip, known, OPTIONS);
         loop {
             match proof.step().unwrap() {
-                (Verdict::Open, Some(next)) => proof = next,
-                (Verdict::Proven(mut reader), _) => {
+                ProofStep::Inconclusive(next) => proof = next,
+                ProofStep::Proven(mut reader) => {
                     assert_eq!(reader.offset(), end);
                     let mut rest = Vec::new();
                     reader.read(&mut rest, 1 << 20).unwrap();
@@ -187,7 +184,7 @@ mod tests {
         assert!(prove(content, false, known(content, 0, 17, &[6, 7])));
         assert!(prove(content, false, known(content, 0, 6, &[])));
         assert!(prove(content, true, known(content, 0, content.len(), &[6])));
-        assert!(!prove(content, false, known(content, 0, 17, &[]).tap(|known| known.torn = vec![6])));
+        assert!(!prove(content, false, known(content, 0, 17, &[]).tap(|known| known.unterminated = vec![6])));
     }
 
     trait Tap: Sized {
@@ -196,5 +193,5 @@ mod tests {
             self
         }
     }
-    impl Tap for Known {}
+    impl Tap for Evidence {}
 }

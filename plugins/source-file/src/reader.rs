@@ -11,7 +11,7 @@ use flowstone_lines::{GzipMembers, Lines};
 use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
 
-use crate::identity::{ANCHOR_BYTES, HEAD_BYTES, Head, Mark};
+use crate::identity::{ANCHOR_BYTES, Checkpoint, HEAD_BYTES, Head};
 use crate::listing::{Stat, folder_of};
 
 /// A file that is read from front to back.
@@ -126,19 +126,19 @@ impl Reader {
 // === impl PlainReader ===
 
 impl PlainReader {
-    /// A reader that goes on behind `mark`; `None` if what stands before it is something else.
-    pub(crate) fn behind(file: File, mark: &Mark) -> io::Result<Option<Self>> {
+    /// A reader that goes on after `checkpoint`; `None` if what stands before it is something else.
+    pub(crate) fn after(file: File, checkpoint: &Checkpoint) -> io::Result<Option<Self>> {
         let mut reader = Self { file, offset: 0, last: Vec::new() };
-        Ok(reader.go_to(mark)?.then_some(reader))
+        Ok(reader.go_to(checkpoint)?.then_some(reader))
     }
 
-    /// Moves behind `mark`; `false` if what stands before it is something else.
-    pub(crate) fn go_to(&mut self, mark: &Mark) -> io::Result<bool> {
-        let before = bytes_before(&self.file, mark.offset, mark.anchor_len)?;
-        if self.file.metadata()?.len() < mark.offset || !mark.is_behind(&before) {
+    /// Moves to `checkpoint`; `false` if what stands before it is something else.
+    pub(crate) fn go_to(&mut self, checkpoint: &Checkpoint) -> io::Result<bool> {
+        let before = bytes_before(&self.file, checkpoint.offset, checkpoint.anchor_len)?;
+        if self.file.metadata()?.len() < checkpoint.offset || !checkpoint.fits(&before) {
             return Ok(false);
         }
-        self.offset = mark.offset;
+        self.offset = checkpoint.offset;
         self.last = before;
         Ok(true)
     }
@@ -185,9 +185,9 @@ impl PlainReader {
         Ok(None)
     }
 
-    /// A mark where the reader stands, if only NUL bytes were passed since `mark`.
-    pub(crate) fn mark_after(&self, mark: Mark) -> Mark {
-        mark.moved_to(self.offset, &self.last)
+    /// A checkpoint where the reader stands, if only NUL bytes were passed since `checkpoint`.
+    pub(crate) fn checkpoint_after(&self, checkpoint: Checkpoint) -> Checkpoint {
+        checkpoint.moved_to(self.offset, &self.last)
     }
 
     fn note_last(&mut self, new: &[u8]) {
@@ -206,7 +206,7 @@ impl PlainReader {
             rustix::io::pread(self.file.as_fd(), spare_capacity(buffer), self.offset)
         })?;
         buffer.truncate(carried + count.min(room));
-        // Looked at after the reading: if the file was truncated before or during it, this shows it now.
+        // Checked after the reading: if the file was truncated before or during it, this shows it now.
         if !self.is_intact()? {
             buffer.truncate(carried);
             return Ok(Outcome::Replaced);
@@ -452,18 +452,18 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_goes_on_behind_a_mark_only_if_that_stands_there() {
+    fn a_reader_goes_on_after_a_checkpoint_only_if_that_stands_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, b"one\ntwo\nthree\n").unwrap();
-        let mark = Mark::start(0).after(8, std::iter::empty(), b"one\ntwo\n");
-        let mut reader = PlainReader::behind(File::open(&path).unwrap(), &mark).unwrap().unwrap();
+        let checkpoint = Checkpoint::start(0).after(8, std::iter::empty(), b"one\ntwo\n");
+        let mut reader = PlainReader::after(File::open(&path).unwrap(), &checkpoint).unwrap().unwrap();
         let mut buffer = Vec::new();
         reader.read(&mut buffer, 100).unwrap();
         assert_eq!(buffer, b"three\n");
         for other in [&b"one\ntwx\nthree\n"[..], b"one\n"] {
             fs::write(&path, other).unwrap();
-            assert!(PlainReader::behind(File::open(&path).unwrap(), &mark).unwrap().is_none());
+            assert!(PlainReader::after(File::open(&path).unwrap(), &checkpoint).unwrap().is_none());
         }
     }
 }

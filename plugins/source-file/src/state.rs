@@ -12,7 +12,7 @@ use flowstone_core::{StateDir, parse_json};
 use memchr::memmem;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::identity::{FileId, Head, Mark};
+use crate::identity::{Checkpoint, FileId, Head};
 use crate::listing::Stat;
 
 /// The name of the file in the component's state folder.
@@ -37,9 +37,9 @@ pub(crate) struct Record {
     /// Where reading began; not 0 with `read_from = "end"`.
     pub(crate) start: u64,
     /// Up to where everything is delivered.
-    pub(crate) committed: Mark,
+    pub(crate) committed: Checkpoint,
     /// Offsets at which an unfinished line was taken as a line because the file seemed to end there.
-    pub(crate) torn: Vec<u64>,
+    pub(crate) unterminated: Vec<u64>,
     /// Whether the file there is compressed; offsets are those of the uncompressed stream.
     pub(crate) gzip: bool,
     /// The compressed file, as it was seen last, is delivered to its end.
@@ -102,16 +102,16 @@ impl Identities {
 /// Reads the state; `None` if there is none yet. The error says what to do.
 pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>, String> {
     let path = state.path().join(FILE_NAME);
-    let what_to_do = "or move it away to read all files from their beginning";
+    let help = "or move it away to read all files from their beginning";
     let Some(mut text) = state.load(FILE_NAME).map_err(|error| {
-        format!("cannot read {}: {error}; give flowstone the right to read it {what_to_do}", path.display())
+        format!("cannot read {}: {error}; give flowstone the right to read it {help}", path.display())
     })?
     else {
         return Ok(None);
     };
     let checksum = checksum_fits(&text);
     let content = parse_json(&mut text)
-        .map_err(|error| format!("{} is damaged ({error}); restore it {what_to_do}", path.display()))?;
+        .map_err(|error| format!("{} is damaged ({error}); restore it {help}", path.display()))?;
     let fields = Fields::of(&content);
     match fields.and_then(|fields| fields.int("version")) {
         Some(VERSION) if checksum == Some(true) => {}
@@ -119,14 +119,14 @@ pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>
         Some(VERSION_1) if checksum.is_none() => {}
         Some(VERSION | VERSION_1) => {
             return Err(format!(
-                "{} is damaged (it was changed since it was written: its checksum does not fit); restore it {what_to_do}",
+                "{} is damaged (it was changed since it was written: its checksum does not fit); restore it {help}",
                 path.display()
             ));
         }
         version => {
             let found = version.map_or("none".to_owned(), |version| version.to_string());
             return Err(format!(
-                "{} has state version {found}, this flowstone knows versions {VERSION_1} and {VERSION}; use the flowstone that wrote it {what_to_do}",
+                "{} has state version {found}, this flowstone knows versions {VERSION_1} and {VERSION}; use the flowstone that wrote it {help}",
                 path.display()
             ));
         }
@@ -142,7 +142,7 @@ pub(crate) fn load(state: &StateDir) -> Result<Option<(Identities, Vec<Record>)>
     match read() {
         Some(read) => Ok(Some(read)),
         None => Err(format!(
-            "{} is damaged (a field is missing or of another type); restore it {what_to_do}",
+            "{} is damaged (a field is missing or of another type); restore it {help}",
             path.display()
         )),
     }
@@ -204,8 +204,11 @@ impl Record {
             fields.push(("path_bytes", Value::from(bytes)));
         }
         fields.extend(self.stat.born.map(|born| ("born", Value::Int(born))));
-        if !self.torn.is_empty() {
-            fields.push(("torn", Value::Array(self.torn.iter().map(|offset| number(*offset)).collect())));
+        if !self.unterminated.is_empty() {
+            fields.push((
+                "torn",
+                Value::Array(self.unterminated.iter().map(|offset| number(*offset)).collect()),
+            ));
         }
         fields.push(("gzip", Value::Bool(self.gzip)));
         fields.push(("complete", Value::Bool(self.complete)));
@@ -240,13 +243,13 @@ impl Record {
             },
             head: Head::from_hash(head_len, head_hash),
             start: fields.unsigned("start")?,
-            committed: Mark {
+            committed: Checkpoint {
                 offset: fields.unsigned("offset")?,
                 digest: fields.hash("digest")?,
                 anchor_len,
                 anchor,
             },
-            torn: match fields.0.get("torn") {
+            unterminated: match fields.0.get("torn") {
                 Some(Value::Array(offsets)) => offsets.iter().map(unsigned).collect::<Option<_>>()?,
                 Some(_) => return None,
                 None => Vec::new(),
@@ -334,8 +337,8 @@ mod tests {
             stat: Stat { dev: u64::MAX, ino: 12, size: 34, modified: -5, born: Some(6) },
             head: Head::from_hash(17, u64::MAX),
             start: 3,
-            committed: Mark { offset: 30, digest: 0xfedc_ba98_7654_3210, anchor_len: 27, anchor: 1 },
-            torn: vec![5, 30],
+            committed: Checkpoint { offset: 30, digest: 0xfedc_ba98_7654_3210, anchor_len: 27, anchor: 1 },
+            unterminated: vec![5, 30],
             gzip: true,
             complete: false,
             rotated: true,
@@ -351,7 +354,7 @@ mod tests {
         assert!(load(&state).unwrap().is_none());
         let mut second = record(8, 2);
         second.stat.born = None;
-        second.torn.clear();
+        second.unterminated.clear();
         second.lost = true;
         second.path = OsString::from_vec(b"/var/\xff\xfe.log".to_vec()).into();
         let records = [record(7, 0), second];

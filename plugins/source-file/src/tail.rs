@@ -1,6 +1,6 @@
-//! One file's content as it is being read: from a reader to batches, and between what was read and what is delivered.
+//! One file's content: bytes of its reader become batches, and checkpoints move from read to delivered.
 
-mod looks;
+mod checks;
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +13,10 @@ use flowstone_core::{Position, SourceBatch, SourceCx};
 use flowstone_lines::{LineIds, LineOptions, Lines};
 use tokio::time::Instant;
 
-use crate::hands::Late;
-use crate::identity::{FileId, Head, Mark};
+use crate::calls::Late;
+use crate::identity::{Checkpoint, FileId, Head};
 use crate::listing::Stat;
-use crate::proof::{Known, Verdict};
+use crate::proof::{Evidence, ProofStep};
 use crate::reader::{Beginning, Outcome, Reader};
 use crate::state::Record;
 use crate::work::{Done, Opened, Opening, Stream, Work};
@@ -26,7 +26,7 @@ static FORMAT_FIELD: LazyLock<Field> = LazyLock::new(|| Field::new(["@metadata",
 
 /// How files are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct ReadOptions {
     pub(crate) lines: LineOptions,
     /// Whether a first line may be a header.
     pub(crate) headers: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Tail {
     pub(crate) stat: Stat,
     pub(crate) head: Head,
     pub(crate) gzip: bool,
-    pub(crate) place: Place,
+    pub(crate) status: FileStatus,
     /// When it was there last, in milliseconds since the epoch.
     pub(crate) seen: i64,
     /// Out of the state, and not met by this process yet.
@@ -57,25 +57,26 @@ pub(crate) struct Tail {
     pub(crate) queued: bool,
     ids: LineIds,
     start: u64,
-    torn: Vec<u64>,
-    committed: Mark,
-    read: Mark,
-    /// Behind each batch that was given out and is not committed.
-    given: VecDeque<Mark>,
+    unterminated: Vec<u64>,
+    committed: Checkpoint,
+    /// Where reading stands.
+    pub(crate) read: Checkpoint,
+    /// The end of each batch that was handed out and is not committed.
+    in_flight: VecDeque<Checkpoint>,
     header: Option<Arc<str>>,
     origin: String,
-    stream: Stream,
+    pub(crate) stream: Stream,
     /// How the file was when reading came to its end; until it changes there is no more to read.
     ended_at: Option<Stat>,
     /// When it was last seen to have grown.
-    grown: Instant,
+    pub(crate) grown: Instant,
     /// When it was seen under another name than before.
     rotated: Option<Instant>,
-    /// Since when it is not found.
-    missed: Option<Instant>,
-    /// Since when what was not read of it can no longer be read.
-    unread: Option<Instant>,
-    /// That was said.
+    /// When it was first not found.
+    missing_since: Option<Instant>,
+    /// Since when bytes of it are lost, until that is reported.
+    pub(crate) lost_since: Option<Instant>,
+    /// That was reported.
     pub(crate) lost: bool,
     /// On which device its folder is, where that is known.
     folder: Option<u64>,
@@ -87,15 +88,15 @@ pub(crate) struct Tail {
     pub(crate) broken: bool,
     /// Behind the last member of the compressed file there is something else.
     garbage: bool,
-    /// That was said.
-    told_garbage: bool,
+    /// That was reported.
+    garbage_reported: bool,
 }
 
 /// Where the content of a [`Tail`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum FileStatus {
     /// In the file at its path.
-    Here,
+    Present,
     /// Nowhere that `paths` shows: renamed out of sight or deleted. An open reader still has it.
     Gone,
     /// Overwritten: its inode holds something else.
@@ -128,7 +129,7 @@ impl Tail {
         path: &Path,
         beginning: &Beginning,
         start: u64,
-        manner: &Manner,
+        options: &ReadOptions,
         now: Instant,
     ) -> Self {
         let record = Record {
@@ -137,8 +138,8 @@ impl Tail {
             stat: beginning.stat,
             head: beginning.head.clone(),
             start,
-            committed: Mark::start(start),
-            torn: Vec::new(),
+            committed: Checkpoint::start(start),
+            unterminated: Vec::new(),
             gzip: beginning.gzip,
             complete: false,
             rotated: false,
@@ -146,7 +147,7 @@ impl Tail {
             seen: 0,
         };
         let mut tail = Self::from_record(record, now);
-        tail.meet(beginning, manner);
+        tail.refresh(beginning, options);
         tail
     }
 
@@ -160,30 +161,30 @@ impl Tail {
             stat: record.stat,
             head: record.head,
             gzip: record.gzip,
-            place: Place::Gone,
+            status: FileStatus::Gone,
             seen: record.seen,
             remembered: true,
             queued: false,
             ids: record.id.line_ids(),
             start: record.start,
-            torn: record.torn,
+            unterminated: record.unterminated,
             committed: record.committed,
             read: record.committed,
-            given: VecDeque::new(),
+            in_flight: VecDeque::new(),
             header: None,
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
             grown: now,
             rotated: record.rotated.then_some(now),
-            missed: None,
-            unread: None,
+            missing_since: None,
+            lost_since: None,
             lost: record.lost,
             folder: None,
             complete: record.complete,
             racy: false,
             broken: false,
             garbage: false,
-            told_garbage: false,
+            garbage_reported: false,
         }
     }
 
@@ -196,7 +197,12 @@ impl Tail {
             head: self.head.clone(),
             start: self.start,
             committed: self.committed,
-            torn: self.torn.iter().copied().filter(|torn| *torn <= self.committed.offset).collect(),
+            unterminated: self
+                .unterminated
+                .iter()
+                .copied()
+                .filter(|at| *at <= self.committed.offset)
+                .collect(),
             gzip: self.gzip,
             complete: self.complete && self.committed.offset == self.read.offset,
             rotated: self.rotated.is_some(),
@@ -208,13 +214,13 @@ impl Tail {
     // --- what is known of it
 
     /// What a file must begin with to be this one under another inode.
-    pub(crate) fn known(&self) -> Known {
-        Known { ids: self.ids, start: self.start, torn: self.torn.clone(), read: self.read }
-    }
-
-    /// Where reading stands.
-    pub(crate) fn read(&self) -> Mark {
-        self.read
+    pub(crate) fn evidence(&self) -> Evidence {
+        Evidence {
+            ids: self.ids,
+            start: self.start,
+            unterminated: self.unterminated.clone(),
+            read: self.read,
+        }
     }
 
     /// Whether so little is known that an unrelated file could begin with the same bytes. After a crash the head may
@@ -224,8 +230,8 @@ impl Tail {
     }
 
     /// Whether something that was given out is not committed.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !self.given.is_empty()
+    pub(crate) fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// Whether its file is open.
@@ -243,31 +249,26 @@ impl Tail {
         matches!(self.stream, Stream::Late(..))
     }
 
-    /// When it was last seen to have grown.
-    pub(crate) fn grown(&self) -> Instant {
-        self.grown
-    }
-
     /// Whether a step may bring something.
-    pub(crate) fn wants_reading(&self, manner: &Manner, now: Instant) -> bool {
+    pub(crate) fn wants_reading(&self, options: &ReadOptions, now: Instant) -> bool {
         if let Stream::Late(late, _) = &self.stream {
             return late.is_there();
         }
-        let reachable = self.place == Place::Here || self.is_open();
+        let reachable = self.status == FileStatus::Present || self.is_open();
         let ended = match self.ended_at {
-            Some(_) if !manner.follow => true,
+            Some(_) if !options.follow => true,
             Some(stat) => stat.size == self.stat.size && stat.modified == self.stat.modified,
             None => false,
         };
-        let last_line = ended && self.is_over(manner, now) && self.has_unfinished_line();
+        let last_line = ended && self.is_over(options, now) && self.has_unfinished_line();
         reachable && (!ended || last_line)
     }
 
     /// Whether the file is taken to be at its end for good, so that a last line needs no newline.
-    fn is_over(&self, manner: &Manner, now: Instant) -> bool {
-        let quiet = |since: Instant| now.duration_since(since) >= manner.rotate_wait;
-        let left = self.missed.or(self.rotated);
-        !manner.follow || left.is_some_and(|left| quiet(left) && quiet(self.grown))
+    fn is_over(&self, options: &ReadOptions, now: Instant) -> bool {
+        let quiet = |since: Instant| now.duration_since(since) >= options.rotate_wait;
+        let left = self.missing_since.or(self.rotated);
+        !options.follow || left.is_some_and(|left| quiet(left) && quiet(self.grown))
     }
 
     fn has_unfinished_line(&self) -> bool {
@@ -282,12 +283,12 @@ impl Tail {
 
     /// Reads a little: at most one batch, at most some hundred kilobytes. What must be done with its file comes back as
     /// [`Step::Work`], and goes on with [`Tail::finish`].
-    pub(crate) fn step(&mut self, cx: &SourceCx, manner: &Manner, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, cx: &SourceCx, options: &ReadOptions, now: Instant) -> Step {
         match std::mem::replace(&mut self.stream, Stream::Closed) {
-            Stream::Closed => Step::Work(Work::Open(self.opening(manner))),
-            Stream::Returning(proof) => Step::Work(Work::Return(proof)),
+            Stream::Closed => Step::Work(Work::Open(self.opening(options))),
+            Stream::Seeking(proof) => Step::Work(Work::Seek(proof)),
             Stream::Open(reader, lines) => match lines.room(cx) {
-                0 => self.give_out(reader, lines, false, cx, manner, now),
+                0 => self.emit(reader, lines, false, cx, options, now),
                 room => {
                     let head = (lines.end() == 0).then(|| self.head.clone());
                     Step::Work(Work::Read { reader, lines, room, head })
@@ -302,7 +303,7 @@ impl Tail {
             },
             Stream::Late(late, stale) => match late.take() {
                 Some(_) if stale => Step::More,
-                Some(done) => self.finish(done, cx, manner, now),
+                Some(done) => self.finish(done, cx, options, now),
                 None => {
                     self.stream = Stream::Late(late, stale);
                     Step::End
@@ -312,7 +313,7 @@ impl Tail {
     }
 
     /// Goes on with what a call came to.
-    pub(crate) fn finish(&mut self, done: Done, cx: &SourceCx, manner: &Manner, now: Instant) -> Step {
+    pub(crate) fn finish(&mut self, done: Done, cx: &SourceCx, options: &ReadOptions, now: Instant) -> Step {
         match done {
             Done::Opened(Ok(Opened::Stream(stream))) => {
                 self.stream = stream;
@@ -320,18 +321,18 @@ impl Tail {
             }
             Done::Opened(Ok(Opened::Elsewhere)) => Step::End,
             Done::Opened(Ok(Opened::Replaced)) => Step::Replaced,
-            Done::Returned(Ok((Verdict::Open, Some(proof)))) => {
-                self.stream = Stream::Returning(proof);
+            Done::Sought(Ok(ProofStep::Inconclusive(proof))) => {
+                self.stream = Stream::Seeking(proof);
                 Step::More
             }
-            Done::Returned(Ok((Verdict::Proven(reader), _))) => {
-                self.stream = Stream::Open(reader, Lines::new(manner.lines, self.read.offset));
+            Done::Sought(Ok(ProofStep::Proven(reader))) => {
+                self.stream = Stream::Open(reader, Lines::new(options.lines, self.read.offset));
                 Step::More
             }
-            Done::Returned(Ok(_)) => Step::Replaced,
-            Done::Opened(Err(error)) | Done::Returned(Err(error)) => self.fail(error),
+            Done::Sought(Ok(ProofStep::Refuted)) => Step::Replaced,
+            Done::Opened(Err(error)) | Done::Sought(Err(error)) => self.fail(error),
             Done::Read { reader, lines, outcome } => match outcome {
-                Ok(Outcome::Bytes(count)) => self.give_out(reader, lines, count == 0, cx, manner, now),
+                Ok(Outcome::Bytes(count)) => self.emit(reader, lines, count == 0, cx, options, now),
                 Ok(Outcome::Replaced) => {
                     // What was read of it and not given out is lost with the rest.
                     self.stream = Stream::Open(reader, lines);
@@ -343,21 +344,16 @@ impl Tail {
                 }
             },
             // The next look looks again.
-            Done::Looked(stream, _) => {
+            Done::Checked(stream, _) => {
                 self.stream = stream;
                 Step::More
             }
         }
     }
 
-    /// A call gives back what it was given.
-    pub(crate) fn put_back(&mut self, stream: Stream) {
-        self.stream = stream;
-    }
-
-    /// Whether something that is no gzip was found behind the last member, and nobody was told yet.
+    /// Whether garbage behind the last gzip member was found and not reported yet.
     pub(crate) fn has_new_garbage(&mut self) -> bool {
-        self.garbage && !std::mem::replace(&mut self.told_garbage, true)
+        self.garbage && !std::mem::replace(&mut self.garbage_reported, true)
     }
 
     /// The call did not return in time: its result is taken when it is there.
@@ -365,28 +361,28 @@ impl Tail {
         self.stream = Stream::Late(late, false);
     }
 
-    fn opening(&self, manner: &Manner) -> Opening {
+    fn opening(&self, options: &ReadOptions) -> Opening {
         Opening {
             path: self.path.clone(),
             stat: self.stat,
             head: self.head.clone(),
             gzip: self.gzip,
-            known: self.known(),
-            options: manner.lines,
+            evidence: self.evidence(),
+            options: options.lines,
         }
     }
 
-    fn give_out(
+    fn emit(
         &mut self,
         reader: Reader,
         mut lines: Lines,
         at_end: bool,
         cx: &SourceCx,
-        manner: &Manner,
+        options: &ReadOptions,
         now: Instant,
     ) -> Step {
         let is_gzip = matches!(reader, Reader::Gzip(_));
-        let ends = at_end && (is_gzip || self.is_over(manner, now));
+        let ends = at_end && (is_gzip || self.is_over(options, now));
         let batch = self.batch(&mut lines, ends, cx);
         if batch.is_none()
             && at_end
@@ -395,7 +391,7 @@ impl Tail {
             && let Reader::Plain(reader) = &reader
         {
             // Only NULs came, which are no line and need not be read again.
-            self.read = reader.mark_after(self.read);
+            self.read = reader.checkpoint_after(self.read);
         }
         self.garbage = reader.has_garbage();
         self.stream = Stream::Open(reader, lines);
@@ -420,16 +416,16 @@ impl Tail {
             batch.discard(0, "header_line");
         }
         if ends && taken.raw.last() != Some(&b'\n') {
-            self.torn.push(taken.end);
+            self.unterminated.push(taken.end);
         }
         let mut columns = vec![(PATH_FIELD.clone(), Column::Const(Value::from(self.origin.as_str())))];
         if let Some(header) = &self.header {
             columns.push((FORMAT_FIELD.clone(), Column::Const(Value::Str(Arc::clone(header)))));
         }
         batch.put_columns(columns);
-        let mark = self.read.after(taken.end, (0..batch.len()).map(|row| batch.id(row)), &taken.raw);
-        self.read = mark;
-        self.given.push_back(mark);
+        let checkpoint = self.read.after(taken.end, (0..batch.len()).map(|row| batch.id(row)), &taken.raw);
+        self.read = checkpoint;
+        self.in_flight.push_back(checkpoint);
         let position = Position { partition: Arc::clone(&self.key), value: taken.end };
         Some(SourceBatch { batch: taken.batch, position, bytes: (taken.end - taken.start) as usize })
     }
@@ -453,10 +449,12 @@ impl Tail {
     }
 
     /// Whether the file can be closed: it is at its end for good.
-    pub(crate) fn is_finished(&self, manner: &Manner, now: Instant) -> bool {
+    pub(crate) fn is_finished(&self, options: &ReadOptions, now: Instant) -> bool {
         self.ended_at.is_some()
             && (self.complete
-                || (self.place == Place::Gone && self.is_over(manner, now) && !self.has_unfinished_line()))
+                || (self.status == FileStatus::Gone
+                    && self.is_over(options, now)
+                    && !self.has_unfinished_line()))
     }
 
     // --- delivery
@@ -464,11 +462,13 @@ impl Tail {
     /// Everything up to `offset` is delivered. Never moves back.
     pub(crate) fn commit(&mut self, offset: u64) -> bool {
         let before = self.committed.offset;
-        while let Some(mark) = self.given.front().copied().filter(|mark| mark.offset <= offset) {
-            self.given.pop_front();
-            self.committed = mark;
+        while let Some(checkpoint) =
+            self.in_flight.front().copied().filter(|checkpoint| checkpoint.offset <= offset)
+        {
+            self.in_flight.pop_front();
+            self.committed = checkpoint;
         }
-        if self.given.is_empty() {
+        if self.in_flight.is_empty() {
             // It may have passed NULs since.
             self.committed = self.read;
         }
@@ -477,16 +477,16 @@ impl Tail {
 
     /// What ends at `offset`, and all after it, is to be given out again. The call that goes back in the open file, which
     /// is there even if its name is gone; [`Tail::finish`] takes what it comes to.
-    pub(crate) fn rewind(&mut self, offset: u64, manner: &Manner) -> Option<Work> {
-        let keep = self.given.iter().take_while(|mark| mark.offset < offset).count();
-        self.given.truncate(keep);
-        let to = self.given.back().copied().unwrap_or(self.committed);
+    pub(crate) fn rewind(&mut self, offset: u64, options: &ReadOptions) -> Option<Work> {
+        let keep = self.in_flight.iter().take_while(|checkpoint| checkpoint.offset < offset).count();
+        self.in_flight.truncate(keep);
+        let to = self.in_flight.back().copied().unwrap_or(self.committed);
         self.read = to;
-        self.torn.retain(|torn| *torn <= to.offset);
+        self.unterminated.retain(|at| *at <= to.offset);
         self.ended_at = None;
         self.complete = false;
         match std::mem::replace(&mut self.stream, Stream::Closed) {
-            Stream::Open(reader, _) => Some(Work::Reopen(reader, self.opening(manner))),
+            Stream::Open(reader, _) => Some(Work::Reopen(reader, self.opening(options))),
             // It stands where reading stood before.
             Stream::Late(late, _) => {
                 self.stream = Stream::Late(late, true);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
 
-/// One look at one glob reads at most so many names.
+/// A scan of one glob reads at most this many names.
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// A glob, component by component.
@@ -34,12 +34,12 @@ enum Part {
     Folders,
 }
 
-/// A walk under way.
+/// The state of a walk.
 struct Walk<'a> {
     glob: &'a Glob,
     /// Folders, each with the part of the glob that is to be found in it.
     todo: Vec<(PathBuf, usize)>,
-    /// Those that were looked into, by device and inode.
+    /// The folders that were read, by device and inode.
     seen: HashSet<(u64, u64, usize)>,
     entries: usize,
     max_entries: usize,
@@ -75,10 +75,8 @@ impl Glob {
 
     /// The path, if it is one and no glob.
     pub(crate) fn literal(&self) -> Option<PathBuf> {
-        self.parts.iter().try_fold(self.root.clone(), |path, part| match part {
-            Part::Name(name) => Some(path.join(name)),
-            _ => None,
-        })
+        let is_literal = self.parts.iter().all(|part| matches!(part, Part::Name(_)));
+        is_literal.then(|| self.root.join(self.beginning()))
     }
 
     /// The paths it names, which need not all be there, in an order that is always the same; and what could not be

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use flowstone_lines::{LineOptions, Lines};
 
-use crate::hands::Late;
-use crate::identity::{HEAD_BYTES, Head, Mark};
+use crate::calls::Late;
+use crate::identity::{Checkpoint, HEAD_BYTES, Head};
 use crate::listing::{Found, Stat, Whereabouts};
-use crate::proof::{Known, Proof, Verdict};
+use crate::proof::{Evidence, Proof, ProofStep};
 use crate::reader::{Beginning, Outcome, PlainReader, Reader};
 
 /// The open file.
@@ -18,7 +18,7 @@ use crate::reader::{Beginning, Outcome, PlainReader, Reader};
 pub(crate) enum Stream {
     Closed,
     /// On the way to where reading goes on, in a file that can only be read from the front.
-    Returning(Proof),
+    Seeking(Proof),
     Open(Reader, Lines),
     /// Reading failed; what was read before that is still to be given out.
     Failed(io::Error, Lines),
@@ -34,7 +34,7 @@ pub(crate) enum Work {
     Open(Opening),
     /// The file that is open, from the place that the opening names.
     Reopen(Reader, Opening),
-    Return(Proof),
+    Seek(Proof),
     /// Reads up to `room` bytes. `head` is given where nothing was read before: only the head shows that it is the file.
     Read {
         reader: Reader,
@@ -42,7 +42,7 @@ pub(crate) enum Work {
         room: usize,
         head: Option<Head>,
     },
-    Look(Stream, Look),
+    Check(Stream, Check),
 }
 
 /// What a call came to.
@@ -50,9 +50,9 @@ pub(crate) enum Work {
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Done {
     Opened(io::Result<Opened>),
-    Returned(io::Result<(Verdict, Option<Proof>)>),
+    Sought(io::Result<ProofStep>),
     Read { reader: Reader, lines: Lines, outcome: io::Result<Outcome> },
-    Looked(Stream, io::Result<Looked>),
+    Checked(Stream, io::Result<Checked>),
 }
 
 /// What opening a file needs, and reading on in it.
@@ -61,7 +61,7 @@ pub(crate) struct Opening {
     pub(crate) stat: Stat,
     pub(crate) head: Head,
     pub(crate) gzip: bool,
-    pub(crate) known: Known,
+    pub(crate) evidence: Evidence,
     pub(crate) options: LineOptions,
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum Opened {
 }
 
 /// What looking at a file needs.
-pub(crate) struct Look {
+pub(crate) struct Check {
     /// As the listing has it, if it has.
     pub(crate) found: Option<Found>,
     /// Where it was seen last.
@@ -88,13 +88,13 @@ pub(crate) struct Look {
     pub(crate) folder: Option<u64>,
     pub(crate) head: Head,
     pub(crate) gzip: bool,
-    pub(crate) read: Mark,
+    pub(crate) read: Checkpoint,
     pub(crate) has_little_evidence: bool,
 }
 
 /// The outcome of a look at a file.
 #[derive(Debug)]
-pub(crate) enum Looked {
+pub(crate) enum Checked {
     /// It still holds what was read of it.
     Intact {
         path: PathBuf,
@@ -107,7 +107,7 @@ pub(crate) enum Looked {
     /// It does not.
     Replaced,
     /// It was not found. `gone` if that is certain, and `stat` if it is open.
-    Missed { gone: bool, stat: Option<Stat> },
+    NotFound { gone: bool, stat: Option<Stat> },
 }
 
 // === impl Work ===
@@ -120,14 +120,14 @@ impl Work {
                 let gzip = matches!(reader, Reader::Gzip(_));
                 Done::Opened(reader.into_file().and_then(|file| opening.stream_of(file, gzip)))
             }
-            Self::Return(proof) => Done::Returned(proof.step()),
+            Self::Seek(proof) => Done::Sought(proof.step()),
             Self::Read { mut reader, mut lines, room, head } => {
                 let outcome = read(&mut reader, &mut lines, room, head.as_ref());
                 Done::Read { reader, lines, outcome }
             }
-            Self::Look(stream, look) => {
-                let outcome = look.look(&stream);
-                Done::Looked(stream, outcome)
+            Self::Check(stream, check) => {
+                let outcome = check.run(&stream);
+                Done::Checked(stream, outcome)
             }
         }
     }
@@ -168,15 +168,15 @@ impl Opening {
 
     /// A stream that goes on where reading stands.
     fn stream_of(self, file: File, gzip: bool) -> io::Result<Opened> {
-        let read = self.known.read;
+        let read = self.evidence.read;
         let lines = Lines::new(self.options, read.offset);
         if read.offset == 0 {
             return Ok(Opened::Stream(Stream::Open(Reader::from_start(file, gzip), lines)));
         }
         if gzip {
-            return Ok(Opened::Stream(Stream::Returning(Proof::new(file, true, self.known, self.options))));
+            return Ok(Opened::Stream(Stream::Seeking(Proof::new(file, true, self.evidence, self.options))));
         }
-        Ok(match PlainReader::behind(file, &read)? {
+        Ok(match PlainReader::after(file, &read)? {
             Some(reader) => Opened::Stream(Stream::Open(Reader::Plain(reader), lines)),
             None => Opened::Replaced,
         })
@@ -185,8 +185,8 @@ impl Opening {
 
 // === impl Look ===
 
-impl Look {
-    fn look(self, stream: &Stream) -> io::Result<Looked> {
+impl Check {
+    fn run(self, stream: &Stream) -> io::Result<Checked> {
         let whereabouts = || Whereabouts::of(&self.path, &self.stat, self.folder);
         let (path, stat, renamed) = match &self.found {
             Some(found) if found.path == self.path => (&found.path, found.stat, false),
@@ -198,13 +198,13 @@ impl Look {
             },
             None => match whereabouts() {
                 Whereabouts::Here(stat) => (&self.path, stat, false),
-                other => return self.miss(other, stream),
+                other => return self.not_found(other, stream),
             },
         };
         let beginning = match stream {
             Stream::Open(reader @ Reader::Plain(plain), _) if reader.stat()?.0.same_inode(&stat) => {
                 if !plain.still_has(&self.head)? {
-                    return Ok(Looked::Replaced);
+                    return Ok(Checked::Replaced);
                 }
                 let grows = self.head.len < HEAD_BYTES;
                 grows.then(|| plain.beginning()).transpose()?
@@ -219,34 +219,34 @@ impl Look {
                 let intact = beginning.gzip == self.gzip
                     && beginning.begins_with(&self.head)?
                     // A compressed file is proven when reading returns to where it was.
-                    && (self.gzip || PlainReader::behind(file, &self.read)?.is_some())
+                    && (self.gzip || PlainReader::after(file, &self.read)?.is_some())
                     && !(reborn && self.has_little_evidence);
                 if !intact {
-                    return Ok(Looked::Replaced);
+                    return Ok(Checked::Replaced);
                 }
                 Some(beginning)
             }
         };
         let beginning = beginning.map(Box::new);
-        Ok(Looked::Intact { path: path.clone(), stat, renamed, beginning })
+        Ok(Checked::Intact { path: path.clone(), stat, renamed, beginning })
     }
 
     /// Nothing leads to it now. An open file can still be written to, or have been truncated before it went.
-    fn miss(&self, whereabouts: Whereabouts, stream: &Stream) -> io::Result<Looked> {
+    fn not_found(&self, whereabouts: Whereabouts, stream: &Stream) -> io::Result<Checked> {
         let in_folder = matches!(whereabouts, Whereabouts::Gone);
         let Stream::Open(reader, _) = stream else {
             // It can be read again only where it was, and that is not there.
             let gone = in_folder || matches!(whereabouts, Whereabouts::Adrift);
-            return Ok(Looked::Missed { gone, stat: None });
+            return Ok(Checked::NotFound { gone, stat: None });
         };
         let (stat, names) = reader.stat()?;
         if let Reader::Plain(plain) = reader
             && stat.size != self.stat.size
             && matches!(plain.still_has(&self.head), Ok(false))
         {
-            return Ok(Looked::Replaced);
+            return Ok(Checked::Replaced);
         }
         let gone = in_folder || names == 0;
-        Ok(Looked::Missed { gone, stat: matches!(reader, Reader::Plain(_)).then_some(stat) })
+        Ok(Checked::NotFound { gone, stat: matches!(reader, Reader::Plain(_)).then_some(stat) })
     }
 }

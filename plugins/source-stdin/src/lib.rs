@@ -146,7 +146,7 @@ impl Reading {
             while self.lines.room(cx) > 0
                 && let Some(chunk) = self.feed.ready()
             {
-                self.take_in(&chunk);
+                self.push(&chunk);
             }
             let ends = self.feed.is_at_end();
             let ids = self.ids;
@@ -167,12 +167,12 @@ impl Reading {
                 };
             }
             if let Some(chunk) = self.feed.wait().await {
-                self.take_in(&chunk);
+                self.push(&chunk);
             }
         }
     }
 
-    fn take_in(&mut self, chunk: &Bytes) {
+    fn push(&mut self, chunk: &Bytes) {
         let filled = self.lines.fill(chunk.len(), |buffer| {
             buffer.extend_from_slice(chunk);
             Ok(())

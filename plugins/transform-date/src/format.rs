@@ -7,7 +7,7 @@ use crate::bucket::Bucket;
 use crate::calendar::set_year;
 use crate::epoch::{tai64n, unix_float, unix_ms_float, unix_ms_text, unix_number, unix_text};
 use crate::iso::{Iso8601, usual};
-use crate::names::Names;
+use crate::names::LocaleNames;
 use crate::pattern::{Pattern, Surroundings};
 use crate::zone::Zone;
 
@@ -40,7 +40,7 @@ pub(crate) enum CalendarFormat {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Around<'a> {
     /// The names of months and days.
-    pub(crate) names: &'a Names,
+    pub(crate) names: &'a LocaleNames,
     /// The zone of a text that names none.
     pub(crate) zone: &'a Zone,
     /// The present, for years that a text does not say in full.

@@ -16,7 +16,7 @@ fn read(format: &str, zone: &Zone, text: &str) -> Option<i64> {
     let Ok(Format::Calendar(format)) = Format::parse(format) else {
         panic!("{format} is a date on the calendar")
     };
-    let names = Names::english();
+    let names = LocaleNames::english();
     let around = Around { names: &names, zone, now: Now::at(NOW, &Zone::UTC) };
     format.instant(text, around, &mut Bucket::default())
 }
@@ -28,7 +28,7 @@ fn every_answer_is_that_of_joda_time() {
         let [pattern, locale, zone, now, text, answer] =
             line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let Ok(Format::Calendar(format)) = Format::parse(pattern) else { panic!("{pattern}") };
-        let names = Names::of(locale).unwrap();
+        let names = LocaleNames::of(locale).unwrap();
         let now = Now::at(now.parse().unwrap(), &Zone::UTC);
         let instant = Zone::find(zone).and_then(|zone| {
             format.instant(text, Around { names: &names, zone: &zone, now }, &mut Bucket::default())
@@ -124,7 +124,7 @@ proptest! {
     ) {
         for format in [&*pattern, "ISO8601"] {
             if let Ok(Format::Calendar(format)) = Format::parse(format) {
-                let (names, zone) = (Names::english(), Zone::find("America/New_York").unwrap());
+                let (names, zone) = (LocaleNames::english(), Zone::find("America/New_York").unwrap());
                 let around = Around { names: &names, zone: &zone, now: Now::at(NOW, &zone) };
                 format.instant(&text, around, &mut Bucket::default());
             }

@@ -167,11 +167,11 @@ mod tests {
     use flowstone_event::format_iso_millis;
 
     use super::*;
-    use crate::names::Names;
+    use crate::names::LocaleNames;
     use crate::zone::Zone;
 
     fn read(text: &str) -> Option<String> {
-        let names = Names::english();
+        let names = LocaleNames::english();
         let around = Surroundings { names: &names, year: 2019, week_year: 2019 };
         let instant = |bucket: &Bucket| {
             let local = bucket.local(2000)?;

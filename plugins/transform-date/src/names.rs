@@ -11,7 +11,7 @@ const LOCALES: &str = include_str!("../locales.tsv");
 
 /// The names of one locale.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct LocaleNames {
     eras: NameSet,
     months: NameSet,
     weekdays: NameSet,
@@ -44,9 +44,9 @@ enum Casing {
     Dotted,
 }
 
-// === impl Names ===
+// === impl LocaleNames ===
 
-impl Names {
+impl LocaleNames {
     /// English, the locale where none is given.
     pub(crate) fn english() -> Self {
         Self::of("en").unwrap_or_default()
@@ -255,7 +255,7 @@ mod tests {
             ("tr", Field::Month, "HAZİRAN", Some((6, 8))),
             ("iw", Field::Month, "מאי", Some((5, 6))),
         ] {
-            let read = Names::of(locale).unwrap().read(field, text, false);
+            let read = LocaleNames::of(locale).unwrap().read(field, text, false);
             assert_eq!(read, expect, "{text:?} in {locale}");
         }
     }
@@ -297,7 +297,7 @@ mod tests {
             ("ja", "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月"),
             ("ja", "1 2 3 4 5 6 7 8 9 10 11 12"),
         ] {
-            let known = Names::of(locale).unwrap();
+            let known = LocaleNames::of(locale).unwrap();
             for (name, month) in names.split(' ').zip(1..) {
                 assert_eq!(
                     known.read(Field::Month, name, false),
@@ -306,12 +306,12 @@ mod tests {
                 );
             }
         }
-        let french = Names::of("fr").unwrap();
+        let french = LocaleNames::of("fr").unwrap();
         for (name, day) in ["lun", "mar.", "mercredi", "Jeu", "VEN.", "sam", "dim."].into_iter().zip(1..) {
             assert_eq!(french.read(Field::Weekday, name, false), Some((day, name.len())), "{name}");
         }
         // Whole names take no dot, and what could be two months is none.
-        let english = Names::english();
+        let english = LocaleNames::english();
         assert_eq!(english.read(Field::Month, "May.", false), Some((5, 3)));
         assert_eq!(english.read(Field::Month, "January.", false), Some((1, 7)));
         assert_eq!(french.read(Field::Month, "jui", false), None);
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_dot_of_the_pattern_is_no_part_of_a_name() {
-        let german = Names::of("de").unwrap();
+        let german = LocaleNames::of("de").unwrap();
         for (text, alone, before_dot) in
             [("Sep.2026", 4, 3), ("Sep..2026", 4, 4), ("Sept.", 5, 4), ("Sep 2026", 3, 3), ("Mai.", 3, 3)]
         {
@@ -344,7 +344,7 @@ mod tests {
                 }
             }
             // So each is read as what the table says, in each spelling, with its dot.
-            let names = Names::of(tag).unwrap();
+            let names = LocaleNames::of(tag).unwrap();
             let fields = [Field::Era, Field::Month, Field::Weekday, Field::Halfday];
             for ((column, field), first) in line.split('\t').zip(fields).zip([0, 1, 1, 0]) {
                 for (values, value) in column.split('|').zip(first..) {
@@ -362,8 +362,8 @@ mod tests {
     #[test]
     fn a_language_that_nobody_knows_has_no_names() {
         for locale in ["xx", "", "english", "-", "qqq-FR"] {
-            assert!(Names::of(locale).is_none(), "{locale}");
+            assert!(LocaleNames::of(locale).is_none(), "{locale}");
         }
-        assert_eq!(Names::nearest("de-ATT"), Some("de-AT"));
+        assert_eq!(LocaleNames::nearest("de-ATT"), Some("de-AT"));
     }
 }

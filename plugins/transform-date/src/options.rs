@@ -7,8 +7,8 @@ use flowstone_core::{BuildCx, BuildError, Diagnostics, Node, NodeKind, OptionTyp
 use flowstone_dialect::{DateFormat, Template};
 
 use crate::format::{Format, KEYWORDS};
-use crate::names::Names;
-use crate::transform::{Date, Plan, ZoneOption};
+use crate::names::LocaleNames;
+use crate::transform::{Date, Spec, ZoneOption};
 use crate::zone::Zone;
 
 options! {
@@ -63,7 +63,7 @@ pub(crate) fn build(options: DateOptions, _cx: &BuildCx) -> Result<Box<dyn Trans
     let zone = zone(options.timezone, &mut errors);
     let names = names(options.locale.as_deref(), &mut errors);
     match (source, zone, names) {
-        (Some(source), Some(zone), Some(names)) if errors.is_empty() => Ok(Box::new(Date::new(Plan {
+        (Some(source), Some(zone), Some(names)) if errors.is_empty() => Ok(Box::new(Date::new(Spec {
             source,
             formats,
             target: options.target,
@@ -136,11 +136,11 @@ fn zone(timezone: Option<Template>, errors: &mut Vec<BuildError>) -> Option<Zone
     None
 }
 
-fn names(locale: Option<&str>, errors: &mut Vec<BuildError>) -> Option<Names> {
-    let Some(locale) = locale else { return Some(Names::english()) };
-    let names = Names::of(locale);
+fn names(locale: Option<&str>, errors: &mut Vec<BuildError>) -> Option<LocaleNames> {
+    let Some(locale) = locale else { return Some(LocaleNames::english()) };
+    let names = LocaleNames::of(locale);
     if names.is_none() {
-        let label = match Names::nearest(locale) {
+        let label = match LocaleNames::nearest(locale) {
             Some(known) => format!("did you mean `{known}`?"),
             None => "expected a language tag such as `en`, `fr` or `de-AT`".to_owned(),
         };

@@ -7,7 +7,7 @@ use flowstone_dialect::{DateFormat, DateToken};
 
 use crate::bucket::Bucket;
 use crate::calendar::Field;
-use crate::names::Names;
+use crate::names::LocaleNames;
 use crate::offset::parse_offset;
 use crate::zone::{ABBREVIATIONS, Zone};
 
@@ -52,7 +52,7 @@ enum Element {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surroundings<'a> {
     /// The names of months and days.
-    pub(crate) names: &'a Names,
+    pub(crate) names: &'a LocaleNames,
     /// The year now, for `yy`.
     pub(crate) year: i64,
     /// The year of the ISO week now, for `xx`.
@@ -270,7 +270,7 @@ mod tests {
     fn read(pattern: &str, text: &str) -> Option<String> {
         let format = DateFormat::parse(pattern).unwrap();
         let mut bucket = Bucket::default();
-        let names = Names::english();
+        let names = LocaleNames::english();
         let around = Surroundings { names: &names, year: 2019, week_year: 2019 };
         Pattern::new(pattern, &format).read(text, around, &mut bucket).then_some(())?;
         let text = format_iso_millis(bucket.local(2019)?);

@@ -9,12 +9,12 @@ use flowstone_dialect::{BoundTemplate, Template};
 
 use crate::bucket::Bucket;
 use crate::format::{Around, CalendarFormat, Format, Now};
-use crate::names::Names;
+use crate::names::LocaleNames;
 use crate::zone::Zone;
 
 /// What a `date` does, shared by its forks.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Spec {
     /// The field that is read.
     pub(crate) source: Path,
     /// At least one; in the order in which they are tried.
@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     /// The zone of dates that name none.
     pub(crate) zone: ZoneOption,
     /// The names of months and days.
-    pub(crate) names: Names,
+    pub(crate) names: LocaleNames,
     /// The tags of an event whose date no format fits.
     pub(crate) tags_on_failure: Vec<Arc<str>>,
     /// The zone by which it is this year and this month.
@@ -42,7 +42,7 @@ pub(crate) enum ZoneOption {
 
 /// The transform.
 pub(crate) struct Date {
-    plan: Arc<Plan>,
+    spec: Arc<Spec>,
     reader: Reader,
 }
 
@@ -92,19 +92,19 @@ struct Read {
 // === impl Date ===
 
 impl Date {
-    pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan: Arc::new(plan), reader: Reader::default() }
+    pub(crate) fn new(spec: Spec) -> Self {
+        Self { spec: Arc::new(spec), reader: Reader::default() }
     }
 }
 
 impl Transform for Date {
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
-        let plan = Arc::clone(&self.plan);
-        let mut read = self.reader.read(&plan, batch, cx.now_ms());
-        write(&plan.target, batch, &mut read);
+        let spec = Arc::clone(&self.spec);
+        let mut read = self.reader.read(&spec, batch, cx.now_ms());
+        write(&spec.target, batch, &mut read);
         let failures = read.failed.count() as u64;
         if failures > 0 {
-            batch.tag_rows(&read.failed, &plan.tags_on_failure);
+            batch.tag_rows(&read.failed, &spec.tags_on_failure);
             cx.metrics().error("date", failures);
         }
         [&read.failed, &read.without].into_iter().for_each(|rows| batch.rows_not_matched(rows));
@@ -113,7 +113,7 @@ impl Transform for Date {
     /// An event without the field keeps the time at which it was read: whether there are such events, only the
     /// pipeline's author knows.
     fn dates(&self) -> bool {
-        self.plan.target == Path::timestamp()
+        self.spec.target == Path::timestamp()
     }
 
     fn rejects(&self) -> bool {
@@ -121,33 +121,33 @@ impl Transform for Date {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Self { plan: Arc::clone(&self.plan), reader: Reader::default() })
+        Box::new(Self { spec: Arc::clone(&self.spec), reader: Reader::default() })
     }
 }
 
 // === impl Reader ===
 
 impl Reader {
-    fn read(&mut self, plan: &Plan, batch: &Batch, now_ms: i64) -> Read {
+    fn read(&mut self, spec: &Spec, batch: &Batch, now_ms: i64) -> Read {
         let rows = batch.len();
         let mut read = Read {
             instants: vec![ABSENT_INT; rows],
             failed: BitSet::none(rows),
             without: BitSet::none(rows),
         };
-        self.last.resize(plan.formats.len(), Last::default());
+        self.last.resize(spec.formats.len(), Last::default());
         self.last.iter_mut().for_each(|last| last.is_set = false);
-        let now = Now::at(now_ms, &plan.machine);
-        let zone_of_row = match &plan.zone {
+        let now = Now::at(now_ms, &spec.machine);
+        let zone_of_row = match &spec.zone {
             ZoneOption::Fixed(_) => None,
             ZoneOption::OfEvent(template) => Some(template.bind(batch)),
         };
         let mut settle = |reader: &mut Self, row: usize, cell: Cell<'_>| {
             let instant = match cell {
                 Cell::Absent | Cell::Null => return read.without.insert(row),
-                Cell::Str(text) => reader.text(plan, now, zone_of_row.as_ref(), row, text),
-                Cell::Int(value) => plan.formats.iter().find_map(|format| format.of_int(value)),
-                Cell::Float(value) => plan.formats.iter().find_map(|format| format.of_float(value)),
+                Cell::Str(text) => reader.text(spec, now, zone_of_row.as_ref(), row, text),
+                Cell::Int(value) => spec.formats.iter().find_map(|format| format.of_int(value)),
+                Cell::Float(value) => spec.formats.iter().find_map(|format| format.of_float(value)),
                 // Lists, objects, booleans, instants.
                 _ => None,
             };
@@ -156,10 +156,10 @@ impl Reader {
                 None => read.failed.insert(row),
             }
         };
-        match own_column(batch, &plan.source) {
+        match own_column(batch, &spec.source) {
             Some(index) => batch.active_rows().for_each(|row| settle(self, row, batch.cell(index, row))),
             None => batch.active_rows().for_each(|row| {
-                let value = batch.get(row, &plan.source);
+                let value = batch.get(row, &spec.source);
                 settle(self, row, value.as_ref().map_or(Cell::Absent, Cell::of));
             }),
         }
@@ -169,20 +169,20 @@ impl Reader {
     #[inline]
     fn text(
         &mut self,
-        plan: &Plan,
+        spec: &Spec,
         now: Now,
         zone_of_row: Option<&BoundTemplate<'_>>,
         row: usize,
         text: &str,
     ) -> Option<i64> {
-        plan.formats.iter().enumerate().find_map(|(number, format)| {
-            format.of_text(text, |format| self.calendar(plan, now, zone_of_row, row, (number, format), text))
+        spec.formats.iter().enumerate().find_map(|(number, format)| {
+            format.of_text(text, |format| self.calendar(spec, now, zone_of_row, row, (number, format), text))
         })
     }
 
     fn calendar(
         &mut self,
-        plan: &Plan,
+        spec: &Spec,
         now: Now,
         zone_of_row: Option<&BoundTemplate<'_>>,
         row: usize,
@@ -194,12 +194,12 @@ impl Reader {
         if last.is_set && last.zone == zone_number && last.text == text {
             return last.instant;
         }
-        let zone = match &plan.zone {
+        let zone = match &spec.zone {
             ZoneOption::Fixed(zone) => Some(zone),
             ZoneOption::OfEvent(_) => self.zones.get(zone_number),
         };
         let instant = zone.and_then(|zone| {
-            format.instant(text, Around { names: &plan.names, zone, now }, &mut self.bucket)
+            format.instant(text, Around { names: &spec.names, zone, now }, &mut self.bucket)
         });
         last.text.clear();
         last.text.push_str(text);

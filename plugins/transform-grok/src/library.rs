@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flowstone_regex::{NameError, Names};
+use flowstone_regex::{Definitions, NameError};
 
 use crate::names::GroupName;
 
@@ -168,7 +168,7 @@ impl Library {
     }
 }
 
-impl Names for Library {
+impl Definitions for Library {
     fn get(&self, name: &str) -> Option<Arc<str>> {
         self.definitions.get(name).map(|definition| Arc::clone(&definition.text))
     }

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::columns::Layout;
 use crate::library::{Definition, Library, Origin, Shipped};
 use crate::pattern::Pattern;
-use crate::transform::{Grok, Plan, Source as Matched};
+use crate::transform::{Grok, Source as Matched, Spec};
 
 options! {
     /// Options of `grok`.
@@ -124,7 +124,7 @@ pub(crate) fn build(options: GrokOptions, cx: &BuildCx) -> Result<Box<dyn Transf
         pattern.place(target, &options.overwrite);
     }
     let limit = (options.timeout_millis > 0).then(|| Duration::from_millis(options.timeout_millis));
-    Ok(Box::new(Grok::new(Plan {
+    Ok(Box::new(Grok::new(Spec {
         layout: Layout::new(&sources, options.keep_empty_captures),
         sources,
         break_on_match: options.break_on_match,

@@ -13,7 +13,7 @@ use crate::text::text_of;
 
 /// What a `grok` does, shared by its forks.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Spec {
     pub(crate) sources: Vec<Source>,
     /// How captures become whole columns, where they can.
     pub(crate) layout: Option<Layout>,
@@ -36,7 +36,7 @@ pub(crate) struct Source {
 
 /// The transform.
 pub(crate) struct Grok {
-    plan: Arc<Plan>,
+    spec: Arc<Spec>,
     /// One for each pattern, in their order.
     scratch: Vec<Scratch>,
     budget: Budget,
@@ -44,7 +44,7 @@ pub(crate) struct Grok {
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Outcome {
     Matched,
     Failed,
     TimedOut,
@@ -64,9 +64,9 @@ struct Rest {
     timed_out: BitSet,
 }
 
-// === impl Plan ===
+// === impl Spec ===
 
-impl Plan {
+impl Spec {
     fn scratch(&self) -> Vec<Scratch> {
         self.sources.iter().flat_map(|source| &source.patterns).map(|_| Scratch::default()).collect()
     }
@@ -75,20 +75,20 @@ impl Plan {
 // === impl Grok ===
 
 impl Grok {
-    pub(crate) fn new(plan: Plan) -> Self {
-        Self { budget: Budget::time(plan.limit), scratch: plan.scratch(), plan: Arc::new(plan) }
+    pub(crate) fn new(spec: Spec) -> Self {
+        Self { budget: Budget::time(spec.limit), scratch: spec.scratch(), spec: Arc::new(spec) }
     }
 
     /// Fills whole columns; gives the rows that must be done alone.
-    fn fill(&mut self, plan: &Plan, batch: &Batch, columns: &mut Columns<'_>, rest: &mut Rest) -> Vec<usize> {
+    fn fill(&mut self, spec: &Spec, batch: &Batch, columns: &mut Columns<'_>, rest: &mut Rest) -> Vec<usize> {
         let sources: Vec<Option<&Column>> =
-            plan.sources.iter().map(|source| batch.column_of(&source.path)).collect();
+            spec.sources.iter().map(|source| batch.column_of(&source.path)).collect();
         let mut alone = Vec::new();
         for row in batch.active_rows() {
-            match self.fill_row(plan, batch, &sources, columns, row) {
-                Ok(Verdict::Matched) => {}
-                Ok(Verdict::Failed) => rest.failed.insert(row),
-                Ok(Verdict::TimedOut) => rest.timed_out.insert(row),
+            match self.fill_row(spec, batch, &sources, columns, row) {
+                Ok(Outcome::Matched) => {}
+                Ok(Outcome::Failed) => rest.failed.insert(row),
+                Ok(Outcome::TimedOut) => rest.timed_out.insert(row),
                 Err(Alone) => {
                     columns.clear(row, batch);
                     alone.push(row);
@@ -101,15 +101,15 @@ impl Grok {
     #[inline]
     fn fill_row(
         &mut self,
-        plan: &Plan,
+        spec: &Spec,
         batch: &Batch,
         sources: &[Option<&Column>],
         columns: &mut Columns<'_>,
         row: usize,
-    ) -> Result<Verdict, Alone> {
+    ) -> Result<Outcome, Alone> {
         self.budget.reset();
-        let mut verdict = Verdict::Failed;
-        for (source, column) in plan.sources.iter().zip(sources) {
+        let mut outcome = Outcome::Failed;
+        for (source, column) in spec.sources.iter().zip(sources) {
             // Only plain text is at home here; a list, a number or nothing is looked at alone.
             let Some(Column::Str(cells)) = column else { return Err(Alone) };
             let place = cells[row];
@@ -120,68 +120,68 @@ impl Grok {
             let mut matched = false;
             for (number, pattern) in source.patterns.iter().enumerate() {
                 let number = source.first + number;
-                if !plan.limit_is_per_event {
+                if !spec.limit_is_per_event {
                     self.budget.reset();
                 }
                 let scratch = &mut self.scratch[number];
                 match pattern.search(text, scratch, &mut self.budget) {
-                    Err(GaveUp) => return Ok(Verdict::TimedOut),
+                    Err(GaveUp) => return Ok(Outcome::TimedOut),
                     Ok(found) => matched = found,
                 }
                 if matched {
                     columns.write(number, pattern, scratch, row, place, text)?;
-                    if plan.break_on_match {
+                    if spec.break_on_match {
                         break;
                     }
                 }
             }
             if matched {
-                verdict = Verdict::Matched;
-                if plan.break_on_match {
+                outcome = Outcome::Matched;
+                if spec.break_on_match {
                     break;
                 }
             }
         }
-        Ok(verdict)
+        Ok(outcome)
     }
 
     /// One event by itself, whatever it holds.
-    fn row(&mut self, plan: &Plan, batch: &mut Batch, row: usize) -> Verdict {
+    fn row(&mut self, spec: &Spec, batch: &mut Batch, row: usize) -> Outcome {
         self.budget.reset();
-        let mut verdict = Verdict::Failed;
-        for source in &plan.sources {
-            match self.source(plan, source, batch, row) {
+        let mut outcome = Outcome::Failed;
+        for source in &spec.sources {
+            match self.source(spec, source, batch, row) {
                 Ok(true) => {
-                    verdict = Verdict::Matched;
-                    if plan.break_on_match {
+                    outcome = Outcome::Matched;
+                    if spec.break_on_match {
                         break;
                     }
                 }
                 Ok(false) | Err(Stop::NoPlace) => {}
-                Err(Stop::TimedOut) => return Verdict::TimedOut,
+                Err(Stop::TimedOut) => return Outcome::TimedOut,
             }
         }
-        verdict
+        outcome
     }
 
     /// Every element of a list is tried; a missing field is the empty text.
-    fn source(&mut self, plan: &Plan, source: &Source, batch: &mut Batch, row: usize) -> Result<bool, Stop> {
+    fn source(&mut self, spec: &Spec, source: &Source, batch: &mut Batch, row: usize) -> Result<bool, Stop> {
         match batch.get(row, &source.path) {
             Some(Value::Array(items)) => {
                 let mut any = false;
                 for item in &items {
-                    any |= self.text(plan, source, &text_of(item), batch, row)?;
+                    any |= self.text(spec, source, &text_of(item), batch, row)?;
                 }
                 Ok(any)
             }
-            Some(value) => self.text(plan, source, &text_of(&value), batch, row),
-            None => self.text(plan, source, "", batch, row),
+            Some(value) => self.text(spec, source, &text_of(&value), batch, row),
+            None => self.text(spec, source, "", batch, row),
         }
     }
 
     fn text(
         &mut self,
-        plan: &Plan,
+        spec: &Spec,
         source: &Source,
         text: &str,
         batch: &mut Batch,
@@ -190,7 +190,7 @@ impl Grok {
         let mut matched = false;
         for (number, pattern) in source.patterns.iter().enumerate() {
             let scratch = &mut self.scratch[source.first + number];
-            if !plan.limit_is_per_event {
+            if !spec.limit_is_per_event {
                 self.budget.reset();
             }
             matched = pattern.search(text, scratch, &mut self.budget).map_err(|GaveUp| Stop::TimedOut)?;
@@ -200,9 +200,9 @@ impl Grok {
                         Some((start, end)) => capture.convert.value(&text[start as usize..end as usize]),
                         None => Value::Null,
                     };
-                    write(plan, capture, value, batch, row)?;
+                    write(spec, capture, value, batch, row)?;
                 }
-                if plan.break_on_match {
+                if spec.break_on_match {
                     break;
                 }
             }
@@ -213,34 +213,34 @@ impl Grok {
 
 impl Transform for Grok {
     fn apply(&mut self, batch: &mut Batch, _cx: &mut TransformCx<'_>) {
-        let plan = Arc::clone(&self.plan);
+        let spec = Arc::clone(&self.spec);
         self.scratch.iter_mut().for_each(Scratch::forget);
         let mut rest = Rest { failed: BitSet::none(batch.len()), timed_out: BitSet::none(batch.len()) };
-        let columns = plan.layout.as_ref().and_then(|layout| layout.columns(batch));
+        let columns = spec.layout.as_ref().and_then(|layout| layout.columns(batch));
         let alone = match columns {
             Some(mut columns) => {
-                let alone = self.fill(&plan, batch, &mut columns, &mut rest);
+                let alone = self.fill(&spec, batch, &mut columns, &mut rest);
                 batch.put_columns(columns.finish());
                 alone
             }
             None => batch.active_rows().collect(),
         };
         for row in alone {
-            match self.row(&plan, batch, row) {
-                Verdict::Matched => {}
-                Verdict::Failed => rest.failed.insert(row),
-                Verdict::TimedOut => rest.timed_out.insert(row),
+            match self.row(&spec, batch, row) {
+                Outcome::Matched => {}
+                Outcome::Failed => rest.failed.insert(row),
+                Outcome::TimedOut => rest.timed_out.insert(row),
             }
         }
-        batch.tag_rows(&rest.failed, &plan.tags_on_failure);
-        batch.tag_rows(&rest.timed_out, std::slice::from_ref(&plan.tag_on_timeout));
+        batch.tag_rows(&rest.failed, &spec.tags_on_failure);
+        batch.tag_rows(&rest.timed_out, std::slice::from_ref(&spec.tag_on_timeout));
         [&rest.failed, &rest.timed_out].into_iter().for_each(|rows| batch.rows_not_matched(rows));
     }
 
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Self {
-            plan: Arc::clone(&self.plan),
-            scratch: self.plan.scratch(),
+            spec: Arc::clone(&self.spec),
+            scratch: self.spec.scratch(),
             budget: self.budget.clone(),
         })
     }
@@ -248,13 +248,13 @@ impl Transform for Grok {
 
 /// Puts a capture where it belongs: alone, in place of what is there, or beside it. What is neither text nor a list
 /// keeps its place and the capture is dropped, as in Logstash.
-fn write(plan: &Plan, capture: &Capture, value: Value, batch: &mut Batch, row: usize) -> Result<(), Stop> {
+fn write(spec: &Spec, capture: &Capture, value: Value, batch: &mut Batch, row: usize) -> Result<(), Stop> {
     let empty = match &value {
         Value::Null => true,
         Value::Str(text) => text.is_empty(),
         _ => false,
     };
-    if empty && !plan.keep_empty {
+    if empty && !spec.keep_empty {
         return Ok(());
     }
     let existing = if capture.overwrites { None } else { batch.get(row, &capture.field) };

@@ -29,12 +29,12 @@ pub(crate) struct Substitution {
 enum Needle {
     Fixed(Regex),
     /// Holds `%{...}`: compiled for the event, unless another had the same.
-    Template(Template, Known),
+    Template(Template, PatternCache),
 }
 
 /// Needles of events, compiled. All workers share them.
 #[derive(Clone, Debug, Default)]
-struct Known(Arc<Mutex<HashMap<String, Regex>>>);
+struct PatternCache(Arc<Mutex<HashMap<String, Regex>>>);
 
 #[derive(Clone, Debug)]
 enum Replacement {
@@ -67,7 +67,7 @@ impl Substitution {
             Ok(template.literal().is_none().then_some(template))
         };
         let needle = match template(needle, 1)? {
-            Some(template) => Needle::Template(template, Known::default()),
+            Some(template) => Needle::Template(template, PatternCache::default()),
             None => Needle::Fixed(Regex::new(needle).map_err(|error| (1, error.into()))?),
         };
         let replacement = match template(replacement, 2)? {
@@ -104,9 +104,9 @@ impl Substitution {
     }
 }
 
-// === impl Known ===
+// === impl PatternCache ===
 
-impl Known {
+impl PatternCache {
     fn get(&self, needle: String) -> Result<Regex, Failure> {
         if let Some(regex) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&needle) {
             return Ok(regex.clone());

@@ -21,7 +21,7 @@ use flowstone_core::prelude::*;
 
 use crate::field::DEFAULT_FORMAT;
 use crate::format::Format;
-pub use crate::names::{Names, TimestampFrom};
+pub use crate::names::{FieldNames, TimestampFrom};
 pub use crate::transform::Vpcflow;
 
 choices! {
@@ -46,7 +46,7 @@ options! {
         pub format: Vec<String> = vec![DEFAULT_FORMAT.to_owned()],
         /// What the fields are called: as AWS spells them (`account-id`), with underscores (`account_id`), or by the
         /// Elastic Common Schema (`cloud.account.id`).
-        pub names: Names = Names::Aws,
+        pub names: FieldNames = FieldNames::Aws,
         /// Where `@timestamp` comes from: `start`, the first packet; `end`, the last packet; `none`, leave it. If
         /// unset, it is `start`, and `end` with `names = "ecs"`, as Elastic does. It stays as it is where the line does
         /// not say.

@@ -9,7 +9,7 @@ use crate::parse::Cells;
 
 choices! {
     /// What the fields are called.
-    pub enum Names {
+    pub enum FieldNames {
         /// As AWS spells them: `account-id`.
         Aws = "aws",
         /// With underscores, as Athena and Parquet have them: `account_id`.
@@ -48,15 +48,15 @@ enum Style {
 // === impl Naming ===
 
 impl Naming {
-    pub(crate) fn new(candidates: &Candidates, names: Names, timestamp: TimestampFrom) -> Self {
+    pub(crate) fn new(candidates: &Candidates, names: FieldNames, timestamp: TimestampFrom) -> Self {
         let plain = |rename: fn(&str) -> String| {
             Style::Plain(candidates.fields().iter().map(|field| Path::top(&rename(&field.name))).collect())
         };
         Self {
             style: match names {
-                Names::Aws => plain(str::to_owned),
-                Names::Snake => plain(snake),
-                Names::Ecs => Style::Ecs(Box::new(Ecs::new(candidates))),
+                FieldNames::Aws => plain(str::to_owned),
+                FieldNames::Snake => plain(snake),
+                FieldNames::Ecs => Style::Ecs(Box::new(Ecs::new(candidates))),
             },
             timestamp: match timestamp {
                 TimestampFrom::Start => candidates.field("start"),

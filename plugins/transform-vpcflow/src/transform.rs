@@ -9,7 +9,7 @@ use flowstone_event::{BitSet, Column, METADATA, Reject, StrRef};
 use crate::candidates::Candidates;
 use crate::format::{Format, FormatError};
 use crate::judge::{Judgement, judge};
-use crate::names::{Names, Naming, TimestampFrom};
+use crate::names::{FieldNames, Naming, TimestampFrom};
 use crate::parse::{Cells, Parsed, Scratch};
 use crate::{ExtraFields, VpcflowOptions, read_formats};
 
@@ -36,7 +36,7 @@ pub struct Vpcflow {
 
 #[derive(Clone, Debug)]
 struct Settings {
-    names: Names,
+    names: FieldNames,
     timestamp: TimestampFrom,
     extra_fields: bool,
     keep_message: bool,
@@ -70,8 +70,8 @@ impl Vpcflow {
         let settings = Settings {
             names: options.names,
             timestamp: options.timestamp.unwrap_or(match options.names {
-                Names::Ecs => TimestampFrom::End,
-                Names::Aws | Names::Snake => TimestampFrom::Start,
+                FieldNames::Ecs => TimestampFrom::End,
+                FieldNames::Aws | FieldNames::Snake => TimestampFrom::Start,
             }),
             extra_fields: options.extra_fields == ExtraFields::Ignore,
             keep_message: options.keep_message,

@@ -1,12 +1,12 @@
 //! `names = "ecs"`.
 
 use serde_json::{Value, json};
-use transform_vpcflow::{Names, VpcflowOptions};
+use transform_vpcflow::{FieldNames, VpcflowOptions};
 
 use crate::{Outcome, apply, batch_of, document, outcomes_of, parsed, path, with_format};
 
 fn ecs(format: &str) -> VpcflowOptions {
-    VpcflowOptions { names: Names::Ecs, ..with_format(format) }
+    VpcflowOptions { names: FieldNames::Ecs, ..with_format(format) }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use flowstone_core::event::{Batch, BitSet, Page, Path, RowId, StrRef, format_iso_millis};
 use proptest::prelude::*;
-use transform_vpcflow::{ExtraFields, Names, VpcflowOptions};
+use transform_vpcflow::{ExtraFields, FieldNames, VpcflowOptions};
 
 use crate::{Outcome, apply, document, outcomes_of, path, with_format};
 
@@ -171,7 +171,7 @@ fn expected(batch: &Batch, row: usize, line: Option<&str>, options: &VpcflowOpti
         if value == "-" {
             continue;
         }
-        let shown = if options.names == Names::Snake { name.replace('-', "_") } else { name.clone() };
+        let shown = if options.names == FieldNames::Snake { name.replace('-', "_") } else { name.clone() };
         if !INTEGERS.contains(&name.as_str()) {
             fields.insert(shown, value.into());
             continue;
@@ -217,7 +217,7 @@ proptest! {
         ignore in any::<bool>(),
     ) {
         let options = VpcflowOptions {
-            names: if snake { Names::Snake } else { Names::Aws },
+            names: if snake { FieldNames::Snake } else { FieldNames::Aws },
             keep_message,
             extra_fields: if ignore { ExtraFields::Ignore } else { ExtraFields::Reject },
             ..with_format(format)

@@ -3,7 +3,7 @@
 use flowstone_core::event::{BitSet, Column, RowId, Value};
 use flowstone_core::{BuildCx, Clock, ComponentId, Kind, find};
 use serde_json::json;
-use transform_vpcflow::{ExtraFields, Names, TimestampFrom, Vpcflow, VpcflowOptions};
+use transform_vpcflow::{ExtraFields, FieldNames, TimestampFrom, Vpcflow, VpcflowOptions};
 
 use crate::{Outcome, READ_AT, apply, batch_of, document, outcomes, outcomes_of, parsed, path, with_format};
 
@@ -66,7 +66,7 @@ fn fields_come_in_the_order_of_the_format() {
 #[test]
 fn a_dash_is_absent_and_neither_null_nor_text() {
     assert_eq!(
-        parsed(&VpcflowOptions { names: Names::Snake, ..defaults() }, NODATA),
+        parsed(&VpcflowOptions { names: FieldNames::Snake, ..defaults() }, NODATA),
         json!({
             "@timestamp": "2026-09-01T03:14:00.000Z",
             "version": 2,
@@ -126,7 +126,7 @@ fn records_of_every_version_are_typed() {
         ),
     ] {
         let options = VpcflowOptions {
-            names: Names::Snake,
+            names: FieldNames::Snake,
             timestamp: Some(TimestampFrom::None),
             ..with_format(format)
         };
@@ -172,7 +172,7 @@ fn the_time_in_front_of_the_lines_of_an_export_is_left_out() {
         (&several, "1788232200 10.0.0.1"),
         (&ignoring, LINE),
         (&ignoring, &format!("{LINE} more and more")),
-        (&VpcflowOptions { names: Names::Ecs, ..defaults() }, LINE),
+        (&VpcflowOptions { names: FieldNames::Ecs, ..defaults() }, LINE),
     ] {
         let without = parsed(options, line);
         for time in TIMES {
@@ -219,12 +219,12 @@ fn milliseconds_are_recognised_and_numbers_stay_as_they_are() {
 fn the_timestamp_comes_from_where_the_option_says() {
     let read_at = "2023-11-14T22:13:20.000Z";
     for (names, timestamp, line, expect) in [
-        (Names::Aws, None, "1788232200 1788232259", "2026-09-01T03:10:00.000Z"),
-        (Names::Ecs, None, "1788232200 1788232259", "2026-09-01T03:10:59.000Z"),
-        (Names::Aws, Some(TimestampFrom::End), "1788232200 1788232259", "2026-09-01T03:10:59.000Z"),
-        (Names::Ecs, Some(TimestampFrom::Start), "1788232200 1788232259", "2026-09-01T03:10:00.000Z"),
-        (Names::Aws, Some(TimestampFrom::None), "1788232200 1788232259", read_at),
-        (Names::Aws, None, "- 1788232259", read_at),
+        (FieldNames::Aws, None, "1788232200 1788232259", "2026-09-01T03:10:00.000Z"),
+        (FieldNames::Ecs, None, "1788232200 1788232259", "2026-09-01T03:10:59.000Z"),
+        (FieldNames::Aws, Some(TimestampFrom::End), "1788232200 1788232259", "2026-09-01T03:10:59.000Z"),
+        (FieldNames::Ecs, Some(TimestampFrom::Start), "1788232200 1788232259", "2026-09-01T03:10:00.000Z"),
+        (FieldNames::Aws, Some(TimestampFrom::None), "1788232200 1788232259", read_at),
+        (FieldNames::Aws, None, "- 1788232259", read_at),
     ] {
         let options = VpcflowOptions { names, timestamp, ..with_format("start end") };
         assert_eq!(parsed(&options, line)["@timestamp"], expect, "{names:?} {timestamp:?} {line}");

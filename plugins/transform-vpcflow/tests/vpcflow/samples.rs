@@ -1,7 +1,7 @@
 //! Real lines and lines at the edges from `$FLOWSTONE_SHARED/samples`, which say themselves what they must become.
 
 use serde_json::Value;
-use transform_vpcflow::{Names, VpcflowOptions};
+use transform_vpcflow::{FieldNames, VpcflowOptions};
 
 use crate::{Outcome, outcomes, with_format};
 
@@ -36,7 +36,7 @@ fn check(file: &str) {
         }
         checked += 1;
         let format = case["format"].as_str().unwrap();
-        let options = VpcflowOptions { names: Names::Snake, ..with_format(format) };
+        let options = VpcflowOptions { names: FieldNames::Snake, ..with_format(format) };
         let outcome = outcomes(&options, &[line]).remove(0);
         match outcome {
             Outcome::Discarded(reason) if line.is_empty() => assert_eq!(reason, "empty_line", "{id}"),
@@ -75,7 +75,8 @@ fn community_ids_are_those_that_elastic_computed() {
     let mut checked = 0;
     for case in cases("real-lines.json").unwrap_or_default() {
         let Some(expect) = case.pointer("/expected/network/community_id") else { continue };
-        let options = VpcflowOptions { names: Names::Ecs, ..with_format(case["format"].as_str().unwrap()) };
+        let options =
+            VpcflowOptions { names: FieldNames::Ecs, ..with_format(case["format"].as_str().unwrap()) };
         let document = crate::parsed(&options, case["line"].as_str().unwrap());
         assert_eq!(document["network"]["community_id"], *expect, "{}", case["id"]);
         checked += 1;

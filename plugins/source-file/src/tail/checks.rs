@@ -1,4 +1,4 @@
-//! What looks at a file tell of it: where it is, whether it is still what it was, and what of it can no longer be read.
+//! What a check of a file finds: where it is, whether it is still the same content, and what of it is lost.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use flowstone_lines::Lines;
 use tokio::time::Instant;
 
-use super::{Manner, Place, Tail};
-use crate::identity::{Mark, header_of};
+use super::{FileStatus, ReadOptions, Tail};
+use crate::identity::{Checkpoint, header_of};
 use crate::listing::{Found, Stat};
 use crate::reader::{Beginning, Reader};
-use crate::work::{Look, Looked, Stream, Work};
+use crate::work::{Check, Checked, Stream, Work};
 
 // === impl Tail ===
 
 impl Tail {
-    /// The file was found and is what it was: takes note of how it is now.
-    pub(super) fn meet(&mut self, beginning: &Beginning, manner: &Manner) {
+    /// The file still has its content: records how it is now.
+    pub(super) fn refresh(&mut self, beginning: &Beginning, options: &ReadOptions) {
         if beginning.head.len > self.head.len || self.remembered {
             self.head = beginning.head.clone();
         }
-        if manner.headers && self.header.is_none() {
-            self.header = header_of(&beginning.bytes, beginning.whole || !manner.follow);
+        if options.headers && self.header.is_none() {
+            self.header = header_of(&beginning.bytes, beginning.whole || !options.follow);
         }
         self.folder = beginning.folder.or(self.folder);
         self.remembered = false;
-        self.place = Place::Here;
+        self.status = FileStatus::Present;
         self.stat = beginning.stat;
     }
 
     /// Whether it was found as it was seen last, so that its content need not be looked at.
     pub(crate) fn is_as_seen(&mut self, found: &Found) -> bool {
-        let same = found.stat == self.stat && found.path == self.path && self.place == Place::Here;
+        let same = found.stat == self.stat && found.path == self.path && self.status == FileStatus::Present;
         // A write that came right after the last look may have left the same time behind.
         let was_racy = std::mem::replace(&mut self.racy, true);
         let as_seen = same && !self.remembered && !was_racy;
@@ -41,9 +41,9 @@ impl Tail {
         as_seen
     }
 
-    /// The call that looks whether the file, as `found` or wherever it is, still holds what was read of it.
-    pub(crate) fn look(&mut self, found: Option<Found>) -> Work {
-        let look = Look {
+    /// The call that checks whether the file, as `found` or wherever it is, still holds what was read of it.
+    pub(crate) fn check(&mut self, found: Option<Found>) -> Work {
+        let check = Check {
             found,
             path: self.path.clone(),
             stat: self.stat,
@@ -53,23 +53,23 @@ impl Tail {
             read: self.read,
             has_little_evidence: self.has_little_evidence(),
         };
-        Work::Look(std::mem::replace(&mut self.stream, Stream::Closed), look)
+        Work::Check(std::mem::replace(&mut self.stream, Stream::Closed), check)
     }
 
-    /// Takes in what a look came to. `true` if the file is where it was, or under another name.
-    pub(crate) fn take_look(
+    /// Records what a check found; `true` if the file is there, under this name or another.
+    pub(crate) fn finish_check(
         &mut self,
         stream: Stream,
-        looked: Looked,
-        manner: &Manner,
+        checked: Checked,
+        options: &ReadOptions,
         now: Instant,
     ) -> bool {
         self.stream = stream;
-        match looked {
-            Looked::Intact { path, stat, renamed, beginning } => {
+        match checked {
+            Checked::Intact { path, stat, renamed, beginning } => {
                 if let Some(beginning) = beginning {
                     let before = self.stat;
-                    self.meet(&beginning, manner);
+                    self.refresh(&beginning, options);
                     self.stat = before;
                 }
                 if stat.size != self.stat.size {
@@ -80,29 +80,29 @@ impl Tail {
                     self.move_to(&path);
                     self.rotated = Some(now);
                 }
-                self.place = Place::Here;
-                self.missed = None;
-                self.unread = None;
+                self.status = FileStatus::Present;
+                self.missing_since = None;
+                self.lost_since = None;
                 self.lost = false;
                 self.racy = is_racy(&stat);
                 self.stat = stat;
                 true
             }
-            Looked::Replaced => {
+            Checked::Replaced => {
                 self.replace(now);
                 false
             }
-            Looked::Missed { gone, stat } => {
+            Checked::NotFound { gone, stat } => {
                 if let Some(stat) = stat.filter(|stat| stat.size != self.stat.size) {
                     self.stat = stat;
                     self.grown = now;
                 }
-                if gone && self.place == Place::Here {
-                    self.place = Place::Gone;
-                    self.missed = Some(now);
+                if gone && self.status == FileStatus::Present {
+                    self.status = FileStatus::Gone;
+                    self.missing_since = Some(now);
                 }
                 if gone && !self.is_open() {
-                    self.note_unread(now);
+                    self.note_lost(now);
                 }
                 !gone
             }
@@ -111,14 +111,14 @@ impl Tail {
 
     /// The file was overwritten: what was not read of it is lost, unless a copy turns up.
     pub(crate) fn replace(&mut self, now: Instant) {
-        self.note_unread(now);
-        self.place = Place::Replaced;
+        self.note_lost(now);
+        self.status = FileStatus::Replaced;
         self.stream = Stream::Closed;
     }
 
-    fn note_unread(&mut self, now: Instant) {
-        if self.unread.is_none() && !self.lost && self.unread_bytes() > 0 {
-            self.unread = Some(now);
+    fn note_lost(&mut self, now: Instant) {
+        if self.lost_since.is_none() && !self.lost && self.unread_bytes() > 0 {
+            self.lost_since = Some(now);
         }
     }
 
@@ -140,17 +140,6 @@ impl Tail {
         }
     }
 
-    /// Since when bytes of it are lost, if nobody was told yet.
-    pub(crate) fn unread_since(&self) -> Option<Instant> {
-        self.unread
-    }
-
-    /// Somebody was told.
-    pub(crate) fn note_told(&mut self) {
-        self.unread = None;
-        self.lost = true;
-    }
-
     /// The content was found, whole, in another file; `reader` stands behind `proven`.
     pub(crate) fn adopt(
         &mut self,
@@ -158,27 +147,27 @@ impl Tail {
         beginning: &Beginning,
         proven: u64,
         reader: Reader,
-        manner: &Manner,
+        options: &ReadOptions,
         now: Instant,
     ) {
         self.move_to(path);
         self.rotated = Some(now);
-        self.missed = None;
+        self.missing_since = None;
         self.grown = now;
         self.gzip = beginning.gzip;
         self.complete = false;
         self.ended_at = None;
-        self.unread = None;
+        self.lost_since = None;
         self.lost = false;
-        self.meet(beginning, manner);
+        self.refresh(beginning, options);
         // A reader of the deleted original goes on to its end.
         if matches!(self.stream, Stream::Closed) && self.read.offset == proven {
-            self.stream = Stream::Open(reader, Lines::new(manner.lines, proven));
+            self.stream = Stream::Open(reader, Lines::new(options.lines, proven));
         }
     }
 
     /// Everything in the file counts as read and delivered.
-    pub(crate) fn take_as_read(&mut self, upto: Mark) {
+    pub(crate) fn take_as_read(&mut self, upto: Checkpoint) {
         self.committed = upto;
         self.read = upto;
         self.complete = true;

@@ -1,5 +1,5 @@
-//! The thread that a source works on: it does one thing after the other as the source asks, so that the runtime's threads
-//! never wait for a disk. Calls that may not return at all are made by yet another thread ([`crate::hands`]).
+//! The thread that a source works on, one request after the other, so that the runtime's threads never wait for a disk.
+//! Calls that may never return are made by a second thread ([`crate::calls`]).
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,34 +13,34 @@ use tokio::time::Instant;
 use crate::state;
 use crate::watch::{Progress, Watch};
 
-/// Work on one request ends after about this time, to let others come.
+/// Work on one request ends after about this time, so that others get their turn.
 const STRETCH: Duration = Duration::from_millis(5);
 /// How often a finite run looks for a file that cannot be read before it gives up.
-const FINITE_LOOKS: usize = 4;
+const FINITE_SCANS: usize = 4;
 
 /// What a source asks for.
 pub(crate) enum Request {
     Start(SourceCx, Instant, oneshot::Sender<Result<(), SourceError>>),
-    /// A batch; with `look` after a look at the file system.
+    /// A batch; with `scan` after a look at the file system.
     Next {
         cx: SourceCx,
         now: Instant,
-        look: bool,
+        scan: bool,
     },
     Commit(Vec<Position>, oneshot::Sender<Result<(), SourceError>>),
     Rewind(Position, Instant, oneshot::Sender<()>),
 }
 
-/// What [`Request::Next`] came to.
+/// The answer to [`Request::Next`].
 pub(crate) struct Answer {
-    pub(crate) came: Came,
-    /// How long the look took.
-    pub(crate) looked: Option<Duration>,
+    pub(crate) outcome: Outcome,
+    /// How long the scan took.
+    pub(crate) scan_took: Option<Duration>,
 }
 
 // One per batch, moved a few times: a box would only be one more allocation.
 #[allow(clippy::large_enum_variant)]
-pub(crate) enum Came {
+pub(crate) enum Outcome {
     Batch(SourceBatch),
     /// There is more to do.
     Busy,
@@ -51,9 +51,9 @@ pub(crate) enum Came {
     Error(SourceError),
 }
 
-/// The source's end of the thread.
+/// The source's handle on the thread.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct SourceThread {
     requests: mpsc::Sender<Request>,
     pub(crate) answers: answers::UnboundedReceiver<Answer>,
     thread: Option<JoinHandle<()>>,
@@ -61,21 +61,21 @@ pub(crate) struct Desk {
     may_save: Arc<Mutex<bool>>,
 }
 
-/// The thread's own.
-struct Clerk {
+/// What runs on the thread.
+struct Worker {
     watch: Watch,
     skip_present: bool,
     state: StateDir,
     /// As of the last request.
     cx: SourceCx,
     may_save: Arc<Mutex<bool>>,
-    /// Something is delivered that the state file does not say yet.
+    /// More is delivered than the state file says.
     dirty: bool,
 }
 
-// === impl Desk ===
+// === impl SourceThread ===
 
-impl Desk {
+impl SourceThread {
     /// Starts the thread.
     pub(crate) fn new(
         watch: Watch,
@@ -86,18 +86,18 @@ impl Desk {
         let (requests, inbox) = mpsc::channel();
         let (outbox, answers) = answers::unbounded_channel();
         let may_save = Arc::new(Mutex::new(true));
-        let clerk = Clerk { watch, skip_present, state, cx, may_save: Arc::clone(&may_save), dirty: false };
-        let work = move || clerk.work(&inbox, &outbox);
+        let worker = Worker { watch, skip_present, state, cx, may_save: Arc::clone(&may_save), dirty: false };
+        let work = move || worker.work(&inbox, &outbox);
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(work)?;
         Ok(Self { requests, answers, thread: Some(thread), may_save })
     }
 
     pub(crate) fn ask(&self, request: Request) {
-        // If nobody is there to take it, nobody answers.
+        // Where the thread has ended, waiting for the answer fails.
         let _ = self.requests.send(request);
     }
 
-    /// Nobody answers.
+    /// The error of a thread that has ended.
     ///
     /// # Panics
     /// As the thread did.
@@ -109,24 +109,24 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for SourceThread {
     fn drop(&mut self) {
-        // Waits for a write that is under way.
+        // Waits for the end of a write.
         *self.may_save.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 
-// === impl Clerk ===
+// === impl Worker ===
 
-impl Clerk {
+impl Worker {
     fn work(mut self, inbox: &mpsc::Receiver<Request>, outbox: &answers::UnboundedSender<Answer>) {
-        // Whoever asked and does not want to know any more is gone.
+        // A reply that nobody waits for is dropped.
         while let Ok(request) = inbox.recv() {
             match request {
                 Request::Start(cx, now, reply) => drop(reply.send(self.start(cx, now))),
-                Request::Next { cx, now, look } => {
+                Request::Next { cx, now, scan } => {
                     self.cx = cx;
-                    drop(outbox.send(self.next(now, look)));
+                    drop(outbox.send(self.next(now, scan)));
                 }
                 Request::Commit(positions, reply) => drop(reply.send(self.commit(&positions))),
                 Request::Rewind(position, now, reply) => {
@@ -144,20 +144,20 @@ impl Clerk {
         Ok(())
     }
 
-    fn next(&mut self, now: Instant, look: bool) -> Answer {
+    fn next(&mut self, now: Instant, scan: bool) -> Answer {
         let started = Clock::now();
-        let looked = look.then(|| {
-            self.watch.look(&self.cx, now);
-            if self.watch.looks() == 1 && !self.watch.has_files() {
-                tracing::warn!(paths = self.watch.listing().describe(), component = %self.cx.id.name, "no file matches `paths` yet");
+        let scan_took = scan.then(|| {
+            self.watch.scan(&self.cx, now);
+            if self.watch.scans == 1 && !self.watch.has_files() {
+                tracing::warn!(paths = self.watch.listing.describe(), component = %self.cx.id.name, "no file matches `paths` yet");
             }
             started.elapsed()
         });
-        let came = self.go_on(now).unwrap_or_else(Came::Error);
-        Answer { came, looked }
+        let outcome = self.go_on(now).unwrap_or_else(Outcome::Error);
+        Answer { outcome, scan_took }
     }
 
-    fn go_on(&mut self, now: Instant) -> Result<Came, SourceError> {
+    fn go_on(&mut self, now: Instant) -> Result<Outcome, SourceError> {
         let started = Clock::now();
         loop {
             // An identity is in the state before the first record that bears it leaves.
@@ -165,34 +165,33 @@ impl Clerk {
                 self.save()?;
             }
             match self.watch.step(&self.cx, now) {
-                Progress::Batch(batch) => return Ok(Came::Batch(batch)),
+                Progress::Batch(batch) => return Ok(Outcome::Batch(batch)),
                 Progress::More if started.elapsed() < STRETCH => {}
-                Progress::More => return Ok(Came::Busy),
+                Progress::More => return Ok(Outcome::Busy),
                 Progress::Nothing => break,
             }
         }
-        if self.watch.look_again {
-            return Ok(Came::Nothing(true));
+        if self.watch.scan_again {
+            return Ok(Outcome::Nothing(true));
         }
-        let hopeless = self.watch.looks() >= FINITE_LOOKS;
-        if self.watch.is_done() && (hopeless || self.watch.troubles().is_empty()) {
-            self.watch.tell_unread(&self.cx, now, true);
-            return Ok(Came::End(self.end()));
+        let hopeless = self.watch.scans >= FINITE_SCANS;
+        if self.watch.is_done() && (hopeless || self.watch.errors().is_empty()) {
+            self.watch.report_unread(&self.cx, now, true);
+            return Ok(Outcome::End(self.end()));
         }
-        Ok(Came::Nothing(false))
+        Ok(Outcome::Nothing(false))
     }
 
     /// What a finite run ends with.
     fn end(&self) -> Result<(), SourceError> {
-        let missing = self.watch.missing().iter();
+        let missing = self.watch.missing.iter();
         let missing = missing.map(|path| format!("{} is not there; correct `paths`", path.display()));
-        let troubles: Vec<String> = self.watch.troubles().into_iter().cloned().chain(missing).collect();
-        if troubles.is_empty() {
+        let errors: Vec<String> = self.watch.errors().into_iter().cloned().chain(missing).collect();
+        if errors.is_empty() {
             return Ok(());
         }
-        let more =
-            if troubles.len() > 5 { format!("; and {} more", troubles.len() - 5) } else { String::new() };
-        let shown = troubles[..troubles.len().min(5)].join("; ");
+        let more = if errors.len() > 5 { format!("; and {} more", errors.len() - 5) } else { String::new() };
+        let shown = errors[..errors.len().min(5)].join("; ");
         Err(SourceError::fatal("unreadable", format!("not everything could be read: {shown}{more}")))
     }
 
@@ -210,7 +209,7 @@ impl Clerk {
         if !*may_save {
             return Err(SourceError::fatal("checkpoint", "the source was stopped"));
         }
-        state::save(&self.state, self.watch.identities(), self.watch.records())
+        state::save(&self.state, &self.watch.identities, self.watch.records())
             .map_err(|message| SourceError::new("checkpoint", message))?;
         self.watch.unsaved = false;
         self.dirty = false;

@@ -1,5 +1,5 @@
-//! Goes through long texts stride by stride, within a budget: automata that are made as the text needs them, stepped
-//! here byte by byte, because the library's own searches cannot be stopped.
+//! A prefilter for long texts: a pair of lazy DFAs, stepped here byte by byte within a budget, because the library's own
+//! searches cannot be stopped.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::budget::{Budget, GaveUp};
 
 /// Bytes between two entries in the budget. A byte may need a new state, which costs as much as hundreds of known
 /// ones.
-const STRIDE: usize = 64;
-/// Steps that a stride counts for.
-const STEPS: usize = 16;
+const BYTES_PER_SPEND: usize = 64;
+/// Steps that these bytes count for.
+const STEPS_PER_SPEND: usize = 16;
 /// Bytes of states that are kept; beyond them all are forgotten and made anew.
 const MAX_STATES: usize = 2 << 20;
 /// Bytes of the graph that the automata are made from.
@@ -22,25 +22,25 @@ const MAX_GRAPH: usize = 10 << 20;
 
 /// An automaton for where a match ends, and one that reads backwards for where it begins.
 #[derive(Clone, Debug)]
-pub(crate) struct Strides {
+pub(crate) struct LazyDfa {
     forward: DFA,
     backward: DFA,
 }
 
-/// What became of a look at a text.
+/// Where a match may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sighting {
+pub(crate) enum Candidate {
     /// There is no match.
     Nowhere,
     /// The leftmost match lies here.
     At(Range<usize>),
     /// The text has a character that the automaton cannot judge, such as a word's boundary beyond ASCII.
-    Unknown,
+    Inconclusive,
 }
 
-// === impl Strides ===
+// === impl LazyDfa ===
 
-impl Strides {
+impl LazyDfa {
     /// The automata of an expression; `None` if they do not fit.
     pub(crate) fn new(hir: &Hir) -> Option<Self> {
         let automaton = |backward: bool| {
@@ -61,9 +61,9 @@ impl Strides {
     }
 
     /// Looks for the leftmost match that begins at `from` or behind it.
-    pub(crate) fn find(&self, text: &str, from: usize, budget: &mut Budget) -> Result<Sighting, GaveUp> {
+    pub(crate) fn find(&self, text: &str, from: usize, budget: &mut Budget) -> Result<Candidate, GaveUp> {
         let end = match self.run(&self.forward, text, from..text.len(), false, budget)? {
-            Sighting::At(found) => found.end,
+            Candidate::At(found) => found.end,
             other => return Ok(other),
         };
         self.run(&self.backward, text, from..end, true, budget)
@@ -77,7 +77,7 @@ impl Strides {
         part: Range<usize>,
         backward: bool,
         budget: &mut Budget,
-    ) -> Result<Sighting, GaveUp> {
+    ) -> Result<Candidate, GaveUp> {
         let bytes = text.as_bytes();
         let mut cache: Cache = dfa.create_cache();
         let input = Input::new(text).range(part.clone());
@@ -86,23 +86,25 @@ impl Strides {
         } else {
             dfa.start_state_forward(&mut cache, &input)
         };
-        let Ok(mut state) = start else { return Ok(Sighting::Unknown) };
+        let Ok(mut state) = start else { return Ok(Candidate::Inconclusive) };
         let mut found = None;
         // A match is known one byte late, so that the byte behind it can have a say.
         for passed in 0..part.len() {
-            if passed % STRIDE == 0 {
-                budget.spend(STEPS)?;
+            if passed % BYTES_PER_SPEND == 0 {
+                budget.spend(STEPS_PER_SPEND)?;
             }
             let at = if backward { part.end - 1 - passed } else { part.start + passed };
-            let Ok(next) = dfa.next_state(&mut cache, state, bytes[at]) else { return Ok(Sighting::Unknown) };
+            let Ok(next) = dfa.next_state(&mut cache, state, bytes[at]) else {
+                return Ok(Candidate::Inconclusive);
+            };
             state = next;
             if state.is_tagged() {
                 if state.is_match() {
                     found = Some(passed);
                 } else if state.is_dead() {
-                    return Ok(sighting(found, &part, backward));
+                    return Ok(candidate(found, &part, backward));
                 } else if state.is_quit() {
-                    return Ok(Sighting::Unknown);
+                    return Ok(Candidate::Inconclusive);
                 }
             }
         }
@@ -115,16 +117,16 @@ impl Strides {
         match last {
             Ok(state) if state.is_match() => found = Some(part.len()),
             Ok(state) if !state.is_quit() => {}
-            _ => return Ok(Sighting::Unknown),
+            _ => return Ok(Candidate::Inconclusive),
         }
-        Ok(sighting(found, &part, backward))
+        Ok(candidate(found, &part, backward))
     }
 }
 
-fn sighting(passed: Option<usize>, part: &Range<usize>, backward: bool) -> Sighting {
+fn candidate(passed: Option<usize>, part: &Range<usize>, backward: bool) -> Candidate {
     match passed {
-        None => Sighting::Nowhere,
-        Some(passed) if backward => Sighting::At(part.end - passed..part.end),
-        Some(passed) => Sighting::At(part.start..part.start + passed),
+        None => Candidate::Nowhere,
+        Some(passed) if backward => Candidate::At(part.end - passed..part.end),
+        Some(passed) => Candidate::At(part.start..part.start + passed),
     }
 }

@@ -1,7 +1,7 @@
 //! A thread for calls into file systems: one that does not return (a hung mount) costs its file, and neither the others
 //! nor the source.
 //!
-//! Calls are made one after the other. One that takes longer than [`PATIENCE`] is given up with its thread, another
+//! Calls are made one after the other. One that takes longer than [`CALL_TIMEOUT`] is given up with its thread, another
 //! thread makes the rest, and its result can be asked for later ([`Late`]).
 
 use std::any::Any;
@@ -11,21 +11,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// So long a call may take before the others go on without it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-/// A device of which so many calls do not return is left alone until one does.
+/// A call that takes longer no longer holds up the others.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A device gets no more calls while this many have not returned.
 const MAX_LATE: usize = 4;
 
 /// Makes calls on a thread of its own.
 #[derive(Debug)]
-pub(crate) struct Hands {
+pub(crate) struct CallThread {
     jobs: Sender<Job>,
     queue: Arc<Mutex<Receiver<Job>>>,
     /// Set when the thread was given up; nothing while none could be started.
     thread: Option<Arc<AtomicBool>>,
-    /// The calls that did not return in time, by device; who else holds the token is still at it.
+    /// The calls that did not return in time, by device; a call that still runs holds its token.
     late: Vec<(u64, Arc<()>)>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// What is to be done, and on which device.
@@ -55,19 +55,19 @@ impl<T> Call<T> {
     }
 }
 
-// === impl Hands ===
+// === impl CallThread ===
 
-impl Hands {
+impl CallThread {
     pub(crate) fn new() -> Self {
-        Self::with_patience(PATIENCE)
+        Self::with_timeout(CALL_TIMEOUT)
     }
 
-    fn with_patience(patience: Duration) -> Self {
+    fn with_timeout(timeout: Duration) -> Self {
         let (jobs, queue) = channel();
-        Self { jobs, queue: Arc::new(Mutex::new(queue)), thread: None, late: Vec::new(), patience }
+        Self { jobs, queue: Arc::new(Mutex::new(queue)), thread: None, late: Vec::new(), timeout }
     }
 
-    /// Whether so many calls to this device have not returned that it is no use to make another.
+    /// Whether the device gets no more calls until one returns.
     pub(crate) fn is_hung(&mut self, device: u64) -> bool {
         self.late.retain(|(_, token)| Arc::strong_count(token) > 1);
         self.late.iter().filter(|(late, _)| *late == device).count() >= MAX_LATE
@@ -80,11 +80,11 @@ impl Hands {
         run: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Late<T>> {
         let mut results = self.run_all(vec![Call::new(device, run)]);
-        // One call, one result.
+        // One call has one result.
         results.pop().unwrap_or_else(|| Err(Late(Slot::default())))
     }
 
-    /// Makes these calls, and waits for as long as they come along. Results are in the order of the calls.
+    /// Makes these calls; each must return in time. Results are in the order of the calls.
     pub(crate) fn run_all<T: Send + 'static>(&mut self, calls: Vec<Call<T>>) -> Vec<Result<T, Late<T>>> {
         let (report, reports) = channel();
         let mut runs = Vec::with_capacity(calls.len());
@@ -107,7 +107,7 @@ impl Hands {
         let (mut open, mut current) = (runs.len(), None);
         while open > 0 {
             self.start_thread();
-            match reports.recv_timeout(self.patience) {
+            match reports.recv_timeout(self.timeout) {
                 Ok(Report::Begun(index)) => current = Some(index),
                 Ok(Report::Ended(index)) => {
                     current = current.filter(|current| *current != index);
@@ -176,12 +176,12 @@ mod tests {
     use super::*;
 
     /// Who waits long enough on a busy machine.
-    fn patient() -> Hands {
-        Hands::with_patience(Duration::from_secs(600))
+    fn patient() -> CallThread {
+        CallThread::with_timeout(Duration::from_secs(600))
     }
 
-    fn hands() -> Hands {
-        Hands::with_patience(Duration::from_secs(1))
+    fn impatient() -> CallThread {
+        CallThread::with_timeout(Duration::from_secs(1))
     }
 
     /// A call that returns when it is let go.
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_calls_and_none_is_made_by_the_thread_that_asks() {
-        let mut hands = patient();
+        let mut call_thread = patient();
         let here = std::thread::current().id();
         let calls = (0..1000).map(|number| Call::new(1, move || (number, std::thread::current().id())));
-        let results = hands.run_all(calls.collect());
+        let results = call_thread.run_all(calls.collect());
         for (number, result) in results.into_iter().enumerate() {
             let (seen, thread) = result.unwrap();
             assert!(seen == number && thread != here);
@@ -208,14 +208,14 @@ mod tests {
 
     #[test]
     fn a_call_that_does_not_return_does_not_hold_up_the_others_and_its_result_is_not_lost() {
-        let mut hands = hands();
+        let mut call_thread = impatient();
         let (let_go, call) = stuck(1);
         let mut results =
-            hands.run_all(vec![Call::new(7, || 0), call, Call::new(7, || 2), Call::new(8, || 3)]);
+            call_thread.run_all(vec![Call::new(7, || 0), call, Call::new(7, || 2), Call::new(8, || 3)]);
         let late = results.remove(1).unwrap_err();
         assert_eq!(results.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 2, 3]);
         assert!(!late.is_there() && late.take().is_none());
-        assert_eq!(hands.run(7, || 4).unwrap(), 4);
+        assert_eq!(call_thread.run(7, || 4).unwrap(), 4);
         let_go.send(()).unwrap();
         while !late.is_there() {
             std::thread::yield_now();
@@ -225,22 +225,22 @@ mod tests {
 
     #[test]
     fn a_device_of_which_calls_do_not_return_is_left_alone_until_one_does() {
-        let mut hands = hands();
+        let mut call_thread = impatient();
         let (gates, calls): (Vec<_>, Vec<_>) = (0..MAX_LATE).map(stuck).unzip();
-        assert!(!hands.is_hung(7));
-        assert!(hands.run_all(calls).iter().all(Result::is_err));
-        assert!(hands.is_hung(7) && !hands.is_hung(8));
+        assert!(!call_thread.is_hung(7));
+        assert!(call_thread.run_all(calls).iter().all(Result::is_err));
+        assert!(call_thread.is_hung(7) && !call_thread.is_hung(8));
         gates[2].send(()).unwrap();
-        while hands.is_hung(7) {
+        while call_thread.is_hung(7) {
             std::thread::yield_now();
         }
     }
 
     #[test]
     fn a_panic_in_a_call_is_one_of_who_asked_for_it() {
-        let mut hands = patient();
-        let outcome = catch_unwind(AssertUnwindSafe(|| hands.run(1, || -> usize { panic!("a bug") })));
+        let mut call_thread = patient();
+        let outcome = catch_unwind(AssertUnwindSafe(|| call_thread.run(1, || -> usize { panic!("a bug") })));
         assert!(outcome.is_err());
-        assert_eq!(hands.run(1, || 5).unwrap(), 5);
+        assert_eq!(call_thread.run(1, || 5).unwrap(), 5);
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! * Rotation by copy and truncation (`copytruncate`), compression and a move to another file system give known
 //!   content a new inode. The original is gone or overwritten by then. So the candidates are the files whose content
-//!   is no longer at its place, and the newcomer must hold everything that was read of one ([`crate::proof`]).
+//!   is no longer at its place, and the new file must hold everything that was read of one ([`crate::proof`]).
 //! * For a moment both are there: the copy is written before the original is truncated, the `.gz` before it is
-//!   removed. A newcomer that begins like a file that is still there is therefore held back until it was quiet for
+//!   removed. A new file that begins like a file that is still there is therefore held back until it was quiet for
 //!   `rotate_wait`. If the original is there after that, the two are different files with the same beginning, and
 //!   both are read. Only a `.gz` with exactly the content of a plain file beside it (`gzip -k`) is passed over.
 //! * Little content proves little: every file of a program may begin with the same banner, and nothing else of it may
@@ -25,16 +25,16 @@ use std::path::{Path, PathBuf};
 use memchr::memrchr;
 use tokio::time::Instant;
 
-use crate::hands::Late;
+use crate::calls::Late;
 use crate::identity::FileId;
 use crate::listing::{Found, Stat};
-use crate::proof::{Proof, Verdict};
+use crate::proof::{Proof, ProofStep};
 use crate::reader::Beginning;
-use crate::tail::{Place, Tail};
+use crate::tail::{FileStatus, Tail};
 
 /// A file that has no identity yet.
 #[derive(Debug)]
-pub(crate) struct Newcomer {
+pub(crate) struct NewFile {
     pub(crate) path: PathBuf,
     pub(crate) stat: Stat,
     /// Its first bytes, once they could be read.
@@ -51,30 +51,30 @@ pub(crate) struct Newcomer {
     pub(crate) start: u64,
     /// The call that reads its first bytes, if it did not return in time.
     pub(crate) late: Option<Late<io::Result<First>>>,
-    /// A proof under way.
-    pub(crate) proof: Option<(Aim, Proving)>,
+    /// The proof that has begun.
+    pub(crate) proof: Option<(ProofGoal, Proving)>,
     /// Identities that are not this file's.
-    pub(crate) refuted: Vec<Aim>,
+    pub(crate) refuted: Vec<ProofGoal>,
 }
 
-/// What a proof is to show.
+/// What a proof shows if it succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Aim {
-    /// The newcomer is this file, and goes on with it.
-    Heir(FileId),
-    /// The newcomer is a compressed copy of this file, and nothing else.
+pub(crate) enum ProofGoal {
+    /// The new file is this file, and goes on with it.
+    Successor(FileId),
+    /// The new file is a compressed copy of this file, and nothing else.
     Copy(FileId),
 }
 
-/// A step of a proof that is to be done, or did not return in time.
+/// A proof between two steps, or in one that did not return in time.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Proving {
     Next(Proof),
-    Late(Late<io::Result<(Verdict, Option<Proof>)>>),
+    Late(Late<io::Result<ProofStep>>),
 }
 
-/// What is read of a newcomer first.
+/// What is read of a new file first.
 #[derive(Debug)]
 pub(crate) struct First {
     beginning: Beginning,
@@ -82,9 +82,9 @@ pub(crate) struct First {
     end: Option<u64>,
 }
 
-// === impl Newcomer ===
+// === impl NewFile ===
 
-impl Newcomer {
+impl NewFile {
     /// A file that was just found.
     pub(crate) fn new(found: Found, skip_present: bool, now: Instant) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl Newcomer {
         }
     }
 
-    /// Takes in what that call came to.
+    /// Records the result of that call.
     pub(crate) fn take_first(&mut self, first: First) {
         let First { beginning, end } = first;
         self.start = end.unwrap_or(self.start);
@@ -146,20 +146,20 @@ impl Newcomer {
         self.beginning = Some(beginning);
     }
 
-    /// Whether `tail`, whose content is not at its place any more, may have this file as its heir.
+    /// Whether `tail`, whose content is not at its place any more, may have this file as its successor.
     pub(crate) fn may_succeed(&self, tail: &Tail, beginning: &Beginning) -> bool {
         let written_anew = self.stat.same_inode(&tail.stat) && beginning.gzip == tail.gzip;
         let made_anew = self.path == tail.path && !tail.remembered;
-        if tail.place == Place::Here
+        if tail.status == FileStatus::Present
             || written_anew
             || made_anew
-            || self.refuted.contains(&Aim::Heir(tail.id))
+            || self.refuted.contains(&ProofGoal::Successor(tail.id))
             || !tail.head.begins(beginning)
         {
             return false;
         }
         let was_compressed = beginning.gzip && !tail.gzip;
-        let was_copied = tail.place == Place::Replaced && !beginning.gzip;
+        let was_copied = tail.status == FileStatus::Replaced && !beginning.gzip;
         let is_as_long = !beginning.gzip && !tail.gzip && beginning.stat.size == tail.stat.size;
         !tail.has_little_evidence()
             || (are_related(&self.path, &tail.path) && (was_compressed || was_copied || is_as_long))
@@ -167,12 +167,12 @@ impl Newcomer {
 
     /// Whether it may still turn out to be what was read as `id`.
     pub(crate) fn may_become(&self, id: FileId) -> bool {
-        matches!(self.proof, Some((Aim::Heir(aim), _)) if aim == id)
+        matches!(self.proof, Some((ProofGoal::Successor(goal), _)) if goal == id)
     }
 
     /// Whether the file begins like `tail`, which is there, and so may be a copy of it, complete or still being made.
     pub(crate) fn resembles(&self, tail: &Tail, beginning: &Beginning) -> bool {
-        !self.was_present && tail.place == Place::Here && tail.head.agrees(beginning)
+        !self.was_present && tail.status == FileStatus::Present && tail.head.agrees(beginning)
     }
 }
 
@@ -183,7 +183,7 @@ fn are_related(a: &Path, b: &Path) -> bool {
     stem(&name(a)) == stem(&name(b))
 }
 
-/// Where reading begins if what is there now is not wanted: behind the last newline, so that a line under way is
+/// Where reading begins if what is there now is not wanted: behind the last newline, so that an unfinished line is
 /// read whole. A file without one is read from its beginning: none of its lines was complete.
 fn end_of_lines(file: &File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();

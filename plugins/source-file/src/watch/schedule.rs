@@ -6,7 +6,7 @@ use flowstone_core::{SourceBatch, SourceCx};
 use tokio::time::Instant;
 
 use super::{Watch, no_answer};
-use crate::tail::{Place, Step, Tail};
+use crate::tail::{FileStatus, Step, Tail};
 
 /// How many files are open at once, as long as others can be closed.
 const MAX_OPEN: usize = 500;
@@ -29,12 +29,12 @@ pub(crate) enum Progress {
 impl Watch {
     /// Queues the files that have something to read, oldest first.
     pub(super) fn enqueue(&mut self, now: Instant) {
-        let manner = self.manner;
-        let Self { tails, hands, .. } = self;
+        let options = self.options;
+        let Self { tails, call_thread, .. } = self;
         let mut ready: Vec<&mut Tail> = tails
             .values_mut()
-            .filter(|tail| !tail.queued && tail.wants_reading(&manner, now))
-            .filter(|tail| !hands.is_hung(tail.stat.dev))
+            .filter(|tail| !tail.queued && tail.wants_reading(&options, now))
+            .filter(|tail| !call_thread.is_hung(tail.stat.dev))
             .collect();
         ready.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
         for tail in ready {
@@ -49,11 +49,11 @@ impl Watch {
             return Progress::More;
         }
         let Some(key) = self.queue.front().cloned() else {
-            if self.manner.follow {
+            if self.options.follow {
                 return Progress::Nothing;
             }
-            // Newcomers may have waited for what was read meanwhile.
-            self.settle(cx, now);
+            // New files may have waited for what was read meanwhile.
+            self.decide_new_files(cx, now);
             self.enqueue(now);
             return if self.is_done() { Progress::Nothing } else { Progress::More };
         };
@@ -65,9 +65,9 @@ impl Watch {
             self.make_room(now);
         }
         let Some(tail) = self.tails.get_mut(&key) else { return Progress::More };
-        let step = match tail.step(cx, &self.manner, now) {
-            Step::Work(work) => match self.hands.run(tail.stat.dev, move || work.perform()) {
-                Ok(done) => tail.finish(done, cx, &self.manner, now),
+        let step = match tail.step(cx, &self.options, now) {
+            Step::Work(work) => match self.call_thread.run(tail.stat.dev, move || work.perform()) {
+                Ok(done) => tail.finish(done, cx, &self.options, now),
                 Err(late) => {
                     tail.wait_for(late);
                     Step::Failed(no_answer())
@@ -98,11 +98,11 @@ impl Watch {
         match step {
             Step::Replaced => {
                 tail.replace(now);
-                self.look_again = true;
+                self.scan_again = true;
             }
             Step::Failed(error) => {
                 let path = tail.path.clone();
-                self.trouble(cx, &path, &error);
+                self.report_error(cx, &path, &error);
             }
             _ if tail.is_late() => {}
             _ => {
@@ -111,7 +111,7 @@ impl Watch {
                     cx.metrics.component.error("gzip_trailing", 1);
                 }
                 let path = tail.path.clone();
-                self.troubles.remove(&path);
+                self.errors.remove(&path);
             }
         }
         Progress::More
@@ -120,15 +120,15 @@ impl Watch {
     /// The stretch of `key` that ends at `offset` is to be given out again.
     pub(crate) fn rewind(&mut self, cx: &SourceCx, key: &str, offset: u64, now: Instant) {
         let Some(tail) = self.tails.get_mut(key) else { return };
-        let work = tail.rewind(offset, &self.manner);
-        let reopened = work.map(|work| self.hands.run(tail.stat.dev, move || work.perform()));
+        let work = tail.rewind(offset, &self.options);
+        let reopened = work.map(|work| self.call_thread.run(tail.stat.dev, move || work.perform()));
         match reopened {
-            Some(Ok(done)) => drop(tail.finish(done, cx, &self.manner, now)),
+            Some(Ok(done)) => drop(tail.finish(done, cx, &self.options, now)),
             Some(Err(late)) => tail.wait_for(late),
             None => {}
         }
         // Through the open file or by its name.
-        if tail.is_open() || tail.place == Place::Here {
+        if tail.is_open() || tail.status == FileStatus::Present {
             if !tail.queued && !tail.is_late() {
                 tail.queued = true;
                 self.queue.push_back(Arc::clone(&tail.key));
@@ -147,11 +147,11 @@ impl Watch {
         if self.open_files() < MAX_OPEN {
             return;
         }
-        let idle =
-            |tail: &&mut Tail| tail.is_open() && !tail.queued && !tail.is_late() && tail.place == Place::Here;
-        // One that is awaited only if there is no other: until it is delivered it may be asked for again, and then its
-        // name must still lead to it.
-        let quiet = |tail: &&mut Tail| (!tail.is_awaited(), now.duration_since(tail.grown()));
+        let idle = |tail: &&mut Tail| {
+            tail.is_open() && !tail.queued && !tail.is_late() && tail.status == FileStatus::Present
+        };
+        // A file with batches in flight goes last: a rewind opens it by its name, which may lead elsewhere by then.
+        let quiet = |tail: &&mut Tail| (!tail.has_in_flight(), now.duration_since(tail.grown));
         if let Some(tail) = self.tails.values_mut().filter(idle).max_by_key(quiet) {
             tail.close();
         }
