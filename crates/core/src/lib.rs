@@ -101,7 +101,7 @@ pub use registry::{Build, Built, Plugin, find, plugins};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
     Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,
-    SourceCx, SourceError,
+    SourceCx, SourceError, SourceTraits,
 };
 pub use state::StateDir;
 pub use template::{BoundTemplate, Template};
@@ -120,8 +120,8 @@ pub mod prelude {
     pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
     pub use crate::{
         Body, BuildCx, BuildError, ByteSize, Condition, Next, Position, Rejection, Request, Rows, Secret,
-        Sink, SinkLimits, Source, SourceBatch, SourceCx, SourceError, Template, Transform, TransformCx,
-        Verdict, Verdicts, choices, options, register_sink, register_source, register_transform,
+        Sink, SinkLimits, Source, SourceBatch, SourceCx, SourceError, SourceTraits, Template, Transform,
+        TransformCx, Verdict, Verdicts, choices, options, register_sink, register_source, register_transform,
     };
     pub use async_trait::async_trait;
 }

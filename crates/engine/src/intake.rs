@@ -270,7 +270,7 @@ impl Intake {
             Ok(()) => {
                 state.standing.committed();
                 state.commit_backoff.reset();
-                state.commit_at = now + self.source.commit_interval();
+                state.commit_at = now + self.source.traits().commit_interval;
                 state.commit_again_at = now;
                 state.note_committed(&due);
             }

@@ -56,8 +56,8 @@ impl Source for Ticks {
         Ok(())
     }
 
-    fn keeps_state(&self) -> bool {
-        true
+    fn traits(&self) -> SourceTraits {
+        SourceTraits { keeps_state: true, ..SourceTraits::default() }
     }
 }
 

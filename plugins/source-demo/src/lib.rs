@@ -170,8 +170,8 @@ impl Source for Demo {
         Ok(())
     }
 
-    fn rejects(&self) -> bool {
-        false
+    fn traits(&self) -> SourceTraits {
+        SourceTraits { rejects: false, ..SourceTraits::default() }
     }
 }
 

@@ -102,11 +102,6 @@ impl Source for Stdin {
         Ok(())
     }
 
-    fn commit_interval(&self) -> Duration {
-        // What was given out is held until then.
-        Duration::ZERO
-    }
-
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
         if let Some(reading) = &mut self.reading {
             let options = self.options;
@@ -115,8 +110,13 @@ impl Source for Stdin {
         Ok(())
     }
 
-    fn claims(&self) -> Vec<String> {
-        vec!["standard input".to_owned()]
+    fn traits(&self) -> SourceTraits {
+        SourceTraits {
+            claims: vec!["standard input".to_owned()],
+            // What was given out is held until then.
+            commit_interval: Duration::ZERO,
+            ..SourceTraits::default()
+        }
     }
 }
 
