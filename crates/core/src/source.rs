@@ -28,7 +28,8 @@ pub trait Source: Send {
     /// engine calls this every [`SourceTraits::commit_interval`] and before the end.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError>;
 
-    /// The stretch that ends at `position` was not delivered: give it, and all of its partition after it, out again.
+    /// The batch that ends at `position` was not delivered: give it, and all of its partition after it, out again. The
+    /// next batch's `from` is that one's.
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError>;
 
     /// What the engine and the configuration must know of it; the same at every call.
@@ -144,7 +145,10 @@ pub enum Next {
 pub struct SourceBatch {
     /// The records; rows that the source itself had to reject or discard are marked in it.
     pub batch: Batch,
-    /// Where the partition stands once these are delivered.
+    /// Where the partition stood before these: the position of the batch before, or where it was rewound to. The engine
+    /// takes a batch that does not fit for a bug of the source, which would lose or repeat records.
+    pub from: u64,
+    /// Where the partition stands once these are delivered; behind `from`.
     pub position: Position,
     /// Bytes read, for the metric.
     pub bytes: usize,

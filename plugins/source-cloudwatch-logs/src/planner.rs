@@ -27,7 +27,7 @@ pub struct Planner {
     /// Pages asked for so far.
     asked: u64,
     /// Which scan travels in which lane.
-    lanes: HashMap<Arc<str>, (usize, u64)>,
+    lanes: HashMap<Arc<str>, Lane>,
     /// What was counted of log groups that were let go.
     counts: Counts,
     balanced_at: i64,
@@ -58,8 +58,6 @@ pub struct Partition {
     pub ledger: Ledger,
     /// Lanes: each scan that has something on its way travels in one, so that scans settle independently.
     lane_of: HashMap<u64, Arc<str>>,
-    free_lanes: Vec<Arc<str>>,
-    lanes_made: usize,
     /// Refused until then.
     blocked_until: i64,
     refused_in_a_row: u32,
@@ -104,11 +102,22 @@ pub struct Ask {
     pub request: FilterRequest,
 }
 
+/// The way of a scan's batches.
+#[derive(Debug)]
+struct Lane {
+    partition: usize,
+    scan: u64,
+    /// The last number that was delivered, and those that were given out since.
+    given: VecDeque<u64>,
+}
+
 /// A batch to hand on.
 #[derive(Debug)]
 pub struct Ready {
     /// Which partition it comes from.
     pub partition: usize,
+    /// Where the scan stood before.
+    pub from: u64,
     /// Where the scan stands once it is delivered.
     pub position: Position,
     /// The events.
@@ -156,8 +165,6 @@ impl Planner {
             target,
             ledger,
             lane_of: HashMap::new(),
-            free_lanes: Vec::new(),
-            lanes_made: 0,
             blocked_until: i64::MIN,
             refused_in_a_row: 0,
             given_up_in_a_row: 0,
@@ -352,10 +359,15 @@ impl Planner {
                 let chunks =
                     partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
                 for chunk in chunks {
-                    let lane = partition.lane(chunk.scan);
-                    self.lanes.insert(Arc::clone(&lane), (ask.partition, chunk.scan));
+                    let (scan, before) = (chunk.scan, chunk.number - 1);
+                    let lane = partition.lane(scan, chunk.number);
+                    self.lanes.entry(Arc::clone(&lane)).or_insert_with(|| Lane {
+                        partition: ask.partition,
+                        scan,
+                        given: [before].into(),
+                    });
                     let position = Position { partition: lane, value: chunk.number };
-                    self.ready.push_back(Ready { partition: ask.partition, position, chunk });
+                    self.ready.push_back(Ready { partition: ask.partition, from: before, position, chunk });
                 }
                 let stalled = partition.ledger.is_stalled(ask.ticket);
                 if stalled {
@@ -412,35 +424,44 @@ impl Planner {
 
     /// The next batch to hand on.
     pub fn next_batch(&mut self) -> Option<Ready> {
-        self.ready.pop_front()
+        let mut ready = self.ready.pop_front()?;
+        if let Some(lane) = self.lanes.get_mut(&ready.position.partition) {
+            ready.from = lane.given.back().copied().unwrap_or(ready.from);
+            lane.given.push_back(ready.position.value);
+        }
+        Some(ready)
     }
 
     /// All batches of this lane up to this position are delivered.
     pub fn delivered(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
-            self.partitions[partition].ledger.delivered(scan, position.value);
+        if let Some(lane) = self.lanes.get_mut(&position.partition) {
+            while lane.given.get(1).is_some_and(|&next| next <= position.value) {
+                lane.given.pop_front();
+            }
+            let partition = lane.partition;
+            self.partitions[partition].ledger.delivered(lane.scan, position.value);
             self.release_lanes(partition);
         }
     }
 
     /// The batch at this position was not delivered: it and all of its lane after it will be found again.
     pub fn rewind(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.lanes.get(&position.partition) {
+        if let Some(lane) = self.lanes.get_mut(&position.partition) {
+            lane.given.retain(|&given| given < position.value);
             self.ready.retain(|ready| {
                 ready.position.partition != position.partition || ready.position.value < position.value
             });
-            self.partitions[partition].ledger.rewind(scan, position.value);
+            self.partitions[lane.partition].ledger.rewind(lane.scan, position.value);
         }
     }
 
-    /// Gives back the lanes of scans that are over.
+    /// Closes the lanes of scans that are over.
     fn release_lanes(&mut self, partition: usize) {
-        let Partition { ledger, lane_of, free_lanes, .. } = &mut self.partitions[partition];
+        let Partition { ledger, lane_of, .. } = &mut self.partitions[partition];
         lane_of.retain(|&scan, lane| {
             let running = ledger.is_running(scan);
             if !running {
                 self.lanes.remove(lane);
-                free_lanes.push(Arc::clone(lane));
             }
             running
         });
@@ -582,15 +603,9 @@ impl Partition {
         self.blocked_until = now_ms + rest_ms(self.given_up_in_a_row);
     }
 
-    /// The lane of a scan.
-    fn lane(&mut self, scan: u64) -> Arc<str> {
-        let Self { lane_of, free_lanes, lanes_made, target, .. } = self;
-        let lane = lane_of.entry(scan).or_insert_with(|| {
-            free_lanes.pop().unwrap_or_else(|| {
-                *lanes_made += 1;
-                format!("{}#{lanes_made}", target.name).into()
-            })
-        });
-        Arc::clone(lane)
+    /// The lane of a scan, named after the first chunk in it, so that no two have one name.
+    fn lane(&mut self, scan: u64, number: u64) -> Arc<str> {
+        let Self { lane_of, target, .. } = self;
+        Arc::clone(lane_of.entry(scan).or_insert_with(|| format!("{}#{number}", target.name).into()))
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Tail {
     read: Mark,
     /// Behind each batch that was given out and is not committed.
     given: VecDeque<Mark>,
+    /// The end of the last batch that was committed: `committed` may have passed NULs since.
+    delivered: u64,
     header: Option<Arc<str>>,
     origin: String,
     stream: Stream,
@@ -169,6 +171,7 @@ impl Tail {
             committed: record.committed,
             read: record.committed,
             given: VecDeque::new(),
+            delivered: record.committed.offset,
             header: None,
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
@@ -428,9 +431,10 @@ impl Tail {
         batch.put_columns(columns);
         let mark = self.read.after(taken.end, (0..batch.len()).map(|row| batch.id(row)), &taken.raw);
         self.read = mark;
+        let from = self.given.back().map_or(self.delivered, |before| before.offset);
         self.given.push_back(mark);
         let position = Position { partition: Arc::clone(&self.key), value: taken.end };
-        Some(SourceBatch { batch: taken.batch, position, bytes: (taken.end - taken.start) as usize })
+        Some(SourceBatch { batch: taken.batch, from, position, bytes: (taken.end - taken.start) as usize })
     }
 
     fn fail(&mut self, error: io::Error) -> Step {
@@ -466,6 +470,7 @@ impl Tail {
         while let Some(mark) = self.given.front().copied().filter(|mark| mark.offset <= offset) {
             self.given.pop_front();
             self.committed = mark;
+            self.delivered = mark.offset;
         }
         if self.given.is_empty() {
             // It may have passed NULs since.

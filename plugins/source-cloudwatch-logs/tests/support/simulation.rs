@@ -49,6 +49,8 @@ pub(crate) struct World {
     next_happening: u64,
     /// Batches on their way, by lane: they settle in order.
     lanes: HashMap<Lane, VecDeque<Batch>>,
+    /// Up to which batch each lane was given out.
+    stands: HashMap<Lane, u64>,
     /// Batches behind a lost one: they may arrive, but nobody waits for them.
     astray: HashMap<u64, Vec<Event>>,
     flush_at: i64,
@@ -86,6 +88,7 @@ type Lane = std::sync::Arc<str>;
 pub(crate) type Event = (usize, EventKey);
 
 struct Batch {
+    from: u64,
     number: u64,
     events: Vec<Event>,
     arrived: bool,
@@ -126,6 +129,7 @@ impl World {
             what: HashMap::new(),
             next_happening: 0,
             lanes: HashMap::new(),
+            stands: HashMap::new(),
             astray: HashMap::new(),
             flush_at: now_ms,
             disk: Vec::new(),
@@ -170,6 +174,7 @@ impl World {
         self.planner = Planner::new(self.setup.limits, Governors::default(), self.setup.seed);
         self.encoder = Encoder::default();
         self.lanes.clear();
+        self.stands.clear();
         self.astray.clear();
         self.unwritten.clear();
         for group in &self.setup.groups {
@@ -318,6 +323,7 @@ impl World {
         let Some(at) = batches.iter().position(|batch| batch.number == number) else { return };
         if self.random.f64() < self.setup.lost_batches {
             // Lost on the way: it and what follows it in its lane is read again, although that may arrive too.
+            self.stands.insert(Arc::clone(&lane), batches[at].from);
             for behind in batches.split_off(at).into_iter().skip(1) {
                 if behind.arrived {
                     behind.events.iter().for_each(|event| *self.may_repeat.entry(*event).or_default() += 1);
@@ -349,7 +355,14 @@ impl World {
         while let Some(ready) = self.planner.next_batch() {
             let events: Vec<Event> = ready.chunk.keys.iter().map(|&key| (ready.partition, key)).collect();
             let Position { partition: lane, value: number } = ready.position;
-            self.lanes.entry(lane.clone()).or_default().push_back(Batch { number, events, arrived: false });
+            let stands = self.stands.insert(Arc::clone(&lane), number).unwrap_or(ready.from);
+            assert_eq!(ready.from, stands, "a batch begins where its lane stands");
+            self.lanes.entry(lane.clone()).or_default().push_back(Batch {
+                from: ready.from,
+                number,
+                events,
+                arrived: false,
+            });
             let after = self.random.i64(1..=self.setup.delivery_ms.max(1));
             self.later(after, Happening::Delivered { epoch: self.epoch, lane, number });
         }
