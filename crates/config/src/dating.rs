@@ -73,7 +73,7 @@ pub(crate) fn check_pace(root: &Table, diagnostics: &mut Diagnostics) {
 
 fn is_dated_by(built: &BuiltComponent, component: &Component) -> bool {
     match built {
-        BuiltComponent::Source(source) => source.dates(),
+        BuiltComponent::Source(source) => source.traits().dates,
         BuiltComponent::Transform(transform) => transform.dates() && component.when.is_none(),
         BuiltComponent::Sink(_) => false,
     }

@@ -43,11 +43,9 @@ impl Source for Lines {
     async fn rewind(&mut self, _position: &Position) -> Result<(), SourceError> {
         Ok(())
     }
-    fn claims(&self) -> Vec<String> {
-        self.0.paths.iter().map(|path| format!("file {path}")).collect()
-    }
-    fn dates(&self) -> bool {
-        self.0.dated
+    fn traits(&self) -> SourceTraits {
+        let claims = self.0.paths.iter().map(|path| format!("file {path}")).collect();
+        SourceTraits { claims, dates: self.0.dated, ..SourceTraits::default() }
     }
 }
 

@@ -243,7 +243,7 @@ fn check_claims(components: &[Component], diagnostics: &mut Diagnostics) {
     let mut claimed: HashMap<String, &Component> = HashMap::new();
     for component in components {
         let claims = match &component.built {
-            Some(BuiltComponent::Source(source)) => source.claims(),
+            Some(BuiltComponent::Source(source)) => source.traits().claims,
             Some(BuiltComponent::Sink(sink)) => sink.claims(),
             Some(BuiltComponent::Transform(_)) | None => Vec::new(),
         };
@@ -265,7 +265,7 @@ fn check_claims(components: &[Component], diagnostics: &mut Diagnostics) {
 
 fn may_reject(component: &Component) -> bool {
     match &component.built {
-        Some(BuiltComponent::Source(source)) => source.rejects(),
+        Some(BuiltComponent::Source(source)) => source.traits().rejects,
         Some(BuiltComponent::Transform(transform)) => transform.rejects(),
         Some(BuiltComponent::Sink(sink)) => sink.rejects(),
         None => false,

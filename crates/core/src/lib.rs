@@ -84,7 +84,7 @@ pub use registry::{Build, Built, Plugin, find, plugins};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
     Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,
-    SourceCx, SourceError,
+    SourceCx, SourceError, SourceTraits,
 };
 pub use state::StateDir;
 pub use transform::{Transform, TransformCx};
@@ -102,8 +102,8 @@ pub mod prelude {
     pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
     pub use crate::{
         Body, BuildCx, BuildError, ByteSize, Next, Position, Rejection, Request, Rows, Secret, Sink,
-        SinkLimits, Source, SourceBatch, SourceCx, SourceError, Transform, TransformCx, Verdict, Verdicts,
-        choices, metrics, options, register_sink, register_source, register_transform,
+        SinkLimits, Source, SourceBatch, SourceCx, SourceError, SourceTraits, Transform, TransformCx,
+        Verdict, Verdicts, choices, metrics, options, register_sink, register_source, register_transform,
     };
     pub use async_trait::async_trait;
 }

@@ -37,7 +37,7 @@ pub trait Sink: Send + Sync {
         SinkLimits::default()
     }
 
-    /// What this component alone may use; see [`Source::claims`](crate::Source::claims).
+    /// What this component alone may use; see [`SourceTraits::claims`](crate::SourceTraits::claims).
     fn claims(&self) -> Vec<String> {
         Vec::new()
     }

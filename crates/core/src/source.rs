@@ -25,45 +25,22 @@ pub trait Source: Send {
 
     /// Everything up to these positions, one per partition, is delivered: remember that, release it upstream. A
     /// partition's positions come in the order in which they were given out, possibly only the last of several. The
-    /// engine calls this every [`Source::commit_interval`] and before the end.
+    /// engine calls this every [`SourceTraits::commit_interval`] and before the end.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError>;
 
-    /// How often [`Source::commit`] is called at most. A second is right where a commit writes to disk; a source that
-    /// holds what it gave out until it is committed wants to be told at once.
-    fn commit_interval(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    /// The stretch that ends at `position` was not delivered: give it, and all of its partition after it, out again.
+    /// The batch that ends at `position` was not delivered: give it, and all of its partition after it, out again. The
+    /// next batch's `from` is that one's.
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError>;
 
-    /// What this component alone may use (`file /var/lib/x`, `tcp 127.0.0.1:514`); two components that claim the same
-    /// are a configuration error.
-    fn claims(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Whether it keeps checkpoints: the data folder is made and locked when some source does.
-    fn keeps_state(&self) -> bool {
-        false
+    /// What the engine and the configuration must know of it; the same at every call.
+    fn traits(&self) -> SourceTraits {
+        SourceTraits::default()
     }
 
     /// Whether it could go on from what `state` holds. Reads, and changes nothing: on a reload the engine asks a source
     /// that is not started while the one before it still runs. The error says what is wrong and what to do.
     fn check_state(&self, _state: &StateDir) -> Result<(), String> {
         Ok(())
-    }
-
-    /// Whether every event's `@timestamp` comes from the record itself and not from the time of reading. An index
-    /// named by the day of an event that nothing dates is warned about: read again after midnight, the event would
-    /// be stored a second time.
-    fn dates(&self) -> bool {
-        false
-    }
-
-    /// Whether it may ever reject an event. Where it may, a `rejected` port that nobody reads is warned about.
-    fn rejects(&self) -> bool {
-        true
     }
 
     /// Makes a source that was not started read only the events with a time in `from_ms..to_ms` (milliseconds since the
@@ -75,6 +52,37 @@ pub trait Source: Send {
     /// Can what it needs be reached (`validate --connect`)? The error says what is missing and what to do.
     async fn probe(&mut self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// What is true of a source for as long as it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTraits {
+    /// What this component alone may use (`file /var/lib/x`, `tcp 127.0.0.1:514`); two components that claim the same
+    /// are a configuration error.
+    pub claims: Vec<String>,
+    /// How often [`Source::commit`] is called at most. A second is right where a commit writes to disk; a source that
+    /// holds what it gave out until it is committed wants to be told at once.
+    pub commit_interval: Duration,
+    /// Whether every event's `@timestamp` comes from the record itself and not from the time of reading. An index
+    /// named by the day of an event that nothing dates is warned about: read again after midnight, the event would
+    /// be stored a second time.
+    pub dates: bool,
+    /// Whether it keeps checkpoints: the data folder is made and locked when some source does.
+    pub keeps_state: bool,
+    /// Whether it may ever reject an event. Where it may, a `rejected` port that nobody reads is warned about.
+    pub rejects: bool,
+}
+
+impl Default for SourceTraits {
+    fn default() -> Self {
+        Self {
+            claims: Vec::new(),
+            commit_interval: Duration::from_secs(1),
+            dates: false,
+            keeps_state: false,
+            rejects: true,
+        }
     }
 }
 
@@ -137,7 +145,10 @@ pub enum Next {
 pub struct SourceBatch {
     /// The records; rows that the source itself had to reject or discard are marked in it.
     pub batch: Batch,
-    /// Where the partition stands once these are delivered.
+    /// Where the partition stood before these: the position of the batch before, or where it was rewound to. The engine
+    /// takes a batch that does not fit for a bug of the source, which would lose or repeat records.
+    pub from: u64,
+    /// Where the partition stands once these are delivered; behind `from`.
     pub position: Position,
     /// Bytes read, for the metric.
     pub bytes: usize,

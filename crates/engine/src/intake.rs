@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowstone_core::{ComponentId, Next, Position, Source, SourceCx, SourceError};
+use flowstone_core::{ComponentId, Next, Position, Source, SourceBatch, SourceCx, SourceError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, warn};
@@ -11,7 +11,7 @@ use tracing::{debug, error, warn};
 use crate::backoff::{Backoff, instant_after};
 use crate::budget::{Budget, Permit};
 use crate::phase::{Failure, Phase, ending, stopped_for};
-use crate::settle::Tracker;
+use crate::settle::{Misfit, Tracker};
 use crate::standing::{Lag, Standing};
 use crate::worker::Job;
 
@@ -179,7 +179,11 @@ impl Intake {
                 if crate::COMMIT_BEFORE_DELIVERY.load(std::sync::atomic::Ordering::Relaxed) {
                     state.tracker.put_back(vec![read.position.clone()]);
                 }
-                let ack = state.tracker.depart(read.position.clone(), Arc::clone(&permit));
+                let departed = state.tracker.depart(read.from, read.position.clone(), Arc::clone(&permit));
+                let ack = match departed {
+                    Ok(ack) => ack,
+                    Err(misfit) => return self.refuse(&read, misfit, state),
+                };
                 let number = state.number;
                 state.number += 1;
                 state.pending = Some(Job {
@@ -210,6 +214,21 @@ impl Intake {
                 state.read_at = instant_after(state.read_backoff.next());
             }
         }
+    }
+
+    /// Ends the run: going on, records would be lost or repeated.
+    fn refuse(&self, read: &SourceBatch, misfit: Misfit, state: &mut State) {
+        error!(
+            component = %self.id,
+            partition = %read.position.partition,
+            from = read.from,
+            to = read.position.value,
+            stands_at = misfit.at,
+            "a source's batch does not begin where its partition stands, a bug of the source; the run ends, and what is undelivered is read again"
+        );
+        state.reading = false;
+        state.lost = true;
+        self.failures.try_send(Failure::Bug(self.id.clone())).ok();
     }
 
     /// Starts the source, as often as it takes. `false` when it cannot be, or the run is to end.
@@ -268,7 +287,7 @@ impl Intake {
             Ok(()) => {
                 state.standing.committed();
                 state.commit_backoff.reset();
-                state.commit_at = instant_after(self.source.commit_interval());
+                state.commit_at = instant_after(self.source.traits().commit_interval);
                 state.commit_again_at = Instant::now();
                 state.note_committed(&due);
             }

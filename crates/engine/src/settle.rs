@@ -23,16 +23,36 @@ pub(crate) struct Tracker {
     next_token: u64,
     /// The partition of each batch and when it set out. Tokens ascend: the first is the oldest.
     departed: BTreeMap<u64, (Arc<str>, Instant)>,
-    partitions: HashMap<Arc<str>, VecDeque<InFlight>>,
+    partitions: HashMap<Arc<str>, Partition>,
+    /// With so many partitions those are forgotten of which nothing is in flight.
+    most_partitions: usize,
     due: HashMap<Arc<str>, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Up to where it was read.
+    at: u64,
+    flights: VecDeque<InFlight>,
 }
 
 #[derive(Debug)]
 struct InFlight {
     token: u64,
+    from: u64,
     value: u64,
     settled: bool,
 }
+
+/// A batch does not begin where its partition stands, or does not end behind that: a bug of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// Up to where the partition was read.
+    pub(crate) at: u64,
+}
+
+/// Partitions that are remembered at least, for a check of their next batch.
+const FORGET_ABOVE: usize = 1024;
 
 /// The bookkeeping of acknowledgements without a topology around it, for the bench.
 #[doc(hidden)]
@@ -58,10 +78,11 @@ impl AckRound {
         let before = self.position;
         let mut handles = Vec::with_capacity(batches * sinks);
         for _ in 0..batches {
+            let from = self.position;
             self.position += 1;
             let position = Position { partition: Arc::clone(&self.partition), value: self.position };
             let permit = self.budget.try_acquire(1 << 10).expect("as much as is asked for");
-            let ack = self.tracker.depart(position, Arc::new(permit));
+            let ack = self.tracker.depart(from, position, Arc::new(permit)).expect("it fits");
             handles.extend((1..sinks).map(|_| ack.clone()));
             handles.push(ack);
         }
@@ -81,19 +102,33 @@ impl Tracker {
             next_token: 0,
             departed: BTreeMap::new(),
             partitions: HashMap::new(),
+            most_partitions: FORGET_ABOVE,
             due: HashMap::new(),
         }
     }
 
-    /// A batch up to `position` sets out; the handle says what became of it.
-    pub(crate) fn depart(&mut self, position: Position, permit: Arc<Permit>) -> Ack {
+    /// A batch from `from` up to `position` sets out; the handle says what became of it. Of a partition that is not known
+    /// the source alone knows where it stands.
+    pub(crate) fn depart(
+        &mut self,
+        from: u64,
+        position: Position,
+        permit: Arc<Permit>,
+    ) -> Result<Ack, Misfit> {
+        self.forget_partitions();
+        let name = Arc::clone(&position.partition);
+        let partition = self.partitions.entry(position.partition);
+        let partition = partition.or_insert_with(|| Partition { at: from, flights: VecDeque::new() });
+        if partition.at != from || position.value <= from {
+            return Err(Misfit { at: partition.at });
+        }
+        partition.at = position.value;
         let token = self.next_token;
         self.next_token += 1;
-        self.departed.insert(token, (Arc::clone(&position.partition), Instant::now()));
-        let flight = InFlight { token, value: position.value, settled: false };
-        self.partitions.entry(position.partition).or_default().push_back(flight);
+        partition.flights.push_back(InFlight { token, from, value: position.value, settled: false });
+        self.departed.insert(token, (name, Instant::now()));
         let inbox = Arc::clone(&self.inbox);
-        Ack::new(move |outcome| inbox.push(token, outcome), permit)
+        Ok(Ack::new(move |outcome| inbox.push(token, outcome), permit))
     }
 
     /// Waits until some batch has ended.
@@ -108,7 +143,9 @@ impl Tracker {
         for (token, outcome) in self.inbox.take() {
             // Unknown tokens are those of a stretch that is being read again already.
             let Some((partition, _)) = self.departed.get(&token).cloned() else { continue };
-            let Some(flights) = self.partitions.get_mut(&partition) else { continue };
+            let Some(Partition { at: stands, flights }) = self.partitions.get_mut(&partition) else {
+                continue;
+            };
             let Some(at) = flights.iter().position(|flight| flight.token == token) else { continue };
             match outcome {
                 AckOutcome::Settled => {
@@ -122,14 +159,12 @@ impl Tracker {
                 }
                 AckOutcome::Unresolved => {
                     let value = flights[at].value;
+                    *stands = flights[at].from;
                     for flight in flights.drain(at..) {
                         self.departed.remove(&flight.token);
                     }
                     again.push(Position { partition: Arc::clone(&partition), value });
                 }
-            }
-            if flights.is_empty() {
-                self.partitions.remove(&partition);
             }
         }
         again
@@ -164,6 +199,14 @@ impl Tracker {
     pub(crate) fn in_flight(&self) -> usize {
         self.departed.len()
     }
+
+    /// Files are rotated and scans end: partitions come without end.
+    fn forget_partitions(&mut self) {
+        if self.partitions.len() >= self.most_partitions {
+            self.partitions.retain(|_, partition| !partition.flights.is_empty());
+            self.most_partitions = FORGET_ABOVE + 2 * self.partitions.len();
+        }
+    }
 }
 
 // === impl Inbox ===
@@ -193,12 +236,18 @@ mod tests {
         Position { partition: partition.into(), value }
     }
 
+    /// The batch of ten (of `b`, five) that ends there.
+    async fn depart(tracker: &mut Tracker, position: Position) -> Ack {
+        let length = if &*position.partition == "a" { 10 } else { 5 };
+        tracker.depart(position.value - length, position, permit().await).unwrap()
+    }
+
     #[tokio::test]
     async fn a_position_commits_only_when_everything_before_it_is_settled() {
         let mut tracker = Tracker::new();
-        let first = tracker.depart(at("a", 10), permit().await);
-        let second = tracker.depart(at("a", 20), permit().await);
-        let other = tracker.depart(at("b", 5), permit().await);
+        let first = depart(&mut tracker, at("a", 10)).await;
+        let second = depart(&mut tracker, at("a", 20)).await;
+        let other = depart(&mut tracker, at("b", 5)).await;
         second.resolve();
         other.resolve();
         assert!(tracker.note_arrivals().is_empty());
@@ -212,9 +261,9 @@ mod tests {
     #[tokio::test]
     async fn an_unresolved_stretch_is_read_again_with_all_that_follows_it() {
         let mut tracker = Tracker::new();
-        let first = tracker.depart(at("a", 10), permit().await);
-        let second = tracker.depart(at("a", 20), permit().await);
-        let third = tracker.depart(at("a", 30), permit().await);
+        let first = depart(&mut tracker, at("a", 10)).await;
+        let second = depart(&mut tracker, at("a", 20)).await;
+        let third = depart(&mut tracker, at("a", 30)).await;
         drop(second);
         assert_eq!(tracker.note_arrivals(), [at("a", 20)]);
         // The third was read after the second: it is given out again, and what becomes of it now does not count.
@@ -232,7 +281,7 @@ mod tests {
         let began = Instant::now();
         let mut handles = Vec::new();
         for position in [at("a", 10), at("b", 5), at("a", 20)] {
-            handles.push(tracker.depart(position, permit().await));
+            handles.push(depart(&mut tracker, position).await);
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
         let mut settle = |index: usize| {
@@ -248,12 +297,50 @@ mod tests {
     #[tokio::test]
     async fn a_failed_commit_never_moves_a_position_back() {
         let mut tracker = Tracker::new();
-        tracker.depart(at("a", 10), permit().await).resolve();
+        depart(&mut tracker, at("a", 10)).await.resolve();
         assert!(tracker.note_arrivals().is_empty());
         let failed = tracker.take_due();
-        tracker.depart(at("a", 20), permit().await).resolve();
+        depart(&mut tracker, at("a", 20)).await.resolve();
         assert!(tracker.note_arrivals().is_empty());
         tracker.put_back(failed);
         assert_eq!(tracker.take_due(), [at("a", 20)]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_does_not_begin_where_its_partition_stands_is_refused() {
+        let mut tracker = Tracker::new();
+        let first = depart(&mut tracker, at("a", 20)).await;
+        for (from, to, what) in [
+            (30, 40, "a gap"),
+            (10, 20, "again, unasked"),
+            (15, 25, "an overlap"),
+            (20, 20, "nothing"),
+            (20, 10, "back"),
+        ] {
+            let refused = tracker.depart(from, at("a", to), permit().await).err();
+            assert_eq!(refused, Some(Misfit { at: 20 }), "{what}");
+        }
+        first.resolve();
+        assert!(tracker.note_arrivals().is_empty());
+        assert_eq!(tracker.take_due(), [at("a", 20)]);
+        // Also where nothing is in flight, all is committed, and what was lost began elsewhere.
+        assert!(tracker.depart(30, at("a", 40), permit().await).is_err());
+        drop(depart(&mut tracker, at("a", 30)).await);
+        assert_eq!(tracker.note_arrivals(), [at("a", 30)]);
+        assert_eq!(tracker.depart(30, at("a", 40), permit().await).err(), Some(Misfit { at: 20 }));
+        assert!(tracker.depart(20, at("a", 40), permit().await).is_ok());
+    }
+
+    #[tokio::test]
+    async fn partitions_come_and_go_and_few_are_remembered() {
+        let mut tracker = Tracker::new();
+        let kept = depart(&mut tracker, at("a", 20)).await;
+        for number in 0..3 * FORGET_ABOVE {
+            depart(&mut tracker, at(&format!("scan {number}"), 5)).await.resolve();
+            assert!(tracker.note_arrivals().is_empty());
+        }
+        assert!(tracker.partitions.len() <= FORGET_ABOVE + 2, "{}", tracker.partitions.len());
+        assert!(tracker.depart(30, at("a", 40), permit().await).is_err(), "of it something is in flight");
+        kept.resolve();
     }
 }

@@ -54,7 +54,7 @@ impl DataFolders {
     /// topology of this process has locked they share. Without such a component the folder is not even made.
     fn prepare(&mut self, topology: Topology) -> Result<Prepared, String> {
         let folder = &topology.settings.data_dir;
-        if !topology.sources.iter().any(|node| node.source.keeps_state()) {
+        if !topology.sources.iter().any(|node| node.source.traits().keeps_state) {
             return Ok(Prepared::from(topology));
         }
         self.0.retain(|lock| lock.strong_count() > 0);

@@ -53,7 +53,7 @@ impl Source for Ticks {
                 .map_err(|error| SourceError::fatal("field", error.to_string()))?;
         }
         let position = Position { partition: "ticks".into(), value: self.given };
-        Ok(Next::Batch(SourceBatch { batch, position, bytes: 8 }))
+        Ok(Next::Batch(SourceBatch { batch, from: self.given - 1, position, bytes: 8 }))
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {
@@ -67,8 +67,8 @@ impl Source for Ticks {
         Ok(())
     }
 
-    fn keeps_state(&self) -> bool {
-        true
+    fn traits(&self) -> SourceTraits {
+        SourceTraits { keeps_state: true, ..SourceTraits::default() }
     }
 }
 

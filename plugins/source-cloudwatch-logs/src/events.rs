@@ -55,7 +55,13 @@ impl Origin {
     }
 
     /// The events as a batch.
-    pub(crate) fn batch(&self, events: &[LogEvent], keys: &[EventKey], position: Position) -> SourceBatch {
+    pub(crate) fn batch(
+        &self,
+        events: &[LogEvent],
+        keys: &[EventKey],
+        from: u64,
+        position: Position,
+    ) -> SourceBatch {
         let bytes: usize = events.iter().map(|event| event.message.len()).sum();
         let mut messages = Text::with_capacity(0, bytes + events.len(), events.len());
         let mut names = Text::with_capacity(1, events.len() * 56, 2 * events.len());
@@ -92,7 +98,7 @@ impl Origin {
         );
         columns.extend(self.format_column(&mut batch, events));
         batch.put_columns(columns);
-        SourceBatch { batch, position, bytes }
+        SourceBatch { batch, from, position, bytes }
     }
 
     fn format_column(&self, batch: &mut Batch, events: &[LogEvent]) -> Option<(Path, Column)> {
@@ -153,7 +159,7 @@ mod tests {
 
     fn batch(origin: &Origin, events: &[LogEvent]) -> SourceBatch {
         let keys: Vec<EventKey> = events.iter().map(EventKey::of).collect();
-        origin.batch(events, &keys, Position { partition: "1/eu-west-1//vpc#1".into(), value: 1 })
+        origin.batch(events, &keys, 0, Position { partition: "1/eu-west-1//vpc#1".into(), value: 1 })
     }
 
     fn document(batch: &Batch, row: usize) -> Json {

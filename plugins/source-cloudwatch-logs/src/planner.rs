@@ -26,8 +26,8 @@ pub struct Planner {
     in_flight: usize,
     /// Pages asked for so far.
     asked: u64,
-    /// The partition and scan of each sub-partition in use.
-    sub_partitions: HashMap<Arc<str>, (usize, u64)>,
+    /// The sub-partitions in use.
+    sub_partitions: HashMap<Arc<str>, SubPartition>,
     /// What was counted of log groups that were let go.
     counts: Counts,
     balanced_at: i64,
@@ -58,8 +58,6 @@ pub struct Partition {
     pub ledger: Ledger,
     /// Each scan with batches in flight has a sub-partition, so that scans settle independently.
     sub_partition_of: HashMap<u64, Arc<str>>,
-    free_sub_partitions: Vec<Arc<str>>,
-    sub_partitions_made: usize,
     /// Refused until then.
     blocked_until: i64,
     refused_in_a_row: u32,
@@ -104,11 +102,22 @@ pub struct Ask {
     pub request: FilterRequest,
 }
 
+/// The batches of a scan: they settle in order.
+#[derive(Debug)]
+struct SubPartition {
+    partition: usize,
+    scan: u64,
+    /// The last number that was delivered, and those that were emitted since.
+    emitted: VecDeque<u64>,
+}
+
 /// A batch to emit.
 #[derive(Debug)]
 pub struct Ready {
     /// Which partition it comes from.
     pub partition: usize,
+    /// Where the scan stood before.
+    pub from: u64,
     /// Where the scan stands once it is delivered.
     pub position: Position,
     /// The events.
@@ -156,8 +165,6 @@ impl Planner {
             scope,
             ledger,
             sub_partition_of: HashMap::new(),
-            free_sub_partitions: Vec::new(),
-            sub_partitions_made: 0,
             blocked_until: i64::MIN,
             refused_in_a_row: 0,
             given_up_in_a_row: 0,
@@ -190,7 +197,7 @@ impl Planner {
         }
         partition.let_go = true;
         let known = partition.ledger.known();
-        self.counts = sum(self.counts, partition.ledger.counts());
+        self.counts = self.counts + partition.ledger.counts();
         let empty = Ledger::new(partition.ledger.rules().clone(), 0, None);
         partition.ledger = empty;
         Some(known)
@@ -231,7 +238,10 @@ impl Planner {
 
     /// Everything seen so far, over all log groups.
     pub fn counts(&self) -> Counts {
-        self.partitions.iter().map(|partition| partition.ledger.counts()).fold(self.counts, sum)
+        self.partitions
+            .iter()
+            .map(|partition| partition.ledger.counts())
+            .fold(self.counts, |one, other| one + other)
     }
 
     /// How far behind the log group is that is furthest behind, in milliseconds. One that is gone is not behind.
@@ -352,10 +362,15 @@ impl Planner {
                 let chunks =
                     partition.ledger.page(ask.ticket, page, asked_ms, self.limits.chunk, &mut self.number);
                 for chunk in chunks {
-                    let sub_partition = partition.sub_partition(chunk.scan);
-                    self.sub_partitions.insert(Arc::clone(&sub_partition), (ask.partition, chunk.scan));
+                    let (scan, before) = (chunk.scan, chunk.number - 1);
+                    let sub_partition = partition.sub_partition(scan, chunk.number);
+                    self.sub_partitions.entry(Arc::clone(&sub_partition)).or_insert_with(|| SubPartition {
+                        partition: ask.partition,
+                        scan,
+                        emitted: [before].into(),
+                    });
                     let position = Position { partition: sub_partition, value: chunk.number };
-                    self.ready.push_back(Ready { partition: ask.partition, position, chunk });
+                    self.ready.push_back(Ready { partition: ask.partition, from: before, position, chunk });
                 }
                 let stalled = partition.ledger.is_stalled(ask.ticket);
                 if stalled {
@@ -412,35 +427,44 @@ impl Planner {
 
     /// The next batch to emit.
     pub fn next_batch(&mut self) -> Option<Ready> {
-        self.ready.pop_front()
+        let mut ready = self.ready.pop_front()?;
+        if let Some(sub_partition) = self.sub_partitions.get_mut(&ready.position.partition) {
+            ready.from = sub_partition.emitted.back().copied().unwrap_or(ready.from);
+            sub_partition.emitted.push_back(ready.position.value);
+        }
+        Some(ready)
     }
 
     /// All batches of this sub-partition up to this position are delivered.
     pub fn delivered(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.sub_partitions.get(&position.partition) {
-            self.partitions[partition].ledger.delivered(scan, position.value);
+        if let Some(sub_partition) = self.sub_partitions.get_mut(&position.partition) {
+            while sub_partition.emitted.get(1).is_some_and(|&next| next <= position.value) {
+                sub_partition.emitted.pop_front();
+            }
+            let partition = sub_partition.partition;
+            self.partitions[partition].ledger.delivered(sub_partition.scan, position.value);
             self.release_sub_partitions(partition);
         }
     }
 
     /// The batch at this position was lost: it and all of its sub-partition after it are read again.
     pub fn rewind(&mut self, position: &Position) {
-        if let Some(&(partition, scan)) = self.sub_partitions.get(&position.partition) {
+        if let Some(sub_partition) = self.sub_partitions.get_mut(&position.partition) {
+            sub_partition.emitted.retain(|&emitted| emitted < position.value);
             self.ready.retain(|ready| {
                 ready.position.partition != position.partition || ready.position.value < position.value
             });
-            self.partitions[partition].ledger.rewind(scan, position.value);
+            self.partitions[sub_partition.partition].ledger.rewind(sub_partition.scan, position.value);
         }
     }
 
-    /// Gives back the sub-partitions of scans that are over.
+    /// Closes the sub-partitions of scans that are over.
     fn release_sub_partitions(&mut self, partition: usize) {
-        let Partition { ledger, sub_partition_of, free_sub_partitions, .. } = &mut self.partitions[partition];
+        let Partition { ledger, sub_partition_of, .. } = &mut self.partitions[partition];
         sub_partition_of.retain(|&scan, sub_partition| {
             let running = ledger.is_running(scan);
             if !running {
                 self.sub_partitions.remove(sub_partition);
-                free_sub_partitions.push(Arc::clone(sub_partition));
             }
             running
         });
@@ -493,19 +517,6 @@ impl Planner {
 
 fn rest_ms(times: u32) -> i64 {
     (FIRST_REST_MS << (times.clamp(1, 7) - 1)).min(LONGEST_REST_MS)
-}
-
-fn sum(one: Counts, other: Counts) -> Counts {
-    Counts {
-        fresh: one.fresh + other.fresh,
-        duplicates: one.duplicates + other.duplicates,
-        by_rule: one.by_rule + other.by_rule,
-        outside: one.outside + other.outside,
-        pages: one.pages + other.pages,
-        restarts: one.restarts + other.restarts,
-        given_up: one.given_up + other.given_up,
-        resent: one.resent + other.resent,
-    }
 }
 
 /// The order of the classes for a request: the most urgent first, but every fourth request begins with the seals, and
@@ -582,15 +593,9 @@ impl Partition {
         self.blocked_until = now_ms + rest_ms(self.given_up_in_a_row);
     }
 
-    /// The sub-partition of a scan.
-    fn sub_partition(&mut self, scan: u64) -> Arc<str> {
-        let Self { sub_partition_of, free_sub_partitions, sub_partitions_made, scope, .. } = self;
-        let sub_partition = sub_partition_of.entry(scan).or_insert_with(|| {
-            free_sub_partitions.pop().unwrap_or_else(|| {
-                *sub_partitions_made += 1;
-                format!("{}#{sub_partitions_made}", scope.name).into()
-            })
-        });
-        Arc::clone(sub_partition)
+    /// The sub-partition of a scan, named after its first chunk, so that no two have one name.
+    fn sub_partition(&mut self, scan: u64, number: u64) -> Arc<str> {
+        let Self { sub_partition_of, scope, .. } = self;
+        Arc::clone(sub_partition_of.entry(scan).or_insert_with(|| format!("{}#{number}", scope.name).into()))
     }
 }

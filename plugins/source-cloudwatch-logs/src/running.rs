@@ -451,7 +451,7 @@ impl Running {
         }
         lateness.flush();
         let origin = &self.reads[ready.partition].origin;
-        Some(origin.batch(&ready.chunk.events, &ready.chunk.keys, ready.position))
+        Some(origin.batch(&ready.chunk.events, &ready.chunk.keys, ready.from, ready.position))
     }
 
     fn flush(&mut self, now_ms: i64) {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use flowstone_aws::{Arn, Governors};
 use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 use flowstone_core::{
-    Backfill, BuildCx, ComponentId, Next, Position, Source, SourceCx, SourceError, StateDir,
+    Backfill, BuildCx, ComponentId, Next, Position, Source, SourceCx, SourceError, SourceTraits, StateDir,
 };
 
 use crate::backfill::Stretch;
@@ -174,24 +174,13 @@ impl Source for CloudwatchLogs {
         Ok(())
     }
 
-    fn claims(&self) -> Vec<String> {
-        vec![format!("folder {}", self.state.path().display())]
-    }
-
-    fn keeps_state(&self) -> bool {
-        true
+    fn traits(&self) -> SourceTraits {
+        let claims = vec![format!("folder {}", self.state.path().display())];
+        SourceTraits { claims, dates: true, keeps_state: true, rejects: false, ..SourceTraits::default() }
     }
 
     fn check_state(&self, state: &StateDir) -> Result<(), String> {
         Journal::open(state, "", 0).map(drop)
-    }
-
-    fn dates(&self) -> bool {
-        true
-    }
-
-    fn rejects(&self) -> bool {
-        false
     }
 
     fn backfill(&mut self, from_ms: i64, to_ms: i64) -> Result<Box<dyn Backfill>, String> {

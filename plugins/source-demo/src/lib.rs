@@ -115,11 +115,13 @@ impl Demo {
             text.push('\n');
             ids.push(self.id(number, start_ms));
         }
-        self.given.push_back((self.next, self.next + records));
+        let from = self.next;
         self.next += records;
+        self.given.push_back((from, self.next));
         let bytes = text.len();
         let batch = Batch::of_lines(Page::of_lines(text), places, ids, now_ms);
-        SourceBatch { batch, position: Position { partition: PARTITION.into(), value: self.next }, bytes }
+        let position = Position { partition: PARTITION.into(), value: self.next };
+        SourceBatch { batch, from, position, bytes }
     }
 
     /// The start belongs to the id: records of another run are others, also with the same seed.
@@ -171,8 +173,8 @@ impl Source for Demo {
         Ok(())
     }
 
-    fn rejects(&self) -> bool {
-        false
+    fn traits(&self) -> SourceTraits {
+        SourceTraits { rejects: false, ..SourceTraits::default() }
     }
 }
 
@@ -291,6 +293,7 @@ mod tests {
         demo.rewind(&positions[1]).await.unwrap();
         let Next::Batch(read) = demo.next(&mut cx).await.unwrap() else { panic!("records") };
         assert_eq!((read.batch.id(0), &read.position), (ids[1], &positions[1]));
+        assert_eq!(read.from, positions[0].value);
     }
 
     #[test]

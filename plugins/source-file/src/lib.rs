@@ -305,12 +305,9 @@ impl Source for FileSource {
         self.answer(answer).await
     }
 
-    fn claims(&self) -> Vec<String> {
-        vec![format!("folder {}", self.state.path().display())]
-    }
-
-    fn keeps_state(&self) -> bool {
-        true
+    fn traits(&self) -> SourceTraits {
+        let claims = vec![format!("folder {}", self.state.path().display())];
+        SourceTraits { claims, keeps_state: true, ..SourceTraits::default() }
     }
 
     fn check_state(&self, state: &StateDir) -> Result<(), String> {

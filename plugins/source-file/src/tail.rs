@@ -61,8 +61,10 @@ pub(crate) struct Tail {
     committed: Checkpoint,
     /// Where reading stands.
     pub(crate) read: Checkpoint,
-    /// The end of each batch that was handed out and is not committed.
+    /// The end of each batch that was emitted and is not committed.
     in_flight: VecDeque<Checkpoint>,
+    /// The end of the last batch that was committed: `committed` may have passed NULs since.
+    delivered: u64,
     header: Option<Arc<str>>,
     origin: String,
     pub(crate) stream: Stream,
@@ -171,6 +173,7 @@ impl Tail {
             committed: record.committed,
             read: record.committed,
             in_flight: VecDeque::new(),
+            delivered: record.committed.offset,
             header: None,
             stream: Stream::Closed,
             ended_at: record.complete.then_some(record.stat),
@@ -425,9 +428,10 @@ impl Tail {
         batch.put_columns(columns);
         let checkpoint = self.read.after(taken.end, (0..batch.len()).map(|row| batch.id(row)), &taken.raw);
         self.read = checkpoint;
+        let from = self.in_flight.back().map_or(self.delivered, |before| before.offset);
         self.in_flight.push_back(checkpoint);
         let position = Position { partition: Arc::clone(&self.key), value: taken.end };
-        Some(SourceBatch { batch: taken.batch, position, bytes: (taken.end - taken.start) as usize })
+        Some(SourceBatch { batch: taken.batch, from, position, bytes: (taken.end - taken.start) as usize })
     }
 
     fn fail(&mut self, error: io::Error) -> Step {
@@ -467,6 +471,7 @@ impl Tail {
         {
             self.in_flight.pop_front();
             self.committed = checkpoint;
+            self.delivered = checkpoint.offset;
         }
         if self.in_flight.is_empty() {
             // It may have passed NULs since.

@@ -49,6 +49,8 @@ struct Reading {
     ids: LineIds,
     /// Batches that were given out and not committed: their end in the stream, and their bytes.
     given: VecDeque<(u64, Bytes)>,
+    /// The end of the last batch that was committed.
+    committed: u64,
 }
 
 // === impl Stdin ===
@@ -98,14 +100,10 @@ impl Source for Stdin {
         if let Some(reading) = &mut self.reading {
             for position in positions {
                 reading.given.retain(|(end, _)| *end > position.value);
+                reading.committed = position.value;
             }
         }
         Ok(())
-    }
-
-    fn commit_interval(&self) -> Duration {
-        // What was given out is held until then.
-        Duration::ZERO
     }
 
     async fn rewind(&mut self, position: &Position) -> Result<(), SourceError> {
@@ -116,8 +114,13 @@ impl Source for Stdin {
         Ok(())
     }
 
-    fn claims(&self) -> Vec<String> {
-        vec!["standard input".to_owned()]
+    fn traits(&self) -> SourceTraits {
+        SourceTraits {
+            claims: vec!["standard input".to_owned()],
+            // What was given out is held until then.
+            commit_interval: Duration::ZERO,
+            ..SourceTraits::default()
+        }
     }
 }
 
@@ -137,7 +140,7 @@ impl Drop for Stdin {
 impl Reading {
     fn new(feed: Feed, options: LineOptions) -> Self {
         let (lines, ids) = (Lines::new(options, feed.offset), LineIds::new(feed.seed));
-        Self { feed, lines, ids, given: VecDeque::new() }
+        Self { committed: feed.offset, feed, lines, ids, given: VecDeque::new() }
     }
 
     async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
@@ -154,9 +157,10 @@ impl Reading {
                 self.lines.batch(cx, "standard input", ends, |offset, line| ids.id(offset, line))
             {
                 let bytes = read.raw.len();
+                let from = self.given.back().map_or(self.committed, |(end, _)| *end);
                 self.given.push_back((read.end, read.raw));
                 let position = Position { partition: PARTITION.into(), value: read.end };
-                return Ok(Next::Batch(SourceBatch { batch: read.batch, position, bytes }));
+                return Ok(Next::Batch(SourceBatch { batch: read.batch, from, position, bytes }));
             }
             if ends {
                 return match self.feed.take_error() {

@@ -33,6 +33,8 @@ struct Fake {
     rewind: VecDeque<Does>,
     /// The batch that comes next.
     at: u64,
+    /// So many are left out between one and the next.
+    leaves_out: u64,
     calls: Arc<Calls>,
 }
 
@@ -69,12 +71,13 @@ impl Source for Fake {
 
     async fn next(&mut self, _cx: &mut SourceCx) -> Result<Next, SourceError> {
         act(&mut self.next).await?;
-        self.at += 1;
+        self.at += 1 + if self.at > 0 { self.leaves_out } else { 0 };
         let line = StrRef { page: 0, offset: 0, len: 4 };
         let batch =
             Batch::of_lines(Page::from_text("line".to_owned()), vec![line], vec![RowId::default()], 0);
         Ok(Next::Batch(SourceBatch {
             batch,
+            from: self.at - 1,
             position: Position { partition: "fake".into(), value: self.at },
             bytes: 4,
         }))
@@ -318,6 +321,16 @@ async fn a_source_that_cannot_be_started_after_a_reload_waits_for_the_next_one_a
     assert!(stays.health.problems()[0].contains(": failed: read: never; say yes"), "{:?}", stays.health);
     stays.phase.send_replace(Phase::Drain);
     assert_eq!(stays.ended.await.unwrap(), failed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_leaves_something_out_is_a_bug_and_nothing_behind_the_gap_is_handed_on_or_committed() {
+    let mut world = world(Fake { leaves_out: 1, ..Fake::default() }, false);
+    world.deliver().await;
+    assert_eq!(world.failed.recv().await, Some(Failure::Bug(id())));
+    assert!(world.jobs.recv().await.is_none(), "what follows the gap is not handed on");
+    assert_eq!(world.ended.await.unwrap(), Some(SourceEnd::Undelivered));
+    assert_eq!(*world.calls.committed.lock().unwrap(), [1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,12 +55,13 @@ impl Source for Lines {
             places.push(StrRef { page: 0, offset, len: text.len() as u32 - offset });
             ids.push(line_id(line));
         }
-        self.next = end;
+        let from = std::mem::replace(&mut self.next, end);
         self.seen.lock().unwrap().read = end;
         let bytes = text.len();
         let batch = Batch::of_lines(Page::from_text(text), places, ids, 0);
         Ok(Next::Batch(SourceBatch {
             batch,
+            from,
             position: Position { partition: "lines".into(), value: end },
             bytes,
         }))

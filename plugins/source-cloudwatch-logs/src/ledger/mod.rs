@@ -153,6 +153,25 @@ const SLICE_MS: i64 = 60_000;
 /// A stretch of history is no shorter.
 const HISTORY_MIN_MS: i64 = 10_000;
 
+// === impl Counts ===
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            fresh: self.fresh + other.fresh,
+            duplicates: self.duplicates + other.duplicates,
+            by_rule: self.by_rule + other.by_rule,
+            outside: self.outside + other.outside,
+            pages: self.pages + other.pages,
+            restarts: self.restarts + other.restarts,
+            given_up: self.given_up + other.given_up,
+            resent: self.resent + other.resent,
+        }
+    }
+}
+
 // === impl Ledger ===
 
 impl Ledger {

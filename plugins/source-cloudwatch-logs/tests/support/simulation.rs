@@ -49,6 +49,8 @@ pub(crate) struct World {
     next_happening: u64,
     /// Batches in flight, by sub-partition: they settle in order.
     sub_partitions: HashMap<SubPartition, VecDeque<Batch>>,
+    /// Up to which batch each sub-partition was emitted.
+    stands: HashMap<SubPartition, u64>,
     /// Batches behind a lost one: they may arrive, but nobody waits for them.
     astray: HashMap<u64, Vec<Event>>,
     flush_at: i64,
@@ -86,6 +88,7 @@ type SubPartition = std::sync::Arc<str>;
 pub(crate) type Event = (usize, EventKey);
 
 struct Batch {
+    from: u64,
     number: u64,
     events: Vec<Event>,
     arrived: bool,
@@ -126,6 +129,7 @@ impl World {
             what: HashMap::new(),
             next_happening: 0,
             sub_partitions: HashMap::new(),
+            stands: HashMap::new(),
             astray: HashMap::new(),
             flush_at: now_ms,
             disk: Vec::new(),
@@ -170,6 +174,7 @@ impl World {
         self.planner = Planner::new(self.setup.limits, Governors::default(), self.setup.seed);
         self.encoder = Encoder::default();
         self.sub_partitions.clear();
+        self.stands.clear();
         self.astray.clear();
         self.unwritten.clear();
         for group in &self.setup.groups {
@@ -320,6 +325,7 @@ impl World {
         let Some(at) = batches.iter().position(|batch| batch.number == number) else { return };
         if self.random.f64() < self.setup.lost_batches {
             // Lost in flight: it and what follows it in its sub-partition is read again, although that may arrive too.
+            self.stands.insert(std::sync::Arc::clone(&sub_partition), batches[at].from);
             for behind in batches.split_off(at).into_iter().skip(1) {
                 if behind.arrived {
                     behind.events.iter().for_each(|event| *self.may_repeat.entry(*event).or_default() += 1);
@@ -351,7 +357,11 @@ impl World {
         while let Some(ready) = self.planner.next_batch() {
             let events: Vec<Event> = ready.chunk.keys.iter().map(|&key| (ready.partition, key)).collect();
             let Position { partition: sub_partition, value: number } = ready.position;
+            let stands =
+                self.stands.insert(std::sync::Arc::clone(&sub_partition), number).unwrap_or(ready.from);
+            assert_eq!(ready.from, stands, "a batch begins where its sub-partition stands");
             self.sub_partitions.entry(sub_partition.clone()).or_default().push_back(Batch {
+                from: ready.from,
                 number,
                 events,
                 arrived: false,

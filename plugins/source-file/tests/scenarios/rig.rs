@@ -49,6 +49,7 @@ pub(crate) struct Seen {
 }
 
 struct InFlight {
+    from: u64,
     position: Position,
     rows: Vec<RowId>,
 }
@@ -365,12 +366,13 @@ impl Rig {
     }
 
     fn take_in(&mut self, read: SourceBatch) -> usize {
-        let SourceBatch { mut batch, position, bytes } = read;
+        let SourceBatch { mut batch, from, position, bytes } = read;
         let run = self.run.as_mut().expect("the source runs");
         self.batches += 1;
         assert!(!batch.is_empty() && bytes > 0, "an empty batch");
         assert!(batch.len() <= self.max_rows, "{} rows in a batch", batch.len());
-        let reached = run.reached.entry(Arc::clone(&position.partition)).or_default();
+        let reached = run.reached.entry(Arc::clone(&position.partition)).or_insert(from);
+        assert_eq!(from, *reached, "{} was read up to elsewhere", position.partition);
         assert!(position.value > *reached, "{} moved back to {}", position.partition, position.value);
         *reached = position.value;
         let mut fates: BTreeMap<usize, String> = BTreeMap::new();
@@ -417,7 +419,7 @@ impl Rig {
             rows.push(row_id);
         }
         let count = rows.len();
-        run.in_flight.push(InFlight { position, rows });
+        run.in_flight.push(InFlight { from, position, rows });
         count
     }
 
@@ -451,19 +453,17 @@ impl Rig {
     /// A batch fails: it and all of its partition behind it is to be read again.
     pub(crate) async fn fail(&mut self, batch: usize) {
         let run = self.run.as_mut().expect("the source runs");
-        let Some(position) = run.in_flight.get(batch).map(|flight| flight.position.clone()) else { return };
-        let mut before = 0;
+        let Some(flight) = run.in_flight.get(batch) else { return };
+        let (from, position) = (flight.from, flight.position.clone());
         run.in_flight.retain(|flight| {
             let again =
                 flight.position.partition == position.partition && flight.position.value >= position.value;
             if again {
                 run.given.retain(|row| !flight.rows.contains(row));
-            } else if flight.position.partition == position.partition {
-                before = flight.position.value;
             }
             !again
         });
-        run.reached.insert(Arc::clone(&position.partition), before);
+        run.reached.insert(Arc::clone(&position.partition), from);
         run.source.rewind(&position).await.unwrap();
     }
 
