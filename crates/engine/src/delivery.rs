@@ -159,9 +159,14 @@ impl Delivery {
         let mut closed = false;
         loop {
             let phase = *self.phase.borrow_and_update();
+            // What came back from the disk is known to no source any more, also while it is in flight.
+            let idle = in_flight.is_empty()
+                && self.beside.is_empty()
+                && self.waiting.is_empty()
+                && self.holds_nothing();
+            shared.waits().store(!idle, Ordering::Relaxed);
             if phase == Phase::Stop {
-                let idle = in_flight.is_empty() && self.beside.is_empty() && self.waiting.is_empty();
-                return if idle && self.holds_nothing() && self.messages.is_empty() {
+                return if idle && self.messages.is_empty() {
                     SinkEnd::Delivered
                 } else {
                     SinkEnd::Undelivered
@@ -171,7 +176,6 @@ impl Delivery {
             // answers after half a minute.
             let places = shared.limiter.limit().max(2.min(self.limits.max_concurrency));
             let draining = closed && phase == Phase::Drain;
-            shared.waits().store(!self.waiting.is_empty(), Ordering::Relaxed);
             if self.recover_at.is_some_and(|at| at <= Instant::now()) {
                 self.recover().await;
             }
