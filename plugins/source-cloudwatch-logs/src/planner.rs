@@ -197,7 +197,7 @@ impl Planner {
         }
         partition.let_go = true;
         let known = partition.ledger.known();
-        self.counts = self.counts + partition.ledger.counts();
+        self.counts = self.counts.plus(partition.ledger.counts());
         let empty = Ledger::new(partition.ledger.rules().clone(), 0, None);
         partition.ledger = empty;
         Some(known)
@@ -238,10 +238,7 @@ impl Planner {
 
     /// Everything seen so far, over all log groups.
     pub fn counts(&self) -> Counts {
-        self.partitions
-            .iter()
-            .map(|partition| partition.ledger.counts())
-            .fold(self.counts, |one, other| one + other)
+        self.partitions.iter().map(|partition| partition.ledger.counts()).fold(self.counts, Counts::plus)
     }
 
     /// How far behind the log group is that is furthest behind, in milliseconds. One that is gone is not behind.

@@ -155,10 +155,10 @@ const HISTORY_MIN_MS: i64 = 10_000;
 
 // === impl Counts ===
 
-impl std::ops::Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
+impl Counts {
+    /// What two ledgers have seen.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             fresh: self.fresh + other.fresh,
             duplicates: self.duplicates + other.duplicates,
