@@ -1,8 +1,8 @@
 //! What a flowstone plugin is written against: the traits [`Source`], [`Transform`] and [`Sink`], their options and
 //! registration, acknowledgements, verdicts, checkpoints and metric handles.
 //!
-//! A plugin depends on this crate and on `flowstone-event`, on `flowstone-dialect` for conditions and templates and on
-//! `flowstone-lines` for streams of lines, never on another plugin, on `flowstone-config` or on `flowstone-engine`. Plugins classify outcomes; the engine retries, batches, drains and counts.
+//! A plugin depends on this crate, on `flowstone-dialect` for conditions and templates and on `flowstone-lines` for
+//! streams of lines, never on another plugin, on `flowstone-config` or on `flowstone-engine`. Plugins classify outcomes; the engine retries, batches, drains and counts.
 //!
 //! ```
 //! use flowstone_core::prelude::*;

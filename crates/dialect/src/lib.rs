@@ -21,5 +21,6 @@ pub use condition::{Condition, Selection};
 pub use decorate::Decorations;
 pub use destinations::Destinations;
 pub use expr::ExprError;
+pub use flowstone_regex as regex;
 pub use joda::{DateFormat, DateToken};
 pub use template::{BoundTemplate, Template};

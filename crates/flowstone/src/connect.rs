@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowstone_config::Topology;
 use flowstone_core::ComponentId;
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use crate::exit::Exit;
 use crate::loading::{self, Configuration};

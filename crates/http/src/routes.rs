@@ -1,6 +1,6 @@
 //! Which handler answers which path and method.
 
-use futures::future::BoxFuture;
+use futures_util::future::BoxFuture;
 use hyper::header::{ALLOW, HeaderValue};
 
 use crate::{Method, Request, Response, StatusCode, text};

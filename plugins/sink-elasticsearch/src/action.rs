@@ -1,8 +1,8 @@
 //! The lines of a bulk request: `{"create":{"_index":"...","_id":"..."}}` and the document behind each.
 
 use flowstone_core::Body;
+use flowstone_core::event::{Batch, EncodeOptions, Reject};
 use flowstone_dialect::{Destinations, Template};
-use flowstone_event::{Batch, EncodeOptions, Reject};
 
 use crate::index_name;
 use crate::options::IdMode;
@@ -80,7 +80,7 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::{Column, Path, RowId};
+    use flowstone_core::event::{Column, Path, RowId};
     use serde_json::Value as Json;
 
     use super::*;
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_row_whose_index_cannot_be_named_is_rejected_and_the_others_are_not() {
-        let mut batch = batch(vec![0, 0, 0, flowstone_event::ABSENT_INT, 0]);
+        let mut batch = batch(vec![0, 0, 0, flowstone_core::event::ABSENT_INT, 0]);
         for (row, action) in [(0, "accept"), (1, "ACCEPT"), (4, "accept")] {
             batch.row_mut(row).set("action", action).unwrap();
         }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flowstone_core::event::{Batch, Column, Path, RowId, Value};
 use flowstone_core::{BuildError, ByteSize, Secret, choices, options};
 use flowstone_dialect::Template;
-use flowstone_event::{Batch, Column, Path, RowId, Value};
 use indexmap::IndexMap;
 
 use crate::client::Connection;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
+use flowstone_core::event::Batch;
 use flowstone_core::{BuildError, Request, Sink, SinkLimits, Verdict, Verdicts};
-use flowstone_event::Batch;
 use reqwest::{Body, Method};
 use tracing::{info, warn};
 

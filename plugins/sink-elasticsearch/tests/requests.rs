@@ -46,11 +46,11 @@ fn to(server: &FakeServer, more: Value) -> TestSink {
     sink("elasticsearch", &options).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn one() -> flowstone_event::Batch {
+fn one() -> flowstone_core::event::Batch {
     events(0, &[json!({"@timestamp": "2019-02-24T09:58:29.000Z", "srcaddr": "10.0.0.1"})])
 }
 
-fn many(count: usize) -> flowstone_event::Batch {
+fn many(count: usize) -> flowstone_core::event::Batch {
     let documents: Vec<Value> =
         (0..count).map(|n| json!({"@timestamp": "2019-02-24T09:58:29.000Z", "n": n})).collect();
     events(0, &documents)

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use flowstone_core::event::Batch;
 use flowstone_core::{Request, Rows, Verdict, Verdicts};
-use flowstone_event::Batch;
 use flowstone_testkit::servers::{self, Installed, Node, Product};
 use flowstone_testkit::sinks::{TestSink, events, request, sink};
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -35,7 +35,7 @@ fn to(server: &FakeServer, more: Value) -> TestSink {
     sink("elasticsearch", &options).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn one() -> flowstone_event::Batch {
+fn one() -> flowstone_core::event::Batch {
     events(0, &[json!({"@timestamp": "2019-02-24T09:58:29.000Z", "srcaddr": "10.0.0.1"})])
 }
 

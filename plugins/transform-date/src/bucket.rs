@@ -142,7 +142,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::format_iso_millis;
+    use flowstone_core::event::format_iso_millis;
 
     use super::*;
 

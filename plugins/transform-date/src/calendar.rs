@@ -3,7 +3,7 @@
 //! A local time is milliseconds since 1970-01-01T00:00:00 by the clock on the wall. Years are proleptic Gregorian, 1 BC
 //! being 0.
 
-use flowstone_event::Civil;
+use flowstone_core::event::Civil;
 
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
@@ -228,7 +228,7 @@ fn first_week_of(year: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::{format_iso_millis, parse_iso_millis};
+    use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! One format of `match`: what it makes of a number, what of a text.
 
+use flowstone_core::event::Civil;
 use flowstone_dialect::{DateFormat, ExprError};
-use flowstone_event::Civil;
 
 use crate::bucket::Bucket;
 use crate::calendar::set_year;

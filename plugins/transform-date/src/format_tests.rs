@@ -1,6 +1,6 @@
 //! The readers against Joda-Time's own answers, against core's printing of the same patterns, and against jiff.
 
-use flowstone_event::format_iso_millis;
+use flowstone_core::event::format_iso_millis;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use proptest::prelude::*;

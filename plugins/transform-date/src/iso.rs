@@ -3,8 +3,8 @@
 //! Dates are `2019`, `2019-02`, `2019-02-24`, `2019-055` and `2019-W08-7`; a `T` and a time may follow, down to a
 //! fraction of hours, minutes or seconds, and a zone. The time may also stand alone behind its `T`.
 
+use flowstone_core::event::parse_iso_millis;
 use flowstone_dialect::DateFormat;
-use flowstone_event::parse_iso_millis;
 
 use crate::bucket::Bucket;
 use crate::calendar::Field;
@@ -164,7 +164,7 @@ fn field(text: &str, prefix: &str, field: Field, max_digits: usize, bucket: &mut
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::format_iso_millis;
+    use flowstone_core::event::format_iso_millis;
 
     use super::*;
     use crate::names::LocaleNames;

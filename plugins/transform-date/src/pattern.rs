@@ -262,7 +262,7 @@ pub(crate) fn fraction(text: &str, max_digits: usize, unit: i64) -> Option<(i64,
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::format_iso_millis;
+    use flowstone_core::event::format_iso_millis;
 
     use super::*;
 

@@ -166,7 +166,7 @@ fn ambiguous(zone: &TimeZone, local: i64) -> AmbiguousOffset {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::{format_iso_millis, parse_iso_millis};
+    use flowstone_core::event::{format_iso_millis, parse_iso_millis};
 
     use super::*;
 
@@ -176,7 +176,7 @@ mod tests {
 
     /// The first of a month.
     fn calendar_day(year: i64, month: u8) -> i64 {
-        flowstone_event::Civil::to_millis(year, month, 1, 0, 0, 0, 0)
+        flowstone_core::event::Civil::to_millis(year, month, 1, 0, 0, 0, 0)
     }
 
     fn check(zone: &str, time: &str, expect: Option<&str>) {

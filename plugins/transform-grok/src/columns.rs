@@ -2,8 +2,8 @@
 //! page of the line, so that nothing is copied and the number of allocations does not depend on the rows.
 
 use flowstone_core::event::{ABSENT_FLOAT_BITS, ABSENT_INT, Batch, Column, Path, StrRef, Value};
+use flowstone_dialect::regex::Scratch;
 use flowstone_dialect::{to_f, to_i};
-use flowstone_regex::Scratch;
 
 use crate::names::Convert;
 use crate::pattern::{Capture, Pattern};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flowstone_regex::{Definitions, NameError};
+use flowstone_dialect::regex::{Definitions, NameError};
 
 use crate::names::GroupName;
 

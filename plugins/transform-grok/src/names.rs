@@ -2,8 +2,8 @@
 
 use flowstone_core::event::{Path, Value};
 use flowstone_core::nearest;
+use flowstone_dialect::regex::NameError;
 use flowstone_dialect::{to_f, to_i};
-use flowstone_regex::NameError;
 
 /// What becomes of a captured text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

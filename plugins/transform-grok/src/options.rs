@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowstone_core::event::Path;
 use flowstone_core::{BuildCx, BuildError, Transform, choices, options};
-use flowstone_regex::{PatternError, Source};
+use flowstone_dialect::regex::{PatternError, Source};
 use indexmap::IndexMap;
 
 use crate::columns::Layout;

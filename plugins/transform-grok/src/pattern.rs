@@ -1,7 +1,7 @@
 //! One pattern, compiled, and what becomes of each of its groups.
 
 use flowstone_core::event::Path;
-use flowstone_regex::{Budget, Engine, GaveUp, Matcher, PatternError, Scratch};
+use flowstone_dialect::regex::{Budget, Engine, GaveUp, Matcher, PatternError, Scratch};
 
 use crate::library::Library;
 use crate::names::{Convert, GroupName};

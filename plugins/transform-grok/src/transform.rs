@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowstone_core::event::{Batch, BitSet, Column, Path, Value};
 use flowstone_core::{Transform, TransformCx};
-use flowstone_regex::{Budget, GaveUp, Scratch};
+use flowstone_dialect::regex::{Budget, GaveUp, Scratch};
 
 use crate::columns::{Alone, Columns, Layout};
 use crate::pattern::{Capture, Pattern};

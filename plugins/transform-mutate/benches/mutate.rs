@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use flowstone_core::event::{Batch, BitSet, Column, Page, Path, RowId, StrRef};
 use flowstone_core::{
     Build, BuildCx, Clock, ComponentId, Diagnostics, Kind, Metrics, NodeKind, Transform, TransformCx, find,
 };
-use flowstone_event::{Batch, BitSet, Column, Page, Path, RowId, StrRef};
 use flowstone_testkit::cases::node_of;
 use serde_json::json;
 use transform_mutate as _;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flowstone_event::{ABSENT_INT, Batch, Column, Path, RowView, StrRef, Value};
+use flowstone_core::event::{ABSENT_INT, Batch, Column, Path, RowView, StrRef, Value};
 
 use crate::convert::Conversion;
 use crate::gsub::Substitution;
@@ -129,7 +129,7 @@ fn convert_cells(conversion: Conversion, cells: &[StrRef], batch: &Batch) -> Opt
         }
         Conversion::Float | Conversion::FloatEu => {
             let number = |text: Option<&str>| match text.map(|text| conversion.text(text)) {
-                None => Some(f64::from_bits(flowstone_event::ABSENT_FLOAT_BITS)),
+                None => Some(f64::from_bits(flowstone_core::event::ABSENT_FLOAT_BITS)),
                 Some(Some(Value::Float(value))) => Some(value),
                 Some(_) => None,
             };

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use flowstone_core::event::Value;
 use flowstone_dialect::{to_f, to_i};
-use flowstone_event::Value;
 
 use crate::Failure;
 use crate::ruby::to_s;

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flowstone_core::event::RowView;
+use flowstone_dialect::regex::{Budget, GaveUp, Regex};
 use flowstone_dialect::{ExprError, Template};
-use flowstone_event::RowView;
-use flowstone_regex::{Budget, GaveUp, Regex};
 
 use crate::Failure;
 
@@ -229,7 +229,7 @@ fn pieces(replacement: &str) -> Vec<Piece> {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_event::{Batch, Path, RowId, Value};
+    use flowstone_core::event::{Batch, Path, RowId, Value};
 
     use super::*;
 

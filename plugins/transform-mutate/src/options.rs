@@ -1,8 +1,8 @@
 //! Options of `mutate`, and the option types that only it needs: fields with a value each, in the file's order.
 
+use flowstone_core::event::{Path, Value};
 use flowstone_core::{Diagnostics, Node, NodeKind, OptionType};
 use flowstone_dialect::Template;
-use flowstone_event::{Path, Value};
 
 use crate::convert::Conversion;
 use crate::ruby::to_s;

@@ -2,7 +2,7 @@
 //!
 //! They differ from the spelling of `%{field}` and of JSON: `1.0e10.to_s` is `10000000000.0` here and `1.0E10` there.
 
-use flowstone_event::{Map, Value, format_iso_millis};
+use flowstone_core::event::{Map, Value, format_iso_millis};
 
 /// Ruby's `to_s`: nothing for null, the text itself for text, `inspect` for lists and objects.
 pub(crate) fn to_s(value: &Value) -> String {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use flowstone_core::event::{Batch, Column, Map, Path, RowView, TIMESTAMP, Value};
 use flowstone_dialect::Template;
-use flowstone_event::{Batch, Column, Map, Path, RowView, TIMESTAMP, Value};
 
 use crate::change::Change;
 use crate::{Failure, FieldName};

@@ -1,6 +1,6 @@
 //! Text to text, text to list and back: case, white space, `split` and `join`.
 
-use flowstone_event::Value;
+use flowstone_core::event::Value;
 
 use crate::ruby::to_s;
 

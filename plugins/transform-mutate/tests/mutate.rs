@@ -60,8 +60,8 @@ fn a_step_that_fails_is_tagged_and_ends_the_event_there() {
 
 #[test]
 fn one_event_that_fails_does_not_hold_up_its_neighbours() {
+    use flowstone_core::event::{Batch, Path, RowId, Value};
     use flowstone_core::{Clock, ComponentId, Kind, Metrics, TransformCx};
-    use flowstone_event::{Batch, Path, RowId, Value};
     use flowstone_testkit::cases::{Document, build};
 
     let config = json!({ "convert": { "f": "integer" }, "rename": { "f": "g" }, "uppercase": ["h"] });

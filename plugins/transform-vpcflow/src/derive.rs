@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use flowstone_event::{ABSENT_INT, ABSENT_TAGS, Batch, BitSet, Column, Page, StrRef, Value};
+use flowstone_core::event::{ABSENT_INT, ABSENT_TAGS, Batch, BitSet, Column, Page, StrRef, Value};
 
 use crate::community_id::community_id;
 use crate::parse::Cells;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use flowstone_event::{Batch, BitSet, Column, Path};
+use flowstone_core::event::{Batch, BitSet, Column, Path};
 
 use crate::candidates::Candidates;
 use crate::derive::{Fields, Words};

@@ -1,6 +1,6 @@
 //! Why a line does not parse: a second, slow look at the few lines that the fast one marked.
 
-use flowstone_event::Reject;
+use flowstone_core::event::Reject;
 
 use crate::candidates::{Candidates, Choice};
 use crate::format::{Format, is_header_line};

@@ -1,7 +1,7 @@
 //! What fields are called in the document: as AWS spells them, in snake case, or by the Elastic Common Schema.
 
 use flowstone_core::choices;
-use flowstone_event::{ABSENT_INT, Batch, BitSet, Column, Path};
+use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Column, Path};
 
 use crate::candidates::Candidates;
 use crate::ecs::Ecs;

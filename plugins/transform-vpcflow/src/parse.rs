@@ -4,7 +4,7 @@
 //! appended to without a look at its capacity for each cell. Whatever does not fit is only marked here and looked at
 //! again in [`crate::judge`], which need not be fast.
 
-use flowstone_event::{ABSENT_INT, Batch, BitSet, Column, StrRef};
+use flowstone_core::event::{ABSENT_INT, Batch, BitSet, Column, StrRef};
 
 use crate::candidates::{Candidates, Choice};
 use crate::number::{any_integer, short_integer};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use flowstone_core::event::{BitSet, Column, METADATA, Reject, StrRef};
 use flowstone_core::prelude::*;
-use flowstone_event::{BitSet, Column, METADATA, Reject, StrRef};
 
 use crate::candidates::Candidates;
 use crate::format::{Format, FormatError};

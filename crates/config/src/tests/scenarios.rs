@@ -31,9 +31,9 @@ conditions = ["[a] == 1"]
         ),
     )]);
     assert!(!loaded.has_errors(), "{}", loaded.render(false));
-    let json = |value: &flowstone_event::Value| {
+    let json = |value: &flowstone_core::event::Value| {
         let mut out = Vec::new();
-        flowstone_event::write_json_value(value, &mut out);
+        flowstone_core::event::write_json_value(value, &mut out);
         String::from_utf8(out).unwrap()
     };
     let test = &loaded.tests[0];

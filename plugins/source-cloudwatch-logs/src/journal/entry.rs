@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flowstone_aws::EventKey;
-use flowstone_event::format_iso_millis;
+use flowstone_core::event::format_iso_millis;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -50,7 +50,7 @@ fn check(file: &str) {
                 let timestamp = document.as_object_mut().unwrap().remove("@timestamp").unwrap();
                 if let Some(start) = seconds("start") {
                     let millis = if start > 100_000_000_000 { start } else { start * 1000 };
-                    assert_eq!(timestamp, flowstone_event::format_iso_millis(millis), "{id}");
+                    assert_eq!(timestamp, flowstone_core::event::format_iso_millis(millis), "{id}");
                 }
                 assert_eq!(document, expected(&case["typed"]), "{id}");
             }
