@@ -8,6 +8,8 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod backoff;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod dead_letters;
 mod delivery;
@@ -31,8 +33,6 @@ mod worker;
 
 pub use reload::Prepared;
 pub use run::{Outcome, RunOptions, run};
-#[doc(hidden)]
-pub use settle::AckRound;
 pub use signals::survive_file_size_limit;
 pub use testing::{TestReport, run_tests};
 
