@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowstone_config::Settings;
-use flowstone_core::{SinkLimits, Verdict};
+use flowstone_core::{Segment, SinkLimits, Verdict};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -31,7 +31,6 @@ use self::waiting::{LONGEST_WAIT, News, Waiting};
 use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
 use crate::phase::{Phase, stopped};
-use crate::runner::Outgoing;
 use crate::worker::Message;
 
 pub(crate) use self::request::Shared;
@@ -429,21 +428,22 @@ impl Delivery {
 
     fn accept(&mut self, message: Message) {
         match message {
-            Message::Rows(rows) => self.push(rows),
-            Message::InOrder { source, number, rows } => {
-                self.order.early.insert((source, number), rows);
-                while let Some(rows) = self.order.take_next(source) {
-                    self.push(rows);
+            Message::Rows(segments) => self.push(segments),
+            Message::InOrder { source, number, segments } => {
+                self.order.early.insert((source, number), segments);
+                while let Some(segments) = self.order.take_next(source) {
+                    self.push(segments);
                 }
             }
         }
     }
 
-    fn push(&mut self, rows: Vec<Outgoing>) {
-        for outgoing in rows {
-            let Outgoing { segment, ack, held, .. } = outgoing;
-            let held = held.unwrap_or_else(|| self.budget.charge(segment.memory_bytes()));
-            let free = self.waiting.divert(Unit::of(segment, ack, held));
+    fn push(&mut self, segments: Vec<Segment>) {
+        for mut segment in segments {
+            if !segment.is_held() {
+                segment.hold(self.budget.charge(segment.memory_bytes()));
+            }
+            let free = self.waiting.divert(Unit::of(segment));
             self.pending.push(free, self.limits.flush_interval);
         }
     }

@@ -9,7 +9,6 @@ use flowstone_core::{
     TransformCx,
 };
 
-use crate::budget::Permit;
 use crate::graph::{Edge, Graph, Target};
 use crate::letter;
 use crate::pool::BufferPool;
@@ -20,7 +19,7 @@ pub(crate) struct Runner {
     transforms: Vec<Box<dyn Transform>>,
     clock: Clock,
     pool: Arc<BufferPool>,
-    out: Vec<Outgoing>,
+    out: Vec<(usize, Segment)>,
     at: Arc<At>,
     origin: Option<Origin>,
     tap: Option<Tap>,
@@ -30,15 +29,6 @@ pub(crate) struct Runner {
 pub(crate) struct At {
     graph: Arc<Graph>,
     place: Mutex<Place>,
-}
-
-/// An encoded batch on its way to a sink.
-pub(crate) struct Outgoing {
-    pub(crate) sink: usize,
-    pub(crate) segment: Segment,
-    pub(crate) ack: Ack,
-    /// Its part of the batch's memory; `None` for what was made anew, which the sink's loop charges.
-    pub(crate) held: Option<Permit>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +78,8 @@ impl Runner {
         &self.at
     }
 
-    /// What came out for the sinks since the last call.
-    pub(crate) fn take_outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
+    /// What was encoded since the last call, and for which sink.
+    pub(crate) fn take_encoded(&mut self) -> std::vec::Drain<'_, (usize, Segment)> {
         self.out.drain(..)
     }
 
@@ -213,8 +203,8 @@ impl Runner {
             return ack.resolve();
         }
         let pool = Arc::clone(&self.pool);
-        let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone());
-        self.out.push(Outgoing { sink, segment, ack, held: None });
+        let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone()).with_ack(ack);
+        self.out.push((sink, segment));
     }
 
     /// Does what a component decided about single rows.

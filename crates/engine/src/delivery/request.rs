@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::Batch;
-use flowstone_core::{ComponentHealth, ComponentId, Rejection, Request, SinkLimits, Verdict, Verdicts};
+use flowstone_core::{
+    ComponentHealth, ComponentId, Rejection, Request, Segment, SinkLimits, Verdict, Verdicts,
+};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,7 +21,7 @@ use super::waiting::{LONGEST_WAIT, Refused, Why};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
 use crate::phase::Failure;
-use crate::runner::{Outgoing, Runner};
+use crate::runner::Runner;
 use crate::supervise::Stage;
 use crate::worker::Message;
 
@@ -118,12 +120,6 @@ impl Shared {
         }
     }
 
-    fn settle(&self, units: &[Unit]) {
-        for unit in units {
-            unit.encoded.settle(unit.rows.len());
-        }
-    }
-
     fn deliver(&self, units: &[Unit], duplicates: usize) {
         let metrics = &self.entry().metrics;
         let rows = count(units);
@@ -131,48 +127,48 @@ impl Shared {
         metrics.component.sent_bytes.inc_by(units.iter().map(Unit::byte_len).sum::<usize>() as u64);
         metrics.component.in_flight.sub(rows as i64);
         metrics.duplicates.inc_by(duplicates as u64);
-        self.settle(units);
+        units.iter().for_each(Unit::settle);
     }
 
     /// Sends rows to the sink's `rejected` port: each as the event that it was.
     async fn reject(&self, rejected: Vec<(Unit, Rejection)>) {
-        let mut outgoing = Vec::new();
+        let mut encoded = Vec::new();
         let mut rejected = VecDeque::from(rejected);
         while let Some((first, why)) = rejected.pop_front() {
             let mut rows: Vec<(Unit, Rejection)> = vec![(first, why)];
             while let Some((next, _)) = rejected.front()
-                && Arc::ptr_eq(&next.encoded, &rows[0].0.encoded)
+                && Arc::ptr_eq(&next.segment, &rows[0].0.segment)
             {
                 rows.extend(rejected.pop_front());
             }
-            let encoded = Arc::clone(&rows[0].0.encoded);
+            let segment = Arc::clone(&rows[0].0.segment);
             let metrics = &self.entry().metrics.component;
             let mut events = Vec::new();
             let mut reasons = Vec::new();
             for (unit, why) in rows {
                 for row in unit.rows.iter() {
-                    events.push((encoded.segment.id(row), encoded.segment.event(row)));
+                    events.push((segment.id(row), segment.event(row)));
                     reasons.push(why.clone());
                 }
             }
             let rows = events.len();
             {
                 let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-                runner.come_from(encoded.segment.origin().cloned());
+                runner.come_from(segment.origin().cloned());
                 let letters = runner.letters(&self.entry().id, metrics, Batch::of_events(events), reasons);
-                runner.emit(&self.entry().rejected, letters, encoded.ack());
-                outgoing.extend(runner.take_outgoing());
+                runner.emit(&self.entry().rejected, letters, segment.ack());
+                encoded.extend(runner.take_encoded());
             }
             metrics.in_flight.sub(rows as i64);
-            encoded.settle(rows);
+            segment.settle(rows);
         }
-        let mut by_sink: IndexMap<usize, Vec<Outgoing>> = IndexMap::new();
-        for row in outgoing {
-            by_sink.entry(row.sink).or_default().push(row);
+        let mut by_sink: IndexMap<usize, Vec<Segment>> = IndexMap::new();
+        for (sink, segment) in encoded {
+            by_sink.entry(sink).or_default().push(segment);
         }
-        for (sink, rows) in by_sink {
+        for (sink, segments) in by_sink {
             if let Some(input) = &self.sinks[sink]
-                && input.send(Message::Rows(rows)).await.is_err()
+                && input.send(Message::Rows(segments)).await.is_err()
             {
                 // The letters are made again at the next start.
                 self.failed.send(Failure::Gone(self.graph.sinks[sink].id.clone())).await.ok();
@@ -431,7 +427,7 @@ async fn reject_expired(shared: &Shared, work: &mut VecDeque<Slice>, limits: &Si
 
 async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted {
     let entry = shared.entry();
-    let parts = units.iter().map(|unit| (Arc::clone(&unit.encoded.segment), unit.rows.clone())).collect();
+    let parts = units.iter().map(|unit| (Arc::clone(&unit.segment), unit.rows.clone())).collect();
     let request = Request::new(parts);
     let rows = request.rows();
     entry.metrics.batch_rows.observe(rows as f64);

@@ -113,7 +113,7 @@ impl Sorted {
                     let whole = self.whole.get_or_insert(whole);
                     (&mut whole.units, &mut whole.after)
                 } else {
-                    let key = unit.encoded.segment.key(row);
+                    let key = unit.segment.key(row);
                     let (refused, all_failed) = self.refused.entry(Arc::clone(key)).or_insert_with(|| {
                         let key = Arc::clone(key);
                         (Refused { key, units: Vec::new(), why, after, takes_others: false }, failed)
@@ -136,13 +136,13 @@ impl Sorted {
         let taken = self.settled.iter().chain(self.rejected.iter().map(|(unit, _)| unit));
         for unit in taken {
             for row in unit.rows.iter() {
-                if let Some((refused, _)) = self.refused.get_mut(unit.encoded.segment.key(row)) {
+                if let Some((refused, _)) = self.refused.get_mut(unit.segment.key(row)) {
                     refused.takes_others = true;
                 }
             }
         }
         let keys: IndexSet<&Arc<str>> =
-            units.iter().flat_map(|unit| unit.rows.iter().map(|row| unit.encoded.segment.key(row))).collect();
+            units.iter().flat_map(|unit| unit.rows.iter().map(|row| unit.segment.key(row))).collect();
         self.destinations = keys.len();
     }
 }
@@ -155,7 +155,7 @@ impl Whole {
         let mut refused: IndexMap<Arc<str>, Vec<Unit>> = IndexMap::new();
         for unit in std::mem::take(&mut self.units) {
             for row in unit.rows.iter() {
-                let key = Arc::clone(unit.encoded.segment.key(row));
+                let key = Arc::clone(unit.segment.key(row));
                 push_row(refused.entry(key).or_default(), &unit, row);
             }
         }

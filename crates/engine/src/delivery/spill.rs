@@ -148,7 +148,7 @@ impl Spill {
         match put.unwrap_or_else(|why| Err(Problem::Failed(why))) {
             Ok(blocks) => {
                 for unit in groups.iter().flat_map(|(_, units)| units) {
-                    unit.encoded.settle(unit.rows.len());
+                    unit.settle();
                 }
                 Ok(groups.into_iter().map(|(key, _)| key).zip(blocks).collect())
             }
@@ -176,7 +176,7 @@ impl Spill {
             .map(|(since, tries, segment)| Unit {
                 since: Some(since),
                 tries,
-                ..Unit::apart_of(segment, ack.clone(), budget)
+                ..Unit::apart_of(segment.with_ack(ack.clone()), budget)
             })
             .collect();
         ack.resolve();

@@ -195,14 +195,14 @@ impl Waiting {
             if let (Some(limit), Some(since)) = (self.give_up_after, unit.since) {
                 self.expires_at = self.expires_at.min(since.saturating_add(limit));
             }
-            self.weight += unit.weight();
+            self.weight += unit.weight;
             entry.units.push_back(unit);
         }
     }
 
     /// Keeps those rows of `unit` that go to destinations that take none and gives the others back.
     pub(crate) fn divert(&mut self, unit: Unit) -> Option<Unit> {
-        let segment = Arc::clone(&unit.encoded.segment);
+        let segment = Arc::clone(&unit.segment);
         let down = |key: &Arc<str>| self.keys.get(key).is_some_and(|entry| entry.state == State::Down);
         if self.keys.is_empty() || !segment.keys().iter().any(down) {
             return Some(unit);
@@ -290,7 +290,7 @@ impl Waiting {
         }
         let key = Arc::clone(key);
         let units: Vec<Unit> = std::mem::take(&mut entry.units).into();
-        self.weight -= units.iter().map(Unit::weight).sum::<usize>();
+        self.weight -= units.iter().map(|unit| unit.weight).sum::<usize>();
         self.forget_if_empty(&key);
         Some(Err(units))
     }
@@ -314,7 +314,7 @@ impl Waiting {
             let mut group = Vec::new();
             let mut bytes = 0;
             for unit in std::mem::take(&mut entry.units) {
-                self.weight -= unit.weight();
+                self.weight -= unit.weight;
                 if !group.is_empty() && bytes + unit.byte_len() > block {
                     taken.push((Arc::clone(&key), std::mem::take(&mut group)));
                     bytes = 0;
@@ -338,7 +338,7 @@ impl Waiting {
     /// These rows could not be put on disk: they wait in memory, where they were.
     pub(crate) fn put_back(&mut self, groups: Vec<UnitsOf>) {
         for (key, units) in groups.into_iter().rev() {
-            self.weight += units.iter().map(Unit::weight).sum::<usize>();
+            self.weight += units.iter().map(|unit| unit.weight).sum::<usize>();
             let entry = self.entry_for(key);
             units.into_iter().rev().for_each(|unit| entry.units.push_front(unit));
         }
@@ -375,7 +375,7 @@ impl Waiting {
                 let (old, rest): (Vec<Unit>, Vec<Unit>) = std::mem::take(&mut entry.units)
                     .into_iter()
                     .partition(|unit| unit.since.is_some_and(over));
-                self.weight -= old.iter().map(Unit::weight).sum::<usize>();
+                self.weight -= old.iter().map(|unit| unit.weight).sum::<usize>();
                 entry.units = rest.into();
                 units.extend(old);
             }
@@ -491,7 +491,7 @@ impl Destination {
             }
             let Some(mut unit) = self.units.pop_front() else { return Vec::new() };
             if unit.rows.len() == 1 {
-                *weight -= unit.weight();
+                *weight -= unit.weight;
                 return vec![unit];
             }
             let row = unit.take_row(0);
@@ -512,7 +512,7 @@ impl Destination {
             if (bytes > max_bytes || rows > max_rows) && !(first && taken.is_empty()) {
                 break;
             }
-            *weight -= next.weight();
+            *weight -= next.weight;
             taken.extend(self.units.pop_front());
         }
         taken
