@@ -20,7 +20,7 @@ const ROW_OVERHEAD: usize = size_of::<RowId>() + size_of::<RowSpan>();
 pub(crate) struct Unit {
     pub(crate) segment: Arc<Segment>,
     pub(crate) rows: Rows,
-    /// Since when they have been waiting, if they are, by [`Clock`].
+    /// Since when they have been waiting, if they are, by [`SteadyClock`].
     pub(crate) since: Option<i64>,
     /// How often they failed while others were taken.
     pub(crate) tries: u32,
@@ -30,14 +30,14 @@ pub(crate) struct Unit {
 
 /// Milliseconds since 1970 that do not jump: what waits is as old after a restart as it was before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct SteadyClock {
     begun: Instant,
     begun_ms: i64,
 }
 
-// === impl Clock ===
+// === impl SteadyClock ===
 
-impl Clock {
+impl SteadyClock {
     pub(crate) fn new() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { begun: Instant::now(), begun_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX) }
