@@ -150,7 +150,7 @@ impl Intake {
         tokio::select! {
             biased;
             _ = self.phase.changed() => {}
-            () = state.tracker.arrival() => {}
+            () = state.tracker.any_done() => {}
             submitted = submit(self.jobs.as_ref(), &mut state.pending), if has_pending => if !submitted {
                 state.reading = false;
                 self.failures.try_send(Failure::Gone(self.id.clone())).ok();
@@ -372,7 +372,7 @@ impl State {
         self.standing.has_read();
     }
 
-    /// Whether what was read again has arrived by now.
+    /// Whether what was read again is delivered by now.
     fn on_committed(&mut self, due: &[Position]) {
         if let Some((replayed, _)) = &self.replayed
             && due.iter().any(|one| one.partition == replayed.partition && one.value >= replayed.value)

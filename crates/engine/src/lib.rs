@@ -3,7 +3,7 @@
 //!
 //! Bounded channels join the stages: a full sink stops the workers, full workers stop the sources. A batch is
 //! acknowledged when its last row is delivered, rejected into a delivered dead letter, or discarded on purpose; a
-//! handle that is lost on the way makes the source read the stretch again.
+//! handle that is dropped unresolved makes the source read the stretch again.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 

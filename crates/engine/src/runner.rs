@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use flowstone_core::event::{Act, Batch, BitSet, Reject};
 use flowstone_core::{
-    Ack, Body, Clock, ComponentId, ComponentMetrics, Origin, Position, Rejection, Segment, Transform,
+    Ack, Body, Clock, ComponentId, ComponentMetrics, Kind, Origin, Position, Rejection, Segment, Transform,
     TransformCx,
 };
 
@@ -28,14 +28,8 @@ pub(crate) struct Runner {
 /// Where a runner is, so that a panic, or a call that does not return, names its component.
 pub(crate) struct At {
     graph: Arc<Graph>,
-    place: Mutex<Place>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Source(usize),
-    Transform(usize),
-    Sink(usize),
+    /// The kind of the component and its number in the graph.
+    component: Mutex<(Kind, usize)>,
 }
 
 /// An output of a component as the runner's tap sees it.
@@ -59,7 +53,7 @@ impl Runner {
         pool: Arc<BufferPool>,
     ) -> Self {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
-        let at = At { graph: Arc::clone(&graph), place: Mutex::new(Place::Source(0)) };
+        let at = At { graph: Arc::clone(&graph), component: Mutex::new((Kind::Source, 0)) };
         Self { graph, transforms, clock, pool, out: Vec::new(), at: Arc::new(at), origin: None, tap: None }
     }
 
@@ -85,7 +79,7 @@ impl Runner {
 
     /// Runs a batch as a source gave it.
     pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, position: Position, ack: Ack) {
-        self.at.enter(Place::Source(source));
+        self.at.enter(Kind::Source, source);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sources[source];
         self.origin = Some(Origin { source: Arc::clone(&entry.id.name), position });
@@ -105,7 +99,7 @@ impl Runner {
 
     /// Runs a batch into a transform, as if something had sent it there.
     pub(crate) fn run_transform(&mut self, transform: usize, mut batch: Batch, ack: Ack) {
-        self.at.enter(Place::Transform(transform));
+        self.at.enter(Kind::Transform, transform);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.transforms[transform];
         let started = Instant::now();
@@ -175,7 +169,7 @@ impl Runner {
     }
 
     fn encode(&mut self, sink: usize, batch: &mut Batch, ack: Ack) {
-        self.at.enter(Place::Sink(sink));
+        self.at.enter(Kind::Sink, sink);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sinks[sink];
         let metrics = &entry.metrics.component;
@@ -290,14 +284,14 @@ impl Runner {
 
 impl At {
     pub(crate) fn component(&self) -> &ComponentId {
-        match *self.place.lock().unwrap_or_else(PoisonError::into_inner) {
-            Place::Source(index) => &self.graph.sources[index].id,
-            Place::Transform(index) => &self.graph.transforms[index].id,
-            Place::Sink(index) => &self.graph.sinks[index].id,
+        match *self.component.lock().unwrap_or_else(PoisonError::into_inner) {
+            (Kind::Source, index) => &self.graph.sources[index].id,
+            (Kind::Transform, index) => &self.graph.transforms[index].id,
+            (Kind::Sink, index) => &self.graph.sinks[index].id,
         }
     }
 
-    fn enter(&self, place: Place) {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    fn enter(&self, kind: Kind, index: usize) {
+        *self.component.lock().unwrap_or_else(PoisonError::into_inner) = (kind, index);
     }
 }

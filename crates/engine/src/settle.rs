@@ -13,7 +13,7 @@ use crate::budget::Permit;
 #[derive(Debug, Default)]
 struct Inbox {
     outcomes: Mutex<Vec<(u64, AckOutcome)>>,
-    arrived: Notify,
+    done: Notify,
 }
 
 /// The batches of one source that are in flight, partition by partition.
@@ -93,8 +93,8 @@ impl Tracker {
     }
 
     /// Waits until some batch has ended.
-    pub(crate) async fn arrival(&self) {
-        self.inbox.arrived.notified().await;
+    pub(crate) async fn any_done(&self) {
+        self.inbox.done.notified().await;
     }
 
     /// Takes note of all that has ended and gives the stretches that must be read again, first first.
@@ -175,7 +175,7 @@ impl Tracker {
 impl Inbox {
     fn push(&self, number: u64, outcome: AckOutcome) {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));
-        self.arrived.notify_one();
+        self.done.notify_one();
     }
 
     fn take(&self) -> Vec<(u64, AckOutcome)> {

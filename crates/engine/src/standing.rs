@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_read_that_fails_is_told_at_once_a_later_one_after_ten_seconds_and_a_success_takes_it_back()
+    async fn a_first_read_that_fails_is_reported_at_once_a_later_one_after_ten_seconds_and_a_success_takes_it_back()
      {
         let (mut standing, health) = standing();
         standing.started();
@@ -176,7 +176,7 @@ mod tests {
 
         standing.read_failed(&problem());
         assert!(health.problems().is_empty(), "it may pass");
-        let report_at = standing.report_at().expect("it is told in time");
+        let report_at = standing.report_at().expect("it is reported in time");
         tokio::time::sleep_until(report_at).await;
         standing.report();
         assert_eq!(health.problems().len(), 1);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_source_itself_tells_of_its_reading_stays() {
+    fn what_a_source_itself_reports_of_its_reading_stays() {
         let (mut standing, health) = standing();
         standing.started();
         standing.health.not_ready("read", "one of several log groups is refused");

@@ -35,8 +35,8 @@ pub(crate) enum Message {
     InOrder { source: usize, number: u64, segments: Vec<Segment> },
 }
 
-/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked; the receiver
-/// hears of it, for the sender is gone then. Meanwhile its runner can be asked where it is.
+/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked; then the sender
+/// of the returned channel is dropped. Its runner can be asked where it is.
 pub(crate) fn spawn(
     index: usize,
     graph: Arc<Graph>,
