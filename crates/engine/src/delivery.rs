@@ -228,8 +228,8 @@ impl Delivery {
                 () = sleep_until(wake_at.unwrap_or(flush_at)), if wake_at.is_some() => {}
             }
         }
-        // A source whose acks were just resolved runs first: woken by this task, only this thread can run it, and closing may
-        // block the thread.
+        // A source whose acks were just resolved runs first: woken by this task, only this thread can run it, and closing
+        // may block the thread.
         tokio::task::yield_now().await;
         // All is delivered, whatever closing comes to: one that hangs must not hold up the end.
         tokio::select! {

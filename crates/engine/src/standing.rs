@@ -45,8 +45,8 @@ impl Standing {
         self.health.ready("start");
     }
 
-    /// Reading failed. The first time of all that is reported at once: a source that has never read anything may be set up
-    /// wrong. Later it may pass.
+    /// Reading failed. The first time of all that is reported at once: a source that has never read anything may be
+    /// set up wrong. Later it may pass.
     pub(crate) fn read_failed(&mut self, problem: &SourceError) {
         let now = Instant::now();
         let failing = self.failing.get_or_insert_with(|| Failing {
