@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use flowstone::core::event::{Batch, BitSet, EncodeOptions};
 use flowstone::core::{Clock, ComponentId, Kind, Metrics, Transform, TransformCx};
 use flowstone::dialect::Condition;
-use flowstone::engine::AckRound;
+use flowstone::engine::bench::AckBench;
 use flowstone_testkit::{batches, cases};
 use serde_json::json;
 
@@ -82,7 +82,7 @@ fn hot(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("ack");
     for sinks in [1, 3] {
-        let mut round = AckRound::new();
+        let mut round = AckBench::new();
         const BATCHES: usize = 64;
         assert_eq!(round.run(BATCHES, sinks), BATCHES, "every batch is settled");
         group.throughput(Throughput::Elements(BATCHES as u64));

@@ -1,6 +1,8 @@
 //! Sinks: where records go. Two halves: encoding on CPU threads, sending on the I/O runtime.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +11,7 @@ use indexmap::IndexSet;
 
 use crate::event::{Batch, EncodeOptions, Map, Reject, RowId};
 use crate::kept::{self, Kept, Origin};
-use crate::{Verdict, Verdicts};
+use crate::{Ack, Verdict, Verdicts};
 
 /// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
 /// concurrency, dead letters and metrics are the engine's.
@@ -189,18 +191,13 @@ impl Body {
 
     /// The finished body; the engine's.
     pub fn finish(self, wrap: impl FnOnce(Vec<u8>) -> Bytes) -> Segment {
-        Segment {
-            bytes: wrap(self.buffer),
-            spans: self.spans,
-            ids: self.ids,
-            keys: self.keys.into_iter().collect(),
-            kept: self.kept,
-            origin: None,
-        }
+        let keys = self.keys.into_iter().collect();
+        Segment::of_parts(wrap(self.buffer), self.spans, self.ids, keys, self.kept, None)
     }
 }
 
-/// An encoded batch.
+/// An encoded batch, and how many of its rows are not settled yet. Dropped with rows left it leaves its ack unresolved,
+/// and the source reads the batch again.
 #[derive(Debug)]
 pub struct Segment {
     bytes: Bytes,
@@ -209,6 +206,10 @@ pub struct Segment {
     keys: Vec<Arc<str>>,
     kept: Option<Kept>,
     origin: Option<Origin>,
+    left: AtomicUsize,
+    ack: Mutex<Option<Ack>>,
+    /// Its share of the memory budget.
+    held: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Segment {
@@ -220,7 +221,8 @@ impl Segment {
         kept: Option<Kept>,
         origin: Option<Origin>,
     ) -> Self {
-        Self { bytes, spans, ids, keys, kept, origin }
+        let left = AtomicUsize::new(spans.len());
+        Self { bytes, spans, ids, keys, kept, origin, left, ack: Mutex::default(), held: None }
     }
 
     pub(crate) fn kept(&self) -> Option<&Kept> {
@@ -288,6 +290,40 @@ impl Segment {
         self
     }
 
+    /// The same rows; when the last of them is settled, `ack` is resolved. The engine's.
+    #[must_use]
+    pub fn with_ack(mut self, ack: Ack) -> Self {
+        self.ack = Mutex::new(Some(ack));
+        self
+    }
+
+    /// A handle on the batch for rows that go on elsewhere. The engine's.
+    pub fn ack(&self) -> Ack {
+        self.ack.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(Ack::detached)
+    }
+
+    /// `rows` more rows are delivered, rejected into a dead letter of their own, or discarded. The engine's: a sink says
+    /// what became of rows by its verdicts.
+    pub fn settle(&self, rows: usize) {
+        let before = self.left.fetch_sub(rows, Ordering::AcqRel);
+        debug_assert!(before >= rows, "no row is settled twice");
+        if before == rows
+            && let Some(ack) = self.ack.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            ack.resolve();
+        }
+    }
+
+    /// Drops `permit` when nobody needs the rows any more. The engine's.
+    pub fn hold(&mut self, permit: impl Any + Send + Sync) {
+        self.held = Some(Box::new(permit));
+    }
+
+    /// Whether its memory is accounted for.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Where its rows came from; `None` for rows made out of nothing.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
@@ -298,7 +334,7 @@ impl Segment {
         self.bytes.len() + self.kept.as_ref().map_or(0, Kept::memory_bytes)
     }
 
-    /// These rows in a segment of their own, which holds nothing of this one.
+    /// These rows in a segment of their own, which holds nothing of this one, its ack and its memory neither.
     #[must_use]
     pub fn copy_rows(&self, rows: &Rows) -> Self {
         let mut bytes = Vec::with_capacity(self.byte_len(rows));
@@ -315,14 +351,9 @@ impl Segment {
                 key: keys.insert_full(Arc::clone(self.key(row))).0 as u32,
             });
         }
-        Self {
-            bytes: bytes.into(),
-            spans,
-            ids: rows.iter().map(|row| self.ids[row]).collect(),
-            keys: keys.into_iter().collect(),
-            kept: self.kept.as_ref().map(|kept| kept.pick(rows.iter())),
-            origin: self.origin.clone(),
-        }
+        let ids = rows.iter().map(|row| self.ids[row]).collect();
+        let kept = self.kept.as_ref().map(|kept| kept.pick(rows.iter()));
+        Self::of_parts(bytes.into(), spans, ids, keys.into_iter().collect(), kept, self.origin.clone())
     }
 }
 

@@ -46,7 +46,7 @@ impl Budget {
         if let Some(permit) = self.try_acquire(bytes) {
             return permit;
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Waiter::new(&self.waiting);
         self.short.notify_waiters();
         loop {
             let freed = self.freed.notified();
@@ -98,16 +98,16 @@ impl Budget {
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiter<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> Waiter<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ mod blocks;
 mod limiter;
 mod pending;
 mod request;
-mod sorted;
+mod settlement;
 mod spill;
 mod units;
 mod waiting;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowstone_config::Settings;
-use flowstone_core::{SinkLimits, Verdict};
+use flowstone_core::{Segment, SinkLimits, Verdict};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -24,14 +24,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use self::pending::{Order, Pending};
-use self::request::Done;
+use self::settlement::Settlement;
 use self::spill::{Block, BlockOf, Problem, Spill, UnitsOf};
 use self::units::Unit;
 use self::waiting::{LONGEST_WAIT, News, Waiting};
 use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
 use crate::phase::{Phase, stopped};
-use crate::runner::Outgoing;
 use crate::worker::Message;
 
 pub(crate) use self::request::Shared;
@@ -59,7 +58,7 @@ pub(crate) struct Delivery {
     /// So many bytes of rows may wait in memory.
     share: usize,
     spill: Spill,
-    /// Rows on their way to the disk, and when to try again what failed.
+    /// Whether rows are being written to the disk, and when to try again what failed.
     spilling: bool,
     spill_again_at: Option<Instant>,
     /// When to look for rows of an earlier run; before that nothing new goes to the disk.
@@ -70,8 +69,8 @@ pub(crate) struct Delivery {
     /// Blocks that are being read to try their destinations with, or for those that take rows again.
     reading: usize,
     probing: bool,
-    told_blocked: usize,
-    said_spill: bool,
+    reported_blocked: usize,
+    reported_spill: bool,
     beside: FuturesUnordered<BoxFuture<'static, Beside>>,
 }
 
@@ -129,8 +128,8 @@ impl Delivery {
             taken_then: 0,
             reading: 0,
             probing: false,
-            told_blocked: 0,
-            said_spill: false,
+            reported_blocked: 0,
+            reported_spill: false,
             beside: FuturesUnordered::new(),
         }
     }
@@ -155,7 +154,7 @@ impl Delivery {
         if !self.limits.ordered {
             self.recover().await;
         }
-        let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let mut in_flight: FuturesUnordered<BoxFuture<'static, Settlement>> = FuturesUnordered::new();
         let mut closed = false;
         loop {
             let phase = *self.phase.borrow_and_update();
@@ -214,9 +213,9 @@ impl Delivery {
             tokio::select! {
                 biased;
                 changed = self.phase.changed() => if changed.is_err() { return SinkEnd::Undelivered },
-                Some(done) = in_flight.next(), if !in_flight.is_empty() => self.note(done),
-                Some(done) = self.beside.next(), if !self.beside.is_empty() => self.note_beside(done),
-                () = self.spill.arrival() => {
+                Some(done) = in_flight.next(), if !in_flight.is_empty() => self.on_done(done),
+                Some(done) = self.beside.next(), if !self.beside.is_empty() => self.on_beside(done),
+                () = self.spill.any_returned() => {
                     let spill = self.spill.clone();
                     self.beside.push(async move { Beside::Returned(spill.returned().await) }.boxed());
                 }
@@ -229,8 +228,8 @@ impl Delivery {
                 () = sleep_until(wake_at.unwrap_or(flush_at)), if wake_at.is_some() => {}
             }
         }
-        // A source that was just told so runs first: woken by this task, only this thread can run it, and closing may
-        // block the thread.
+        // A source whose acks were just resolved runs first: woken by this task, only this thread can run it, and closing
+        // may block the thread.
         tokio::task::yield_now().await;
         // All is delivered, whatever closing comes to: one that hangs must not hold up the end.
         tokio::select! {
@@ -248,7 +247,7 @@ impl Delivery {
         self.recover_at = None;
         let entry = self.shared.entry();
         match self.spill.recover().await {
-            Ok(blocks) if blocks.is_empty() => self.tell_spill(None),
+            Ok(blocks) if blocks.is_empty() => self.report_spill(None),
             Ok(blocks) => {
                 let rows: usize = blocks.iter().map(|(_, block)| block.rows as usize).sum();
                 info!(component = %entry.id, rows, "rows of an earlier run wait on disk; their destinations are tried");
@@ -257,19 +256,19 @@ impl Delivery {
                 entry.metrics.component.received.inc_by(new as u64);
                 entry.metrics.component.in_flight.add(new);
                 self.waiting.recovered(blocks);
-                self.tell_spill(None);
+                self.report_spill(None);
             }
             Err(problem) => {
                 // Dead letters of the run before a reload may still hold the file.
                 self.recover_at = Some(instant_after(TRY_DISK_AGAIN));
-                self.tell_spill(Some(&problem));
+                self.report_spill(Some(&problem));
             }
         }
-        self.tell_waiting();
+        self.report_waiting();
     }
 
     /// Rows that try destinations which took none, one request at a time.
-    fn next_probe(&mut self, has_place: bool) -> Option<BoxFuture<'static, Done>> {
+    fn next_probe(&mut self, has_place: bool) -> Option<BoxFuture<'static, Settlement>> {
         let is_due = self.waiting.next_try().is_some_and(|at| at <= Instant::now());
         if !has_place || self.probing || self.reading > 0 || !is_due {
             return None;
@@ -300,7 +299,7 @@ impl Delivery {
                 Some(Ok((key, block))) => self.read(key, block),
                 Some(Err(units)) => {
                     units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
-                    self.tell_waiting();
+                    self.report_waiting();
                 }
             }
         }
@@ -330,7 +329,7 @@ impl Delivery {
             Beside::Rejected
         };
         self.beside.push(reject.boxed());
-        self.tell_waiting();
+        self.report_waiting();
     }
 
     /// Puts on disk what waits beyond its share of memory, or everything when the run is being ended.
@@ -343,7 +342,7 @@ impl Delivery {
         if groups.is_empty() {
             if !self.waiting.can_shrink() {
                 // What is known about rows on disk fills the share by itself.
-                self.tell_spill(Some(&Problem::Full(self.share as u64)));
+                self.report_spill(Some(&Problem::Full(self.share as u64)));
             }
             self.spill_again_at = Some(instant_after(Duration::from_secs(1)));
             return;
@@ -377,19 +376,19 @@ impl Delivery {
         times.into_iter().flatten().min()
     }
 
-    fn note_beside(&mut self, done: Beside) {
+    fn on_beside(&mut self, done: Beside) {
         match done {
             Beside::Rejected => {}
             Beside::Spilled(Ok(blocks)) => {
                 (self.spilling, self.spill_again_at) = (false, None);
                 self.waiting.spilled(blocks);
-                self.tell_spill(None);
+                self.report_spill(None);
             }
             Beside::Spilled(Err((problem, groups))) => {
                 self.spilling = false;
                 self.spill_again_at = Some(instant_after(TRY_DISK_AGAIN));
                 self.waiting.put_back(groups);
-                self.tell_spill(Some(&problem));
+                self.report_spill(Some(&problem));
             }
             Beside::Read(key, units) => {
                 self.reading -= 1;
@@ -404,7 +403,7 @@ impl Delivery {
                 returned.into_iter().for_each(|returned| self.waiting.returned(returned.key, returned.block));
             }
         }
-        self.tell_waiting();
+        self.report_waiting();
     }
 
     fn readable(&self, key: &str, units: Result<Vec<Unit>, String>) -> Option<Vec<Unit>> {
@@ -429,31 +428,32 @@ impl Delivery {
 
     fn accept(&mut self, message: Message) {
         match message {
-            Message::Rows(rows) => self.push(rows),
-            Message::InOrder { source, number, rows } => {
-                self.order.early.insert((source, number), rows);
-                while let Some(rows) = self.order.take_next(source) {
-                    self.push(rows);
+            Message::Rows(segments) => self.push(segments),
+            Message::InOrder { source, number, segments } => {
+                self.order.early.insert((source, number), segments);
+                while let Some(segments) = self.order.take_next(source) {
+                    self.push(segments);
                 }
             }
         }
     }
 
-    fn push(&mut self, rows: Vec<Outgoing>) {
-        for outgoing in rows {
-            let Outgoing { segment, ack, held, .. } = outgoing;
-            let held = held.unwrap_or_else(|| self.budget.charge(segment.memory_bytes()));
-            let free = self.waiting.divert(Unit::of(segment, ack, held));
+    fn push(&mut self, segments: Vec<Segment>) {
+        for mut segment in segments {
+            if !segment.is_held() {
+                segment.hold(self.budget.charge(segment.memory_bytes()));
+            }
+            let free = self.waiting.divert(Unit::of(segment));
             self.pending.push(free, self.limits.flush_interval);
         }
     }
 
-    fn note(&mut self, done: Done) {
+    fn on_done(&mut self, done: Settlement) {
         let id = &self.shared.entry().id;
         let is_probe = !done.probed.is_empty();
         self.probing &= !is_probe;
         for key in &done.probed {
-            if done.refused.iter().any(|refused| refused.key == *key) {
+            if done.refused.contains_key(key) {
                 continue;
             }
             let (units, was_down) = self.waiting.takes(key);
@@ -462,21 +462,9 @@ impl Delivery {
             }
             units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
         }
-        let mut refused: Vec<waiting::Refused> = done.refused;
-        // Rows of one destination that were refused at different moments of the request are one refusal.
-        refused.sort_by(|a, b| a.key.cmp(&b.key));
-        refused.dedup_by(|later, first| {
-            let same = later.key == first.key;
-            if same {
-                first.units.append(&mut later.units);
-                first.takes_others |= later.takes_others;
-            }
-            same
-        });
-        for refused in refused {
-            let (key, why) = (Arc::clone(&refused.key), refused.why.clone());
-            let waiting::Why { reason, detail, what_to_do } = &why;
-            match self.waiting.park(refused, is_probe) {
+        for (key, refused) in done.refused {
+            let waiting::Why { reason, detail, what_to_do } = refused.why.clone();
+            match self.waiting.park(&key, refused, is_probe) {
                 News::Known => {}
                 News::Down(retry_in) if what_to_do.is_some() => warn!(
                     component = %id, destination = %key, %reason, detail, what_to_do, ?retry_in,
@@ -492,36 +480,36 @@ impl Delivery {
                 ),
             }
         }
-        self.tell_waiting();
+        self.report_waiting();
     }
 
-    fn tell_waiting(&mut self) {
+    fn report_waiting(&mut self) {
         let metrics = &self.shared.entry().metrics;
         let (waiting, blocked, on_disk) = self.waiting.counts();
         // Requests that wait in their place are in the same gauge.
-        metrics.blocked.add(blocked as i64 - self.told_blocked as i64);
+        metrics.blocked.add(blocked as i64 - self.reported_blocked as i64);
         metrics.waiting.set(waiting as i64);
         metrics.spilled.set(on_disk as i64);
         metrics.waiting_bytes.set(self.waiting.weight() as i64);
-        self.told_blocked = blocked;
+        self.reported_blocked = blocked;
         match self.waiting.problem() {
             Some(problem) => self.shared.health.not_ready("waiting", problem),
             None => self.shared.health.ready("waiting"),
         }
         // What waited may have left through the server: then no write to the disk says that it is well.
-        if self.said_spill && self.recover_at.is_none() && self.waiting.weight() <= self.share {
-            self.tell_spill(None);
+        if self.reported_spill && self.recover_at.is_none() && self.waiting.weight() <= self.share {
+            self.report_spill(None);
         }
     }
 
-    fn tell_spill(&mut self, problem: Option<&Problem>) {
+    fn report_spill(&mut self, problem: Option<&Problem>) {
         let Some(problem) = problem else {
-            self.said_spill = false;
+            self.reported_spill = false;
             return self.shared.health.ready("spill");
         };
         let text = format!("rows that wait cannot go to the disk, and the sink takes no more: {problem}");
         self.shared.health.not_ready("spill", text);
-        if !std::mem::replace(&mut self.said_spill, true) {
+        if !std::mem::replace(&mut self.reported_spill, true) {
             let id = &self.shared.entry().id;
             error!(component = %id, error = %problem, "rows that wait cannot go to the disk; the sink takes no more until they can");
         }

@@ -1,5 +1,4 @@
-//! The topology with names resolved to numbers: which output feeds which inputs, and over which of them an id must be
-//! told apart.
+//! The topology with names resolved to numbers: which output feeds which inputs, and over which of them ids get a branch.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -116,13 +115,13 @@ impl Graph {
             assert!(waiting.len() < before, "the configuration refuses cycles and unknown inputs");
         }
 
-        let spare = Edge { to: Target::Sink(sinks.len()), branch: None };
-        let mut spare_used = false;
+        let to_dead_letter_file = Edge { to: Target::Sink(sinks.len()), branch: None };
+        let mut has_dead_letter_file = false;
         let mut take = |name: &Arc<str>, named: usize| {
             let mut of = |output| edges.remove(&Port { component: Arc::clone(name), output });
             let rejected = of(Output::Rejected).unwrap_or_else(|| {
-                spare_used = true;
-                vec![spare.clone()]
+                has_dead_letter_file = true;
+                vec![to_dead_letter_file.clone()]
             });
             Outputs {
                 default: of(Output::Default).unwrap_or_default(),
@@ -162,7 +161,7 @@ impl Graph {
                 id: node.id,
             });
         }
-        if spare_used {
+        if has_dead_letter_file {
             let id = ComponentId { name: "rejected".into(), kind: Kind::Sink, type_name: "dead_letter_file" };
             let sink = Arc::new(DeadLetterFile::new(settings.data_dir.join("rejected")));
             graph.sinks.push(SinkEntry {
@@ -173,7 +172,7 @@ impl Graph {
                 id,
             });
         }
-        graph.note_ordered_sinks();
+        graph.find_ordered_sinks();
         (graph, owned)
     }
 
@@ -194,7 +193,7 @@ impl Graph {
         met
     }
 
-    fn note_ordered_sinks(&mut self) {
+    fn find_ordered_sinks(&mut self) {
         for index in 0..self.sources.len() {
             let mut met = BTreeSet::new();
             let mut open: Vec<Target> = self.sources[index].outputs.targets().collect();

@@ -1,4 +1,4 @@
-//! One task per source: reads when there is memory and room, numbers the batches, commits what is delivered.
+//! One task per source: reads when there is memory and room, registers the batches, commits what is delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,6 @@ pub(crate) struct Intake {
 struct State {
     standing: Standing,
     tracker: Tracker,
-    number: u64,
     reading: bool,
     permit: Option<Permit>,
     /// Since when memory has been waited for.
@@ -63,7 +62,7 @@ struct State {
     pending: Option<Job>,
     read_at: Instant,
     read_backoff: Backoff,
-    /// When the source wants to be told next what is delivered, and when it may be after it has failed to note it.
+    /// When to commit next, and when to do so again after a commit has failed.
     commit_at: Instant,
     commit_again_at: Instant,
     commit_backoff: Backoff,
@@ -94,7 +93,7 @@ impl Intake {
         }
         let reserve = (self.cx.max_bytes * EXPANSION).max(1);
         loop {
-            for position in state.tracker.note_arrivals() {
+            for position in state.tracker.on_done() {
                 self.read_again(&position, &mut state).await;
             }
             let phase = *self.phase.borrow_and_update();
@@ -147,29 +146,29 @@ impl Intake {
         let may_read = free && !rests && state.permit.is_some();
         state.short_since = wants_permit.then(|| state.short_since.unwrap_or(now));
         self.lag.set(state.behind_since());
-        let tell_at = state.standing.tell_at();
+        let report_at = state.standing.report_at();
         tokio::select! {
             biased;
             _ = self.phase.changed() => {}
-            () = state.tracker.arrival() => {}
-            handed_on = hand_on(self.jobs.as_ref(), &mut state.pending), if has_pending => if !handed_on {
+            () = state.tracker.any_done() => {}
+            submitted = submit(self.jobs.as_ref(), &mut state.pending), if has_pending => if !submitted {
                 state.reading = false;
                 self.failures.try_send(Failure::Gone(self.id.clone())).ok();
             },
             () = sleep_until(commit_at.unwrap_or(now)), if commit_at.is_some() => {}
-            () = sleep_until(tell_at.unwrap_or(now)), if tell_at.is_some() => state.standing.tell(),
+            () = sleep_until(report_at.unwrap_or(now)), if report_at.is_some() => state.standing.report(),
             () = sleep_until(state.read_at), if rests => {}
             permit = self.budget.acquire(reserve), if wants_permit => state.permit = Some(permit),
             next = read(&mut *self.source, &mut self.cx, state.permit.as_ref()), if may_read => {
-                self.take_in(next, state);
+                self.accept(next, state);
             }
         }
     }
 
-    fn take_in(&mut self, next: Result<Next, SourceError>, state: &mut State) {
+    fn accept(&mut self, next: Result<Next, SourceError>, state: &mut State) {
         match next {
             Ok(Next::Batch(read)) => {
-                state.note_read();
+                state.on_read();
                 // Whatever it was read with: it counts from now on, and nothing of it is dropped.
                 let permit = state.permit.take().unwrap_or_else(|| self.budget.charge(0));
                 self.cx.metrics.component.received_bytes.inc_by(read.bytes as u64);
@@ -179,13 +178,12 @@ impl Intake {
                 if crate::COMMIT_BEFORE_DELIVERY.load(std::sync::atomic::Ordering::Relaxed) {
                     state.tracker.put_back(vec![read.position.clone()]);
                 }
-                let departed = state.tracker.depart(read.from, read.position.clone(), Arc::clone(&permit));
-                let ack = match departed {
-                    Ok(ack) => ack,
+                let registered =
+                    state.tracker.register(read.from, read.position.clone(), Arc::clone(&permit));
+                let (number, ack) = match registered {
+                    Ok(registered) => registered,
                     Err(misfit) => return self.refuse(&read, misfit, state),
                 };
-                let number = state.number;
-                state.number += 1;
                 state.pending = Some(Job {
                     source: self.index,
                     number,
@@ -196,22 +194,23 @@ impl Intake {
                 });
             }
             Ok(Next::Idle(wait)) => {
-                state.note_read();
+                state.on_read();
                 // Memory is for those who have something to read.
                 state.permit = None;
                 state.read_at = instant_after(wait);
             }
             Ok(Next::End) => {
                 debug!(component = %self.id, "source is at its end");
-                state.note_read();
+                state.on_read();
                 state.permit = None;
                 state.reading = false;
             }
             Err(problem) => {
                 state.permit = None;
                 state.standing.read_failed(&problem);
-                self.report(&problem, state);
-                state.read_at = instant_after(state.read_backoff.next());
+                let retry_in = state.read_backoff.next();
+                self.report(&problem, "source failed", retry_in, state);
+                state.read_at = instant_after(retry_in);
             }
         }
     }
@@ -249,18 +248,19 @@ impl Intake {
                 Err(problem) => problem,
             };
             state.standing.start_failed(&problem);
-            self.report(&problem, state);
+            let retry_in = state.read_backoff.next();
+            self.report(&problem, "source failed", retry_in, state);
             if state.failure.is_some() {
                 return false;
             }
             tokio::select! {
-                () = tokio::time::sleep(state.read_backoff.next()) => {}
+                () = tokio::time::sleep(retry_in) => {}
                 () = ending(&mut self.phase) => return false,
             }
         }
     }
 
-    fn report(&self, problem: &SourceError, state: &mut State) {
+    fn report(&self, problem: &SourceError, what: &str, retry_in: Duration, state: &mut State) {
         self.cx.metrics.component.error(problem.reason, 1);
         if problem.fatal {
             error!(component = %self.id, reason = problem.reason, error = problem.message, "source cannot go on");
@@ -268,7 +268,7 @@ impl Intake {
             state.failure = Some(format!("{}: {}", self.id, problem.message));
             state.reading = false;
         } else {
-            warn!(component = %self.id, reason = problem.reason, error = problem.message, "source failed, trying again");
+            warn!(component = %self.id, reason = problem.reason, error = problem.message, ?retry_in, "{what}; retrying");
         }
     }
 
@@ -278,7 +278,7 @@ impl Intake {
             biased;
             committed = self.source.commit(&due) => committed,
             () = stopped_for(&mut self.phase, LAST_COMMIT) => {
-                error!(component = %self.id, "source does not note in time what is delivered; it is read again");
+                error!(component = %self.id, "checkpoint failed: the source does not commit in time; what is delivered is read again");
                 state.hangs = true;
                 return;
             }
@@ -289,14 +289,15 @@ impl Intake {
                 state.commit_backoff.reset();
                 state.commit_at = instant_after(self.source.traits().commit_interval);
                 state.commit_again_at = Instant::now();
-                state.note_committed(&due);
+                state.on_committed(&due);
             }
             Err(problem) => {
                 // A full disk, say. Nothing is lost: what is not committed is read again.
                 state.standing.commit_failed(&problem);
-                self.report(&problem, state);
+                let retry_in = state.commit_backoff.next();
+                self.report(&problem, "checkpoint failed", retry_in, state);
                 state.tracker.put_back(due);
-                state.commit_again_at = instant_after(state.commit_backoff.next());
+                state.commit_again_at = instant_after(retry_in);
             }
         }
     }
@@ -332,7 +333,10 @@ impl Intake {
                 let since = state.replayed.take().map_or(now, |(_, since)| since);
                 state.replayed = Some((position.clone(), since));
             }
-            Err(problem) => self.report(&SourceError { fatal: true, ..problem }, state),
+            Err(problem) => {
+                let problem = SourceError { fatal: true, ..problem };
+                self.report(&problem, "source failed", Duration::ZERO, state);
+            }
         }
     }
 }
@@ -346,7 +350,6 @@ impl State {
         Self {
             standing: Standing::new(cx.health.clone()),
             tracker: Tracker::new(),
-            number: 0,
             reading: true,
             permit: None,
             short_since: None,
@@ -364,13 +367,13 @@ impl State {
         }
     }
 
-    fn note_read(&mut self) {
+    fn on_read(&mut self) {
         self.read_backoff.reset();
         self.standing.has_read();
     }
 
-    /// Whether what was read again has arrived by now.
-    fn note_committed(&mut self, due: &[Position]) {
+    /// Whether what was read again is delivered by now.
+    fn on_committed(&mut self, due: &[Position]) {
         if let Some((replayed, _)) = &self.replayed
             && due.iter().any(|one| one.partition == replayed.partition && one.value >= replayed.value)
         {
@@ -397,7 +400,7 @@ impl State {
 }
 
 /// Gives the pending batch to the workers as soon as there is room. Cancel-safe.
-async fn hand_on(jobs: Option<&mpsc::Sender<Job>>, pending: &mut Option<Job>) -> bool {
+async fn submit(jobs: Option<&mpsc::Sender<Job>>, pending: &mut Option<Job>) -> bool {
     let slot = match jobs {
         Some(jobs) => jobs.reserve().await.ok(),
         None => None,

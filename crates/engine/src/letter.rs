@@ -37,36 +37,36 @@ pub(crate) fn mark(
     let (field, metadata) = (Path::top("rejected"), Path::top(METADATA));
     for (row, why) in reasons.into_iter().enumerate() {
         let mut story = Map::default();
-        let mut tell = |name: &str, value: Value| story.insert(name.into(), value);
-        tell("component", Value::from(&*by.name));
-        tell("type", Value::from(by.type_name));
-        tell("reason", Value::from(&*scrub(&why.reason)));
-        tell("detail", Value::from(&*scrub(&why.detail)));
-        tell("time", Value::Time(now_ms));
+        let mut put = |name: &str, value: Value| story.insert(name.into(), value);
+        put("component", Value::from(&*by.name));
+        put("type", Value::from(by.type_name));
+        put("reason", Value::from(&*scrub(&why.reason)));
+        put("detail", Value::from(&*scrub(&why.detail)));
+        put("time", Value::Time(now_ms));
         if let Some(status) = why.status {
-            tell("status", Value::Int(status.into()));
+            put("status", Value::Int(status.into()));
         }
         if let Some(index) = why.index {
-            tell("index", Value::from(index));
+            put("index", Value::from(index));
         }
-        tell("v", Value::Int(VERSION));
-        tell("id", Value::from(batch.id(row).to_string()));
+        put("v", Value::Int(VERSION));
+        put("id", Value::from(batch.id(row).to_string()));
         if let Some(Origin { source, position }) = origin {
-            tell("source", Value::Str(Arc::clone(source)));
-            tell("partition", Value::Str(Arc::clone(&position.partition)));
-            tell("position", i64::try_from(position.value).map_or_else(|_| big(position.value), Value::Int));
+            put("source", Value::Str(Arc::clone(source)));
+            put("partition", Value::Str(Arc::clone(&position.partition)));
+            put("position", i64::try_from(position.value).map_or_else(|_| big(position.value), Value::Int));
         }
-        // What stood in the field's place is no field of the event any more; it is told below.
+        // What stood in the field's place is no field of the event any more; it is put below.
         let before = batch.remove(row, &field);
         let types = types(batch, row);
         if let Some(metadata) = batch.get(row, &metadata) {
-            tell("metadata", metadata);
+            put("metadata", metadata);
         }
         if !types.is_empty() {
-            tell("types", Value::Object(types));
+            put("types", Value::Object(types));
         }
         if let Some(before) = before {
-            tell("before", before);
+            put("before", before);
         }
         batch.set_top(row, &field, Value::Object(story));
     }

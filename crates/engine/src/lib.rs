@@ -3,11 +3,13 @@
 //!
 //! Bounded channels join the stages: a full sink stops the workers, full workers stop the sources. A batch is
 //! acknowledged when its last row is delivered, rejected into a delivered dead letter, or discarded on purpose; a
-//! handle that is lost on the way makes the source read the stretch again.
+//! handle that is dropped unresolved makes the source read the stretch again.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod backoff;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod dead_letters;
 mod delivery;
@@ -31,8 +33,6 @@ mod worker;
 
 pub use reload::Prepared;
 pub use run::{Outcome, RunOptions, run};
-#[doc(hidden)]
-pub use settle::AckRound;
 pub use signals::survive_file_size_limit;
 pub use testing::{TestReport, run_tests};
 

@@ -1,4 +1,5 @@
-//! How far a run is towards its end, and what ends it before its time: what each stage is told, and may report.
+//! How far a run is towards its end, which every stage watches, and what ends it before its time, which every stage may
+//! report.
 
 use std::time::Duration;
 

@@ -194,9 +194,9 @@ impl Running {
             tokio::select! {
                 biased;
                 Some(failure) = self.failed.recv() => self.fail(failure),
-                () = self.stages.next_end(), if !self.stages.all_ended() => self.note_end(),
+                () = self.stages.next_end(), if !self.stages.all_ended() => self.on_end(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    self.note_deadline();
+                    self.on_deadline();
                 }
                 signal = signals.next() => if self.heed(signal, reload) {
                     return End::Ended(Outcome::Undelivered);
@@ -205,7 +205,7 @@ impl Running {
                 id = serving.failed() => self.fail(Failure::Bug(id)),
                 _ = lag_shown.tick() => {
                     self.stages.show_lags();
-                    self.note_end();
+                    self.on_end();
                 }
             }
         }
@@ -213,7 +213,7 @@ impl Running {
         while let Ok(failure) = self.failed.try_recv() {
             self.fail(failure);
         }
-        let hangs = self.stages.tell_hanging();
+        let hangs = self.stages.report_hanging();
         if let Some(id) = self.bug.take() {
             return End::Ended(Outcome::Bug(id));
         }
@@ -235,14 +235,14 @@ impl Running {
     }
 
     /// When the sources have ended and the sinks hold nothing more, what is left is closing, which has a time-out too.
-    fn note_end(&mut self) {
+    fn on_end(&mut self) {
         if self.stages.all_delivered() && self.deadline.is_none() {
             self.deadline = Instant::now().checked_add(self.timeout);
         }
     }
 
     /// The phase has lasted for as long as it may.
-    fn note_deadline(&mut self) {
+    fn on_deadline(&mut self) {
         if *self.phase.borrow() != Phase::Stop {
             let timeout = self.timeout;
             warn!(

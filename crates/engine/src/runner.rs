@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use flowstone_core::event::{Act, Batch, BitSet, Reject};
 use flowstone_core::{
-    Ack, Body, Clock, ComponentId, ComponentMetrics, Origin, Position, Rejection, Segment, Transform,
+    Ack, Body, Clock, ComponentId, ComponentMetrics, Kind, Origin, Position, Rejection, Segment, Transform,
     TransformCx,
 };
 
-use crate::budget::Permit;
 use crate::graph::{Edge, Graph, Target};
 use crate::letter;
 use crate::pool::BufferPool;
@@ -20,7 +19,7 @@ pub(crate) struct Runner {
     transforms: Vec<Box<dyn Transform>>,
     clock: Clock,
     pool: Arc<BufferPool>,
-    out: Vec<Outgoing>,
+    out: Vec<(usize, Segment)>,
     at: Arc<At>,
     origin: Option<Origin>,
     tap: Option<Tap>,
@@ -29,23 +28,8 @@ pub(crate) struct Runner {
 /// Where a runner is, so that a panic, or a call that does not return, names its component.
 pub(crate) struct At {
     graph: Arc<Graph>,
-    place: Mutex<Place>,
-}
-
-/// An encoded batch on its way to a sink.
-pub(crate) struct Outgoing {
-    pub(crate) sink: usize,
-    pub(crate) segment: Segment,
-    pub(crate) ack: Ack,
-    /// Its part of the batch's memory; `None` for what was made anew, which the sink's loop charges.
-    pub(crate) held: Option<Permit>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Source(usize),
-    Transform(usize),
-    Sink(usize),
+    /// The kind of the component and its number in the graph.
+    component: Mutex<(Kind, usize)>,
 }
 
 /// An output of a component as the runner's tap sees it.
@@ -69,7 +53,7 @@ impl Runner {
         pool: Arc<BufferPool>,
     ) -> Self {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
-        let at = At { graph: Arc::clone(&graph), place: Mutex::new(Place::Source(0)) };
+        let at = At { graph: Arc::clone(&graph), component: Mutex::new((Kind::Source, 0)) };
         Self { graph, transforms, clock, pool, out: Vec::new(), at: Arc::new(at), origin: None, tap: None }
     }
 
@@ -88,14 +72,14 @@ impl Runner {
         &self.at
     }
 
-    /// What came out for the sinks since the last call.
-    pub(crate) fn take_outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
+    /// What was encoded since the last call, and for which sink.
+    pub(crate) fn take_encoded(&mut self) -> std::vec::Drain<'_, (usize, Segment)> {
         self.out.drain(..)
     }
 
     /// Runs a batch as a source gave it.
     pub(crate) fn run_source(&mut self, source: usize, mut batch: Batch, position: Position, ack: Ack) {
-        self.at.enter(Place::Source(source));
+        self.at.enter(Kind::Source, source);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sources[source];
         self.origin = Some(Origin { source: Arc::clone(&entry.id.name), position });
@@ -115,7 +99,7 @@ impl Runner {
 
     /// Runs a batch into a transform, as if something had sent it there.
     pub(crate) fn run_transform(&mut self, transform: usize, mut batch: Batch, ack: Ack) {
-        self.at.enter(Place::Transform(transform));
+        self.at.enter(Kind::Transform, transform);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.transforms[transform];
         let started = Instant::now();
@@ -185,7 +169,7 @@ impl Runner {
     }
 
     fn encode(&mut self, sink: usize, batch: &mut Batch, ack: Ack) {
-        self.at.enter(Place::Sink(sink));
+        self.at.enter(Kind::Sink, sink);
         let graph = Arc::clone(&self.graph);
         let entry = &graph.sinks[sink];
         let metrics = &entry.metrics.component;
@@ -213,8 +197,8 @@ impl Runner {
             return ack.resolve();
         }
         let pool = Arc::clone(&self.pool);
-        let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone());
-        self.out.push(Outgoing { sink, segment, ack, held: None });
+        let segment = body.finish(|buffer| pool.share(buffer)).with_origin(self.origin.clone()).with_ack(ack);
+        self.out.push((sink, segment));
     }
 
     /// Does what a component decided about single rows.
@@ -300,14 +284,14 @@ impl Runner {
 
 impl At {
     pub(crate) fn component(&self) -> &ComponentId {
-        match *self.place.lock().unwrap_or_else(PoisonError::into_inner) {
-            Place::Source(index) => &self.graph.sources[index].id,
-            Place::Transform(index) => &self.graph.transforms[index].id,
-            Place::Sink(index) => &self.graph.sinks[index].id,
+        match *self.component.lock().unwrap_or_else(PoisonError::into_inner) {
+            (Kind::Source, index) => &self.graph.sources[index].id,
+            (Kind::Transform, index) => &self.graph.transforms[index].id,
+            (Kind::Sink, index) => &self.graph.sinks[index].id,
         }
     }
 
-    fn enter(&self, place: Place) {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    fn enter(&self, kind: Kind, index: usize) {
+        *self.component.lock().unwrap_or_else(PoisonError::into_inner) = (kind, index);
     }
 }

@@ -59,8 +59,8 @@ impl Serving {
             format!("cannot serve metrics on {address}: {error}; choose another `[metrics] listen`")
         })?;
         info!(address = %endpoint.address(), "metrics endpoint listens");
-        if let Some(tell) = &self.listening {
-            tell(endpoint.address());
+        if let Some(report) = &self.listening {
+            report(endpoint.address());
         }
         self.endpoint = Some(endpoint);
         Ok(())
@@ -107,8 +107,8 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_taken_leaves_the_endpoint_where_it_was_and_a_port_of_its_own_is_handed_over()
     {
-        let told: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
-        let log = Arc::clone(&told);
+        let reported: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
+        let log = Arc::clone(&reported);
         let listening: Listening = Box::new(move |address| log.lock().unwrap().push(address));
         let mut serving = Serving::new(Metrics::new(), Health::default(), Some(listening));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -123,14 +123,14 @@ mod tests {
         assert!(answers(one).await, "it goes on where it was");
 
         serving.listen_on(Some(one)).await.unwrap();
-        assert_eq!(*told.lock().unwrap(), [one], "what stays as it is is not begun anew");
+        assert_eq!(*reported.lock().unwrap(), [one], "what stays as it is is not begun anew");
 
         // The same place by another name, where there is IPv6: the port is ours already.
         let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", one.port()).parse().unwrap();
         if std::net::TcpListener::bind("[::ffff:127.0.0.1]:0").is_ok() {
             serving.listen_on(Some(mapped)).await.unwrap();
             assert!(answers(one).await);
-            assert_eq!(*told.lock().unwrap(), [one, mapped]);
+            assert_eq!(*reported.lock().unwrap(), [one, mapped]);
         }
         serving.listen_on(None).await.unwrap();
         assert!(serving.endpoint.is_none());

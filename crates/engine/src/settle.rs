@@ -7,22 +7,22 @@ use flowstone_core::{Ack, AckOutcome, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::budget::{Budget, Permit};
+use crate::budget::Permit;
 
 /// Where the acks of one source report; read by its task. Never longer than the batches in flight.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+struct Inbox {
     outcomes: Mutex<Vec<(u64, AckOutcome)>>,
-    arrived: Notify,
+    done: Notify,
 }
 
 /// The batches of one source that are in flight, partition by partition.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     inbox: Arc<Inbox>,
-    next_token: u64,
-    /// The partition of each batch and when it set out. Tokens ascend: the first is the oldest.
-    departed: BTreeMap<u64, (Arc<str>, Instant)>,
+    next_number: u64,
+    /// The partition of each batch and since when it is in flight. Numbers ascend: the first is the oldest.
+    in_flight: BTreeMap<u64, (Arc<str>, Instant)>,
     partitions: HashMap<Arc<str>, Partition>,
     /// With so many partitions those are forgotten of which nothing is in flight.
     most_partitions: usize,
@@ -38,7 +38,7 @@ struct Partition {
 
 #[derive(Debug)]
 struct InFlight {
-    token: u64,
+    number: u64,
     from: u64,
     value: u64,
     settled: bool,
@@ -54,67 +54,28 @@ pub(crate) struct Misfit {
 /// Partitions that are remembered at least, for a check of their next batch.
 const FORGET_ABOVE: usize = 1024;
 
-/// The bookkeeping of acknowledgements without a topology around it, for the bench.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct AckRound {
-    tracker: Tracker,
-    budget: Arc<Budget>,
-    partition: Arc<str>,
-    position: u64,
-}
-
-// === impl AckRound ===
-
-impl AckRound {
-    #[expect(clippy::new_without_default, reason = "of use to the bench alone")]
-    pub fn new() -> Self {
-        let budget = Budget::new(1 << 30, flowstone_core::Metrics::new());
-        Self { tracker: Tracker::new(), budget, partition: "bench".into(), position: 0 }
-    }
-
-    /// So many batches depart, are shared by so many sinks and resolved by each; how many positions were passed.
-    pub fn run(&mut self, batches: usize, sinks: usize) -> usize {
-        let before = self.position;
-        let mut handles = Vec::with_capacity(batches * sinks);
-        for _ in 0..batches {
-            let from = self.position;
-            self.position += 1;
-            let position = Position { partition: Arc::clone(&self.partition), value: self.position };
-            let permit = self.budget.try_acquire(1 << 10).expect("as much as is asked for");
-            let ack = self.tracker.depart(from, position, Arc::new(permit)).expect("it fits");
-            handles.extend((1..sinks).map(|_| ack.clone()));
-            handles.push(ack);
-        }
-        handles.into_iter().for_each(Ack::resolve);
-        assert!(self.tracker.note_arrivals().is_empty(), "nothing was lost");
-        let due = self.tracker.take_due();
-        due.first().map_or(0, |position| (position.value - before) as usize)
-    }
-}
-
 // === impl Tracker ===
 
 impl Tracker {
     pub(crate) fn new() -> Self {
         Self {
             inbox: Arc::default(),
-            next_token: 0,
-            departed: BTreeMap::new(),
+            next_number: 0,
+            in_flight: BTreeMap::new(),
             partitions: HashMap::new(),
             most_partitions: FORGET_ABOVE,
             due: HashMap::new(),
         }
     }
 
-    /// A batch from `from` up to `position` sets out; the handle says what became of it. Of a partition that is not known
-    /// the source alone knows where it stands.
-    pub(crate) fn depart(
+    /// Numbers a batch from `from` up to `position`; its ack says what became of it. Of a partition that is not known the
+    /// source alone knows where it stands.
+    pub(crate) fn register(
         &mut self,
         from: u64,
         position: Position,
         permit: Arc<Permit>,
-    ) -> Result<Ack, Misfit> {
+    ) -> Result<(u64, Ack), Misfit> {
         self.forget_partitions();
         let name = Arc::clone(&position.partition);
         let partition = self.partitions.entry(position.partition);
@@ -123,36 +84,36 @@ impl Tracker {
             return Err(Misfit { at: partition.at });
         }
         partition.at = position.value;
-        let token = self.next_token;
-        self.next_token += 1;
-        partition.flights.push_back(InFlight { token, from, value: position.value, settled: false });
-        self.departed.insert(token, (name, Instant::now()));
+        let number = self.next_number;
+        self.next_number += 1;
+        partition.flights.push_back(InFlight { number, from, value: position.value, settled: false });
+        self.in_flight.insert(number, (name, Instant::now()));
         let inbox = Arc::clone(&self.inbox);
-        Ok(Ack::new(move |outcome| inbox.push(token, outcome), permit))
+        Ok((number, Ack::new(move |outcome| inbox.push(number, outcome), permit)))
     }
 
     /// Waits until some batch has ended.
-    pub(crate) async fn arrival(&self) {
-        self.inbox.arrived.notified().await;
+    pub(crate) async fn any_done(&self) {
+        self.inbox.done.notified().await;
     }
 
     /// Takes note of all that has ended and gives the stretches that must be read again, first first.
     #[must_use = "a stretch that is not read again is lost"]
-    pub(crate) fn note_arrivals(&mut self) -> Vec<Position> {
+    pub(crate) fn on_done(&mut self) -> Vec<Position> {
         let mut again = Vec::new();
-        for (token, outcome) in self.inbox.take() {
-            // Unknown tokens are those of a stretch that is being read again already.
-            let Some((partition, _)) = self.departed.get(&token).cloned() else { continue };
+        for (number, outcome) in self.inbox.take() {
+            // Unknown numbers are those of a stretch that is being read again already.
+            let Some((partition, _)) = self.in_flight.get(&number).cloned() else { continue };
             let Some(Partition { at: stands, flights }) = self.partitions.get_mut(&partition) else {
                 continue;
             };
-            let Some(at) = flights.iter().position(|flight| flight.token == token) else { continue };
+            let Some(at) = flights.iter().position(|flight| flight.number == number) else { continue };
             match outcome {
                 AckOutcome::Settled => {
                     flights[at].settled = true;
                     while flights.front().is_some_and(|first| first.settled) {
                         if let Some(first) = flights.pop_front() {
-                            self.departed.remove(&first.token);
+                            self.in_flight.remove(&first.number);
                             self.due.insert(Arc::clone(&partition), first.value);
                         }
                     }
@@ -161,7 +122,7 @@ impl Tracker {
                     let value = flights[at].value;
                     *stands = flights[at].from;
                     for flight in flights.drain(at..) {
-                        self.departed.remove(&flight.token);
+                        self.in_flight.remove(&flight.number);
                     }
                     again.push(Position { partition: Arc::clone(&partition), value });
                 }
@@ -190,14 +151,14 @@ impl Tracker {
         }
     }
 
-    /// When the oldest batch set out that is in flight: it is the first of its partition, and so not settled.
+    /// Since when the oldest batch is in flight: it is the first of its partition, and so not settled.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.departed.first_key_value().map(|(_, (_, departed))| *departed)
+        self.in_flight.first_key_value().map(|(_, (_, since))| *since)
     }
 
     /// How many batches are in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.departed.len()
+        self.in_flight.len()
     }
 
     /// Files are rotated and scans end: partitions come without end.
@@ -212,9 +173,9 @@ impl Tracker {
 // === impl Inbox ===
 
 impl Inbox {
-    fn push(&self, token: u64, outcome: AckOutcome) {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((token, outcome));
-        self.arrived.notify_one();
+    fn push(&self, number: u64, outcome: AckOutcome) {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));
+        self.done.notify_one();
     }
 
     fn take(&self) -> Vec<(u64, AckOutcome)> {
@@ -227,6 +188,7 @@ mod tests {
     use flowstone_core::Metrics;
 
     use super::*;
+    use crate::budget::Budget;
 
     async fn permit() -> Arc<Permit> {
         Arc::new(Budget::new(1, Metrics::new()).acquire(1).await)
@@ -237,23 +199,23 @@ mod tests {
     }
 
     /// The batch of ten (of `b`, five) that ends there.
-    async fn depart(tracker: &mut Tracker, position: Position) -> Ack {
+    async fn register(tracker: &mut Tracker, position: Position) -> Ack {
         let length = if &*position.partition == "a" { 10 } else { 5 };
-        tracker.depart(position.value - length, position, permit().await).unwrap()
+        tracker.register(position.value - length, position, permit().await).unwrap().1
     }
 
     #[tokio::test]
     async fn a_position_commits_only_when_everything_before_it_is_settled() {
         let mut tracker = Tracker::new();
-        let first = depart(&mut tracker, at("a", 10)).await;
-        let second = depart(&mut tracker, at("a", 20)).await;
-        let other = depart(&mut tracker, at("b", 5)).await;
+        let first = register(&mut tracker, at("a", 10)).await;
+        let second = register(&mut tracker, at("a", 20)).await;
+        let other = register(&mut tracker, at("b", 5)).await;
         second.resolve();
         other.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        assert!(tracker.on_done().is_empty());
         assert_eq!(tracker.take_due(), [at("b", 5)]);
         first.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        assert!(tracker.on_done().is_empty());
         assert_eq!(tracker.take_due(), [at("a", 20)]);
         assert_eq!(tracker.in_flight(), 0);
     }
@@ -261,15 +223,15 @@ mod tests {
     #[tokio::test]
     async fn an_unresolved_stretch_is_read_again_with_all_that_follows_it() {
         let mut tracker = Tracker::new();
-        let first = depart(&mut tracker, at("a", 10)).await;
-        let second = depart(&mut tracker, at("a", 20)).await;
-        let third = depart(&mut tracker, at("a", 30)).await;
+        let first = register(&mut tracker, at("a", 10)).await;
+        let second = register(&mut tracker, at("a", 20)).await;
+        let third = register(&mut tracker, at("a", 30)).await;
         drop(second);
-        assert_eq!(tracker.note_arrivals(), [at("a", 20)]);
+        assert_eq!(tracker.on_done(), [at("a", 20)]);
         // The third was read after the second: it is given out again, and what becomes of it now does not count.
         third.resolve();
         first.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        assert!(tracker.on_done().is_empty());
         assert_eq!(tracker.take_due(), [at("a", 10)]);
         assert_eq!(tracker.in_flight(), 0);
     }
@@ -281,12 +243,12 @@ mod tests {
         let began = Instant::now();
         let mut handles = Vec::new();
         for position in [at("a", 10), at("b", 5), at("a", 20)] {
-            handles.push(depart(&mut tracker, position).await);
+            handles.push(register(&mut tracker, position).await);
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
         let mut settle = |index: usize| {
             handles.remove(index).resolve();
-            assert!(tracker.note_arrivals().is_empty());
+            assert!(tracker.on_done().is_empty());
             tracker.oldest().map(|oldest| (oldest - began).as_secs())
         };
         assert_eq!(settle(1), Some(0), "the first of the other partition is in flight still");
@@ -297,11 +259,11 @@ mod tests {
     #[tokio::test]
     async fn a_failed_commit_never_moves_a_position_back() {
         let mut tracker = Tracker::new();
-        depart(&mut tracker, at("a", 10)).await.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        register(&mut tracker, at("a", 10)).await.resolve();
+        assert!(tracker.on_done().is_empty());
         let failed = tracker.take_due();
-        depart(&mut tracker, at("a", 20)).await.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        register(&mut tracker, at("a", 20)).await.resolve();
+        assert!(tracker.on_done().is_empty());
         tracker.put_back(failed);
         assert_eq!(tracker.take_due(), [at("a", 20)]);
     }
@@ -309,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_does_not_begin_where_its_partition_stands_is_refused() {
         let mut tracker = Tracker::new();
-        let first = depart(&mut tracker, at("a", 20)).await;
+        let first = register(&mut tracker, at("a", 20)).await;
         for (from, to, what) in [
             (30, 40, "a gap"),
             (10, 20, "again, unasked"),
@@ -317,30 +279,30 @@ mod tests {
             (20, 20, "nothing"),
             (20, 10, "back"),
         ] {
-            let refused = tracker.depart(from, at("a", to), permit().await).err();
+            let refused = tracker.register(from, at("a", to), permit().await).err();
             assert_eq!(refused, Some(Misfit { at: 20 }), "{what}");
         }
         first.resolve();
-        assert!(tracker.note_arrivals().is_empty());
+        assert!(tracker.on_done().is_empty());
         assert_eq!(tracker.take_due(), [at("a", 20)]);
         // Also where nothing is in flight, all is committed, and what was lost began elsewhere.
-        assert!(tracker.depart(30, at("a", 40), permit().await).is_err());
-        drop(depart(&mut tracker, at("a", 30)).await);
-        assert_eq!(tracker.note_arrivals(), [at("a", 30)]);
-        assert_eq!(tracker.depart(30, at("a", 40), permit().await).err(), Some(Misfit { at: 20 }));
-        assert!(tracker.depart(20, at("a", 40), permit().await).is_ok());
+        assert!(tracker.register(30, at("a", 40), permit().await).is_err());
+        drop(register(&mut tracker, at("a", 30)).await);
+        assert_eq!(tracker.on_done(), [at("a", 30)]);
+        assert_eq!(tracker.register(30, at("a", 40), permit().await).err(), Some(Misfit { at: 20 }));
+        assert!(tracker.register(20, at("a", 40), permit().await).is_ok());
     }
 
     #[tokio::test]
     async fn partitions_come_and_go_and_few_are_remembered() {
         let mut tracker = Tracker::new();
-        let kept = depart(&mut tracker, at("a", 20)).await;
+        let kept = register(&mut tracker, at("a", 20)).await;
         for number in 0..3 * FORGET_ABOVE {
-            depart(&mut tracker, at(&format!("scan {number}"), 5)).await.resolve();
-            assert!(tracker.note_arrivals().is_empty());
+            register(&mut tracker, at(&format!("scan {number}"), 5)).await.resolve();
+            assert!(tracker.on_done().is_empty());
         }
         assert!(tracker.partitions.len() <= FORGET_ABOVE + 2, "{}", tracker.partitions.len());
-        assert!(tracker.depart(30, at("a", 40), permit().await).is_err(), "of it something is in flight");
+        assert!(tracker.register(30, at("a", 40), permit().await).is_err(), "of it something is in flight");
         kept.resolve();
     }
 }

@@ -14,8 +14,8 @@ pub(crate) enum Signal {
     Reload,
 }
 
-/// From now on a write beyond `ulimit -f` fails with an error, which is told like that of a full disk; before, it ends
-/// the process without a word.
+/// From now on a write beyond `ulimit -f` fails with an error, which is reported like that of a full disk; before, it
+/// ends the process without a word.
 ///
 /// # Errors
 /// When no signal can be listened to.

@@ -213,8 +213,8 @@ impl Stages {
         self.tasks.abort_all();
     }
 
-    /// Says which calls do not return; whether there are any.
-    pub(crate) fn tell_hanging(&self) -> bool {
+    /// Reports the calls that do not return; whether there are any.
+    pub(crate) fn report_hanging(&self) -> bool {
         for open in self.open.values() {
             let (component, stage) = match open {
                 Open::Task(stage) => (&stage.component, stage.name),

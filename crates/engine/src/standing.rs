@@ -1,4 +1,4 @@
-//! What is told of a source: whether it is ready, and how far it is behind.
+//! What is reported of a source: whether it is ready, and how far it is behind.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Standing {
 struct Failing {
     since: Instant,
     problem: String,
-    told: bool,
+    reported: bool,
 }
 
 /// Since when the oldest record that is due has been waiting, if one is. Set by the source's task, read by whoever
@@ -38,46 +38,49 @@ impl Standing {
     }
 
     pub(crate) fn start_failed(&self, problem: &SourceError) {
-        self.health.not_ready("start", told(problem));
+        self.health.not_ready("start", shown(problem));
     }
 
     pub(crate) fn started(&self) {
         self.health.ready("start");
     }
 
-    /// Reading failed. The first time of all that is told at once: a source that has never read anything may be set up
-    /// wrong. Later it may pass.
+    /// Reading failed. The first time of all that is reported at once: a source that has never read anything may be
+    /// set up wrong. Later it may pass.
     pub(crate) fn read_failed(&mut self, problem: &SourceError) {
         let now = Instant::now();
-        let failing =
-            self.failing.get_or_insert_with(|| Failing { since: now, problem: String::new(), told: false });
-        failing.problem = told(problem);
-        if failing.told || !self.has_read || failing.since.elapsed() >= NOT_READY_AFTER {
-            failing.tell(&self.health);
+        let failing = self.failing.get_or_insert_with(|| Failing {
+            since: now,
+            problem: String::new(),
+            reported: false,
+        });
+        failing.problem = shown(problem);
+        if failing.reported || !self.has_read || failing.since.elapsed() >= NOT_READY_AFTER {
+            failing.report(&self.health);
         }
     }
 
     /// Reading succeeded, be it that there was nothing to read.
     pub(crate) fn has_read(&mut self) {
         self.has_read = true;
-        // What the source itself has told of its reading is its own to take back.
-        if self.failing.take().is_some_and(|failing| failing.told) {
+        // What the source itself has reported of its reading is its own to take back.
+        if self.failing.take().is_some_and(|failing| failing.reported) {
             self.health.ready("read");
         }
     }
 
-    /// When reading will have failed for so long that it must be told.
-    pub(crate) fn tell_at(&self) -> Option<Instant> {
+    /// When reading will have failed for so long that it must be reported.
+    pub(crate) fn report_at(&self) -> Option<Instant> {
         self.failing
             .as_ref()
-            .filter(|failing| !failing.told)
+            .filter(|failing| !failing.reported)
             .and_then(|failing| failing.since.checked_add(NOT_READY_AFTER))
     }
 
     /// That time has come.
-    pub(crate) fn tell(&mut self) {
+    pub(crate) fn report(&mut self) {
         if let Some(failing) = &mut self.failing {
-            failing.tell(&self.health);
+            failing.report(&self.health);
         }
     }
 
@@ -87,7 +90,7 @@ impl Standing {
     }
 
     pub(crate) fn commit_failed(&self, problem: &SourceError) {
-        self.health.not_ready("commit", told(problem));
+        self.health.not_ready("commit", shown(problem));
     }
 
     pub(crate) fn committed(&self) {
@@ -98,22 +101,22 @@ impl Standing {
     pub(crate) fn failed_for_good(&mut self, problem: &SourceError) {
         self.health.ready("start");
         self.has_read();
-        let told = told(problem);
+        let text = shown(problem);
         self.health.not_ready(
             "failed",
-            format!("{told}; the source does not go on: mend this, then reload (SIGHUP) or restart"),
+            format!("{text}; the source does not go on: mend this, then reload (SIGHUP) or restart"),
         );
     }
 }
 
-fn told(problem: &SourceError) -> String {
+fn shown(problem: &SourceError) -> String {
     format!("{}: {}", problem.reason, problem.message)
 }
 
 impl Failing {
-    fn tell(&mut self, health: &ComponentHealth) {
+    fn report(&mut self, health: &ComponentHealth) {
         health.not_ready("read", self.problem.clone());
-        self.told = true;
+        self.reported = true;
     }
 }
 
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_read_that_fails_is_told_at_once_a_later_one_after_ten_seconds_and_a_success_takes_it_back()
+    async fn a_first_read_that_fails_is_reported_at_once_a_later_one_after_ten_seconds_and_a_success_takes_it_back()
      {
         let (mut standing, health) = standing();
         standing.started();
@@ -173,17 +176,17 @@ mod tests {
 
         standing.read_failed(&problem());
         assert!(health.problems().is_empty(), "it may pass");
-        let tell_at = standing.tell_at().expect("it is told in time");
-        tokio::time::sleep_until(tell_at).await;
-        standing.tell();
+        let report_at = standing.report_at().expect("it is reported in time");
+        tokio::time::sleep_until(report_at).await;
+        standing.report();
         assert_eq!(health.problems().len(), 1);
-        assert_eq!(standing.tell_at(), None);
+        assert_eq!(standing.report_at(), None);
         standing.has_read();
         assert!(health.problems().is_empty());
     }
 
     #[test]
-    fn what_a_source_itself_tells_of_its_reading_stays() {
+    fn what_a_source_itself_reports_of_its_reading_stays() {
         let (mut standing, health) = standing();
         standing.started();
         standing.health.not_ready("read", "one of several log groups is refused");

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use flowstone_core::event::Batch;
-use flowstone_core::{Ack, Position};
+use flowstone_core::{Ack, Position, Segment};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
 use crate::budget::Permit;
 use crate::graph::Graph;
 use crate::phase::Failure;
-use crate::runner::{At, Outgoing, Runner};
+use crate::runner::{At, Runner};
 use crate::supervise::{Stage, caught};
 
 /// A batch from a source.
@@ -30,13 +30,13 @@ pub(crate) struct Job {
 /// What a sink's delivery loop receives.
 pub(crate) enum Message {
     /// Encoded rows, in no particular order.
-    Rows(Vec<Outgoing>),
+    Rows(Vec<Segment>),
     /// What became of the `number`-th batch of `source`, perhaps nothing: for sinks that keep the order.
-    InOrder { source: usize, number: u64, rows: Vec<Outgoing> },
+    InOrder { source: usize, number: u64, segments: Vec<Segment> },
 }
 
-/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked; the receiver
-/// hears of it, for the sender is gone then. Meanwhile its runner can be asked where it is.
+/// Starts a worker. It ends when the channel of jobs is closed and empty, or after a plugin has panicked; then the sender
+/// of the returned channel is dropped. Its runner can be asked where it is.
 pub(crate) fn spawn(
     index: usize,
     graph: Arc<Graph>,
@@ -74,31 +74,31 @@ fn work(
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Job { source, number, batch, position, ack, permit }) = job else { return };
         runner.run_source(source, batch, position, ack);
-        let mut by_sink: Vec<Vec<Outgoing>> = Vec::new();
+        let mut by_sink: Vec<Vec<Segment>> = Vec::new();
         let mut bytes = 0;
-        for outgoing in runner.take_outgoing() {
+        for (sink, segment) in runner.take_encoded() {
             if by_sink.is_empty() {
                 by_sink.resize_with(sinks.len(), Vec::new);
             }
-            bytes += outgoing.segment.memory_bytes();
-            by_sink[outgoing.sink].push(outgoing);
+            bytes += segment.memory_bytes();
+            by_sink[sink].push(segment);
         }
         // The events themselves are gone; what is held from here on is their encoded form.
         permit.resize(bytes);
-        for outgoing in by_sink.iter_mut().flatten() {
+        for segment in by_sink.iter_mut().flatten() {
             // Each sink returns its part when it is done with it, whatever the others wait for.
-            outgoing.held = Some(permit.split(outgoing.segment.memory_bytes()));
+            segment.hold(permit.split(segment.memory_bytes()));
         }
         drop(permit);
         let ordered = &graph.sources[source].ordered_sinks;
         for &sink in ordered {
-            let rows = by_sink.get_mut(sink).map(std::mem::take).unwrap_or_default();
-            if !send(sink, Message::InOrder { source, number, rows }) {
+            let segments = by_sink.get_mut(sink).map(std::mem::take).unwrap_or_default();
+            if !send(sink, Message::InOrder { source, number, segments }) {
                 return;
             }
         }
-        for (sink, rows) in by_sink.into_iter().enumerate() {
-            if !rows.is_empty() && !send(sink, Message::Rows(rows)) {
+        for (sink, segments) in by_sink.into_iter().enumerate() {
+            if !segments.is_empty() && !send(sink, Message::Rows(segments)) {
                 return;
             }
         }

@@ -56,7 +56,7 @@ pub(super) fn frame(key: &str, units: &[Unit]) -> Bytes {
         frame.extend_from_slice(&unit.tries.to_le_bytes());
         let at = frame.len();
         frame.extend_from_slice(&[0; 4]);
-        let segment = &unit.encoded.segment;
+        let segment = &unit.segment;
         if unit.rows.len() == segment.rows() {
             segment.write_to(&mut frame);
         } else {

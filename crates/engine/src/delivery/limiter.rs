@@ -24,7 +24,7 @@ impl Limiter {
         Self { max, state: Mutex::new(LimiterState { limit: max.min(2.0), last_cut: None }) }
     }
 
-    /// How many requests may be under way.
+    /// How many requests may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).limit as usize
     }

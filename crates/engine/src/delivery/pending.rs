@@ -1,14 +1,13 @@
-//! Rows on their way to a request: those that wait for others to share it, and those that came before their turn.
+//! Rows before their request: those that wait for others to share it, and those that came before their turn.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use flowstone_core::SinkLimits;
+use flowstone_core::{Segment, SinkLimits};
 use tokio::time::Instant;
 
 use super::units::{Unit, take_request};
 use crate::backoff::instant_after;
-use crate::runner::Outgoing;
 
 /// Rows that wait for others to share a request.
 #[derive(Default)]
@@ -23,7 +22,7 @@ pub(super) struct Pending {
 #[derive(Default)]
 pub(super) struct Order {
     pub(super) next: HashMap<usize, u64>,
-    pub(super) early: BTreeMap<(usize, u64), Vec<Outgoing>>,
+    pub(super) early: BTreeMap<(usize, u64), Vec<Segment>>,
 }
 
 // === impl Pending ===
@@ -54,10 +53,10 @@ impl Pending {
 // === impl Order ===
 
 impl Order {
-    pub(super) fn take_next(&mut self, source: usize) -> Option<Vec<Outgoing>> {
+    pub(super) fn take_next(&mut self, source: usize) -> Option<Vec<Segment>> {
         let next = self.next.entry(source).or_insert(0);
-        let rows = self.early.remove(&(source, *next))?;
+        let segments = self.early.remove(&(source, *next))?;
         *next += 1;
-        Some(rows)
+        Some(segments)
     }
 }

@@ -1,4 +1,4 @@
-//! One request on its way: sent until every row of it is delivered, rejected or waits for an operator.
+//! One request in flight: sent until every row of it is delivered, rejected or waits for an operator.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::Batch;
-use flowstone_core::{ComponentHealth, ComponentId, Rejection, Request, SinkLimits, Verdict, Verdicts};
+use flowstone_core::{
+    ComponentHealth, ComponentId, Rejection, Request, Segment, SinkLimits, Verdict, Verdicts,
+};
 use indexmap::IndexMap;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::limiter::Limiter;
-use super::sorted::{Sorted, Whole};
-use super::units::{Clock, Unit, count, halve, millis};
+use super::settlement::Settlement;
+use super::units::{SteadyClock, Unit, count, halve, millis};
 use super::waiting::{LONGEST_WAIT, Refused, Why};
 use crate::backoff::Backoff;
 use crate::graph::{Graph, SinkEntry};
 use crate::phase::Failure;
-use crate::runner::{Outgoing, Runner};
+use crate::runner::Runner;
 use crate::supervise::Stage;
 use crate::worker::Message;
 
@@ -49,17 +51,9 @@ pub(crate) struct Shared {
     /// Requests that have had no answer for long.
     silent: AtomicU32,
     taken: AtomicU64,
-    pub(crate) clock: Clock,
+    pub(crate) clock: SteadyClock,
     pub(crate) health: ComponentHealth,
     pub(crate) limiter: Limiter,
-}
-
-/// How a request ended. Every row of it is settled, or waits in `refused`.
-#[derive(Default)]
-pub(crate) struct Done {
-    /// The destinations that it tried.
-    pub(crate) probed: Vec<Arc<str>>,
-    pub(crate) refused: Vec<Refused>,
 }
 
 // === impl Shared ===
@@ -86,7 +80,7 @@ impl Shared {
             waits: Arc::new(AtomicBool::new(true)),
             silent: AtomicU32::new(0),
             taken: AtomicU64::new(0),
-            clock: Clock::new(),
+            clock: SteadyClock::new(),
             health,
             limiter,
             graph,
@@ -118,12 +112,6 @@ impl Shared {
         }
     }
 
-    fn settle(&self, units: &[Unit]) {
-        for unit in units {
-            unit.encoded.settle(unit.rows.len());
-        }
-    }
-
     fn deliver(&self, units: &[Unit], duplicates: usize) {
         let metrics = &self.entry().metrics;
         let rows = count(units);
@@ -131,48 +119,48 @@ impl Shared {
         metrics.component.sent_bytes.inc_by(units.iter().map(Unit::byte_len).sum::<usize>() as u64);
         metrics.component.in_flight.sub(rows as i64);
         metrics.duplicates.inc_by(duplicates as u64);
-        self.settle(units);
+        units.iter().for_each(Unit::settle);
     }
 
     /// Sends rows to the sink's `rejected` port: each as the event that it was.
     async fn reject(&self, rejected: Vec<(Unit, Rejection)>) {
-        let mut outgoing = Vec::new();
+        let mut encoded = Vec::new();
         let mut rejected = VecDeque::from(rejected);
         while let Some((first, why)) = rejected.pop_front() {
             let mut rows: Vec<(Unit, Rejection)> = vec![(first, why)];
             while let Some((next, _)) = rejected.front()
-                && Arc::ptr_eq(&next.encoded, &rows[0].0.encoded)
+                && Arc::ptr_eq(&next.segment, &rows[0].0.segment)
             {
                 rows.extend(rejected.pop_front());
             }
-            let encoded = Arc::clone(&rows[0].0.encoded);
+            let segment = Arc::clone(&rows[0].0.segment);
             let metrics = &self.entry().metrics.component;
             let mut events = Vec::new();
             let mut reasons = Vec::new();
             for (unit, why) in rows {
                 for row in unit.rows.iter() {
-                    events.push((encoded.segment.id(row), encoded.segment.event(row)));
+                    events.push((segment.id(row), segment.event(row)));
                     reasons.push(why.clone());
                 }
             }
             let rows = events.len();
             {
                 let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-                runner.come_from(encoded.segment.origin().cloned());
+                runner.come_from(segment.origin().cloned());
                 let letters = runner.letters(&self.entry().id, metrics, Batch::of_events(events), reasons);
-                runner.emit(&self.entry().rejected, letters, encoded.ack());
-                outgoing.extend(runner.take_outgoing());
+                runner.emit(&self.entry().rejected, letters, segment.ack());
+                encoded.extend(runner.take_encoded());
             }
             metrics.in_flight.sub(rows as i64);
-            encoded.settle(rows);
+            segment.settle(rows);
         }
-        let mut by_sink: IndexMap<usize, Vec<Outgoing>> = IndexMap::new();
-        for row in outgoing {
-            by_sink.entry(row.sink).or_default().push(row);
+        let mut by_sink: IndexMap<usize, Vec<Segment>> = IndexMap::new();
+        for (sink, segment) in encoded {
+            by_sink.entry(sink).or_default().push(segment);
         }
-        for (sink, rows) in by_sink {
+        for (sink, segments) in by_sink {
             if let Some(input) = &self.sinks[sink]
-                && input.send(Message::Rows(rows)).await.is_err()
+                && input.send(Message::Rows(segments)).await.is_err()
             {
                 // The letters are made again at the next start.
                 self.failed.send(Failure::Gone(self.graph.sinks[sink].id.clone())).await.ok();
@@ -194,7 +182,7 @@ impl Shared {
 
     /// A request as a whole was refused and is sent again: said at the first refusal; from the third on, or when the wait
     /// is long, the sink is not ready.
-    fn refused(&self, whole: &Whole, retry_in: Duration) {
+    fn report_refused(&self, whole: &Refused, retry_in: Duration) {
         let entry = self.entry();
         let Why { reason, detail, what_to_do } = &whole.why;
         entry.metrics.retried(reason);
@@ -236,15 +224,16 @@ impl Shared {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Counts how often rows failed while others of their destination were taken, and takes out those that have
-    /// done so too often.
+    /// Counts how often rows failed while others of their destination were taken, and rejects those that have done so
+    /// too often. The others wait.
     fn judge(
         &self,
+        key: Arc<str>,
         mut refused: Refused,
-        failed: bool,
         rejected: &mut Vec<(Unit, Rejection)>,
-    ) -> Option<Refused> {
-        if failed {
+        end: &mut Settlement,
+    ) {
+        if refused.failed {
             // Rows that failed so before are tried by themselves. It counts unless the server refuses everything.
             let is_well = self.refusals.load(Ordering::Relaxed) == 0;
             let most = self.entry().limits.max_tries_alone.max(1);
@@ -260,7 +249,7 @@ impl Shared {
                 let Why { reason, detail, .. } = &refused.why;
                 warn!(
                     component = %self.entry().id,
-                    destination = %refused.key,
+                    destination = %key,
                     %reason,
                     detail,
                     tries = unit.tries,
@@ -275,7 +264,9 @@ impl Shared {
             }
             refused.units = kept;
         }
-        (!refused.units.is_empty()).then_some(refused)
+        if !refused.units.is_empty() {
+            end.refuse(key, refused);
+        }
     }
 }
 
@@ -290,10 +281,10 @@ struct Slice {
 
 /// Sends these rows, and again what is refused as a whole, until none is left. Rows that are refused while others are
 /// taken leave their place to others. A probe of destinations that refuse rows leaves at once.
-pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<Arc<str>>) -> Done {
+pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<Arc<str>>) -> Settlement {
     let limits = shared.entry().limits;
     let is_probe = !probed.is_empty();
-    let mut done = Done { probed, refused: Vec::new() };
+    let mut end = Settlement { probed, ..Settlement::default() };
     let mut work = VecDeque::from([Slice { units, refusals: 0, taken: 0 }]);
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     // A single row was refused since rows were taken last: smaller pieces would show nothing more.
@@ -301,7 +292,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
     // How many slices in a row were refused.
     let mut barren = 0;
     while let Some(slice) = work.pop_front() {
-        let Sorted {
+        let Settlement {
             settled,
             duplicates,
             closed,
@@ -311,6 +302,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
             whole,
             refused,
             destinations,
+            ..
         } = send(&shared, slice.units, &limits).await;
         let taken = !settled.is_empty() || !rejected.is_empty();
         if taken {
@@ -336,15 +328,15 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 work.push_front(Slice { units, refusals: slice.refusals, taken: slice.taken });
             }
         }
-        let busy = refused.values().filter(|(refused, _)| refused.why.what_to_do.is_none()).count();
+        let busy = refused.values().filter(|refused| refused.why.what_to_do.is_none()).count();
         if !is_probe && busy * 2 > destinations {
             shared.overloaded();
         }
-        for (one, failed) in refused.into_values() {
+        for (key, one) in refused {
             let metrics = &shared.entry().metrics;
             metrics.retried(&one.why.reason);
             metrics.component.error(&one.why.reason, 1);
-            done.refused.extend(shared.judge(one, failed, &mut rejected));
+            shared.judge(key, one, &mut rejected, &mut end);
         }
         let mut wait = None;
         if let Some(mut whole) = whole {
@@ -366,15 +358,15 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 work.push_front(again(first));
                 work.push_back(again(second));
             } else if whole.failed && rows == 1 && evidence && !limits.ordered {
-                for one in whole.by_destination(true) {
-                    done.refused.extend(shared.judge(one, true, &mut rejected));
+                for (key, one) in whole.by_destination(true) {
+                    shared.judge(key, one, &mut rejected, &mut end);
                 }
             } else if is_probe && barren > work.len() {
                 // Nothing of it is taken now.
                 let rest = work.drain(..).flat_map(|slice| slice.units);
                 whole.units.extend(rest);
-                for one in whole.by_destination(false) {
-                    done.refused.extend(shared.judge(one, whole.failed, &mut rejected));
+                for (key, one) in whole.by_destination(false) {
+                    shared.judge(key, one, &mut rejected, &mut end);
                 }
             } else if whole.failed && !limits.ordered {
                 tried_alone |= rows == 1;
@@ -390,7 +382,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                     // It is about these rows, and says nothing about the server.
                     shared.entry().metrics.retried(&whole.why.reason);
                 } else {
-                    shared.refused(&whole, retry_in);
+                    shared.report_refused(&whole, retry_in);
                 }
                 wait = Some((retry_in, whole.why.what_to_do.is_some()));
             }
@@ -409,7 +401,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
             }
         }
     }
-    done
+    end
 }
 
 /// Rejects the rows that wait in place for an operator and have done so for too long.
@@ -429,15 +421,15 @@ async fn reject_expired(shared: &Shared, work: &mut VecDeque<Slice>, limits: &Si
     }
 }
 
-async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted {
+async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Settlement {
     let entry = shared.entry();
-    let parts = units.iter().map(|unit| (Arc::clone(&unit.encoded.segment), unit.rows.clone())).collect();
+    let parts = units.iter().map(|unit| (Arc::clone(&unit.segment), unit.rows.clone())).collect();
     let request = Request::new(parts);
     let rows = request.rows();
     entry.metrics.batch_rows.observe(rows as f64);
     entry.metrics.batch_bytes.observe(request.byte_len() as f64);
     let started = Instant::now();
-    let in_flight = InFlight::new(entry);
+    let in_flight = RequestGauge::new(entry);
     let verdicts = answered(entry.sink.send(&request), &entry.id, &shared.health, &shared.silent).await;
     drop((in_flight, request));
     entry.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
@@ -445,14 +437,14 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Sorted 
         Verdicts::Rows(verdicts) if verdicts.len() != rows => {
             let detail = format!("{} verdicts for {rows} rows", verdicts.len());
             error!(component = %entry.id, detail, "a bug in the sink: nothing of this request is settled");
-            Sorted::of(
+            Settlement::of(
                 units,
                 Verdicts::All(Verdict::busy("verdict_count", detail)),
                 limits.ordered,
                 &shared.clock,
             )
         }
-        verdicts => Sorted::of(units, verdicts, limits.ordered, &shared.clock),
+        verdicts => Settlement::of(units, verdicts, limits.ordered, &shared.clock),
     }
 }
 
@@ -479,16 +471,16 @@ async fn answered(
     verdicts
 }
 
-struct InFlight<'a>(&'a SinkEntry);
+struct RequestGauge<'a>(&'a SinkEntry);
 
-impl<'a> InFlight<'a> {
+impl<'a> RequestGauge<'a> {
     fn new(entry: &'a SinkEntry) -> Self {
         entry.metrics.requests_in_flight.inc();
         Self(entry)
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for RequestGauge<'_> {
     fn drop(&mut self) {
         self.0.metrics.requests_in_flight.dec();
     }

@@ -35,7 +35,7 @@ struct Shared {
     log: Mutex<Option<Log>>,
     /// Blocks whose rows are gone from memory, settled or not.
     returned: Mutex<Vec<Returned>>,
-    arrived: Notify,
+    has_returned: Notify,
 }
 
 /// Some rows of one destination on disk.
@@ -117,7 +117,7 @@ impl Spill {
             max,
             log: Mutex::default(),
             returned: Mutex::default(),
-            arrived: Notify::new(),
+            has_returned: Notify::new(),
         }))
     }
 
@@ -148,7 +148,7 @@ impl Spill {
         match put.unwrap_or_else(|why| Err(Problem::Failed(why))) {
             Ok(blocks) => {
                 for unit in groups.iter().flat_map(|(_, units)| units) {
-                    unit.encoded.settle(unit.rows.len());
+                    unit.settle();
                 }
                 Ok(groups.into_iter().map(|(key, _)| key).zip(blocks).collect())
             }
@@ -168,7 +168,7 @@ impl Spill {
         let back = move |outcome| {
             let settled = outcome == AckOutcome::Settled;
             lock(&shared.returned).push(Returned { key, block, settled });
-            shared.arrived.notify_one();
+            shared.has_returned.notify_one();
         };
         let ack = Ack::new(back, ());
         let units = saved
@@ -176,16 +176,16 @@ impl Spill {
             .map(|(since, tries, segment)| Unit {
                 since: Some(since),
                 tries,
-                ..Unit::apart_of(segment, ack.clone(), budget)
+                ..Unit::apart_of(segment.with_ack(ack.clone()), budget)
             })
             .collect();
         ack.resolve();
         Ok(units)
     }
 
-    /// Waits until there is something to take note of. Cancel-safe.
-    pub(crate) async fn arrival(&self) {
-        self.0.arrived.notified().await;
+    /// Waits until the rows of a block are gone from memory. Cancel-safe.
+    pub(crate) async fn any_returned(&self) {
+        self.0.has_returned.notified().await;
     }
 
     /// Blocks that are not taken yet and whose rows are gone from memory. Those that are taken are marked.
@@ -357,7 +357,7 @@ impl Log {
             let Some((length, mark, preface)) = whole_block(&self.file, at, end)? else {
                 match next_block(&self.file, at + 1, end)? {
                     Some(next) => {
-                        // Somebody has changed it, or the disk: what was acknowledged is lost and must be told.
+                        // Somebody has changed it, or the disk: what was acknowledged is lost, which must be reported.
                         damaged = true;
                         error!(file = %path.display(), at, bytes = next - at, "rows that waited are damaged; a copy of the file is kept beside it");
                         at = next;

@@ -38,7 +38,7 @@ impl Rig {
         }
         let settled = Arc::clone(&self.settled);
         let ack = Ack::new(move |outcome| *lock(&settled) += usize::from(outcome == AckOutcome::Settled), ());
-        let unit = Unit::apart_of(body.finish(Bytes::from), ack, &self.budget);
+        let unit = Unit::apart_of(body.finish(Bytes::from).with_ack(ack), &self.budget);
         (key.into(), vec![unit.waiting_since(i64::from(first))])
     }
 
@@ -49,12 +49,12 @@ impl Rig {
 }
 
 fn numbers(units: &[Unit]) -> Vec<u32> {
-    let text = |unit: &Unit, row| String::from_utf8(unit.encoded.segment.document(row).to_vec()).unwrap();
+    let text = |unit: &Unit, row| String::from_utf8(unit.segment.document(row).to_vec()).unwrap();
     units.iter().flat_map(|unit| unit.rows.iter().map(|row| text(unit, row).parse().unwrap())).collect()
 }
 
 fn settle(units: Vec<Unit>) {
-    units.iter().for_each(|unit| unit.encoded.settle(unit.rows.len()));
+    units.iter().for_each(|unit| unit.settle());
 }
 
 #[tokio::test]

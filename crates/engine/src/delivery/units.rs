@@ -1,55 +1,43 @@
-//! Rows of an encoded batch, and who is told when they are settled.
+//! Rows of an encoded batch that travel together through a sink's loop: cut to the size of requests, halved, kept apart.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flowstone_core::event::RowId;
-use flowstone_core::{Ack, RowSpan, Rows, Segment};
+use flowstone_core::{RowSpan, Rows, Segment};
 use tokio::time::Instant;
 
-use crate::budget::{Budget, Permit};
+use crate::budget::Budget;
 
 /// What a batch of rows takes beside its bytes: itself, its handle on the source, its place in a queue.
 const OVERHEAD: usize = 320;
 /// What a row takes beside its bytes: its id and where it lies.
 const ROW_OVERHEAD: usize = size_of::<RowId>() + size_of::<RowSpan>();
 
-/// An encoded batch and how many of its rows are not settled yet. Dropped with rows left it leaves its ack
-/// unresolved, and the source reads the batch again.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) segment: Arc<Segment>,
-    left: AtomicUsize,
-    ack: Mutex<Option<Ack>>,
-    /// The memory of the segment, returned when nobody needs it any more.
-    held: Permit,
-    /// Made for rows that wait: it has nothing else in it.
-    apart: bool,
-}
-
 /// Rows of one encoded batch that travel together.
 #[derive(Debug)]
 pub(crate) struct Unit {
-    pub(crate) encoded: Arc<Encoded>,
+    pub(crate) segment: Arc<Segment>,
     pub(crate) rows: Rows,
-    /// Since when they have been waiting, if they are, by [`Clock`].
+    /// Since when they have been waiting, if they are, by [`SteadyClock`].
     pub(crate) since: Option<i64>,
     /// How often they failed while others were taken.
     pub(crate) tries: u32,
+    /// What its segment takes in memory, if it was made for rows that wait and has nothing else in it.
+    pub(crate) weight: usize,
 }
 
 /// Milliseconds since 1970 that do not jump: what waits is as old after a restart as it was before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct SteadyClock {
     begun: Instant,
     begun_ms: i64,
 }
 
-// === impl Clock ===
+// === impl SteadyClock ===
 
-impl Clock {
+impl SteadyClock {
     pub(crate) fn new() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { begun: Instant::now(), begun_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX) }
@@ -65,72 +53,42 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-// === impl Encoded ===
-
-impl Encoded {
-    /// `rows` more rows are delivered, rejected into a dead letter of their own, or discarded.
-    pub(crate) fn settle(&self, rows: usize) {
-        let before = self.left.fetch_sub(rows, Ordering::AcqRel);
-        debug_assert!(before >= rows, "no row is settled twice");
-        if before == rows
-            && let Some(ack) = self.ack.lock().unwrap_or_else(PoisonError::into_inner).take()
-        {
-            ack.resolve();
-        }
-    }
-
-    /// A handle on the batch for rows that go on elsewhere.
-    pub(crate) fn ack(&self) -> Ack {
-        self.ack.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(Ack::detached)
-    }
-}
-
 // === impl Unit ===
 
 impl Unit {
-    /// All rows of a batch, with the memory that it takes.
-    pub(crate) fn of(segment: Segment, ack: Ack, held: Permit) -> Self {
-        let rows = segment.rows();
-        let encoded = Encoded {
-            segment: Arc::new(segment),
-            left: AtomicUsize::new(rows),
-            ack: Mutex::new(Some(ack)),
-            held,
-            apart: false,
-        };
-        Self { encoded: Arc::new(encoded), rows: Rows::Range(0, rows as u32), since: None, tries: 0 }
+    /// All rows of a batch.
+    pub(crate) fn of(segment: Segment) -> Self {
+        let rows = Rows::Range(0, segment.rows() as u32);
+        Self { segment: Arc::new(segment), rows, since: None, tries: 0, weight: 0 }
     }
 
     /// All rows of a batch that has nothing in it but rows that wait; it is charged what it weighs.
-    pub(crate) fn apart_of(segment: Segment, ack: Ack, budget: &Arc<Budget>) -> Self {
-        let held = budget.charge(segment.memory_bytes() + OVERHEAD + segment.rows() * ROW_OVERHEAD);
-        let mut unit = Self::of(segment, ack, held);
-        if let Some(encoded) = Arc::get_mut(&mut unit.encoded) {
-            encoded.apart = true;
-        }
-        unit
+    pub(crate) fn apart_of(mut segment: Segment, budget: &Arc<Budget>) -> Self {
+        let weight = segment.memory_bytes() + OVERHEAD + segment.rows() * ROW_OVERHEAD;
+        segment.hold(budget.charge(weight));
+        Self { weight, ..Self::of(segment) }
     }
 
     /// The same rows without the others of their batch, which they would hold in memory while they wait.
     #[must_use]
     pub(crate) fn apart(self, budget: &Arc<Budget>) -> Self {
-        let encoded = &self.encoded;
-        if encoded.apart && self.rows.len() == encoded.segment.rows() {
+        if self.weight > 0 && self.rows.len() == self.segment.rows() {
             return self;
         }
-        let copy = Self::apart_of(encoded.segment.copy_rows(&self.rows), encoded.ack(), budget);
-        encoded.settle(self.rows.len());
-        Self { since: self.since, tries: self.tries, ..copy }
+        let copy = self.segment.copy_rows(&self.rows).with_ack(self.segment.ack());
+        let copy = Self { since: self.since, tries: self.tries, ..Self::apart_of(copy, budget) };
+        self.settle();
+        copy
     }
 
-    /// What it holds in memory while it waits.
-    pub(crate) fn weight(&self) -> usize {
-        self.encoded.held.bytes()
+    /// Its rows are delivered, rejected into dead letters, or kept elsewhere.
+    pub(crate) fn settle(&self) {
+        self.segment.settle(self.rows.len());
     }
 
     /// Some rows of the same batch as `self`.
     pub(crate) fn with_rows(&self, rows: Rows) -> Self {
-        Self { encoded: Arc::clone(&self.encoded), rows, since: self.since, tries: self.tries }
+        Self { segment: Arc::clone(&self.segment), rows, ..*self }
     }
 
     /// The same rows, waiting since `now` if they were not before.
@@ -149,7 +107,7 @@ impl Unit {
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        self.encoded.segment.byte_len(&self.rows)
+        self.segment.byte_len(&self.rows)
     }
 
     /// Cuts off the first rows: as many as fit, and at least one. `None` when all fit.
@@ -160,7 +118,7 @@ impl Unit {
         let mut bytes = 0;
         let mut fits = 0;
         for row in self.rows.iter() {
-            let span = self.encoded.segment.span(row);
+            let span = self.segment.span(row);
             bytes += (span.end - span.start) as usize;
             if fits > 0 && (bytes > max_bytes || fits >= max_rows) {
                 break;
@@ -179,7 +137,7 @@ impl Unit {
 /// Adds one row to a list of units, in the order in which rows come.
 pub(crate) fn push_row(units: &mut Vec<Unit>, of: &Unit, row: usize) {
     if let Some(last) = units.last_mut()
-        && Arc::ptr_eq(&last.encoded, &of.encoded)
+        && Arc::ptr_eq(&last.segment, &of.segment)
         && let Rows::List(rows) = &mut last.rows
     {
         return rows.push(row as u32);
@@ -255,13 +213,11 @@ fn split_rows(rows: &Rows, at: usize) -> (Rows, Rows) {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_core::Body;
+    use std::sync::Mutex;
+
+    use flowstone_core::{Ack, Body};
 
     use super::*;
-
-    fn budget() -> Arc<Budget> {
-        Budget::new(1 << 20, flowstone_core::Metrics::new())
-    }
 
     fn unit(rows: usize, bytes_each: usize) -> Unit {
         let mut body = Body::default();
@@ -273,9 +229,7 @@ mod tests {
                 start
             });
         }
-        let segment = body.finish(bytes::Bytes::from);
-        let held = budget().charge(segment.bytes().len());
-        Unit::of(segment, Ack::detached(), held)
+        Unit::of(body.finish(bytes::Bytes::from))
     }
 
     fn requests(units: Vec<Unit>, max_bytes: usize, max_rows: usize) -> Vec<usize> {
@@ -322,14 +276,11 @@ mod tests {
         for row in 0..3u8 {
             body.row(RowId::of(&[row]), key, |buffer| buffer.len());
         }
-        let unit = Unit::of(
-            body.finish(bytes::Bytes::from),
-            Ack::new(move |outcome| log.lock().unwrap().push(outcome), ()),
-            budget().charge(0),
-        );
-        unit.encoded.settle(2);
+        let ack = Ack::new(move |outcome| log.lock().unwrap().push(outcome), ());
+        let unit = Unit::of(body.finish(bytes::Bytes::from).with_ack(ack));
+        unit.segment.settle(2);
         assert!(seen.lock().unwrap().is_empty());
-        unit.encoded.settle(1);
+        unit.segment.settle(1);
         assert_eq!(*seen.lock().unwrap(), [flowstone_core::AckOutcome::Settled]);
     }
 
@@ -347,18 +298,18 @@ mod tests {
         }
         let metrics = flowstone_core::Metrics::new();
         let budget = Budget::new(1 << 20, metrics.clone());
-        let segment = body.finish(bytes::Bytes::from);
-        let held = budget.charge(segment.bytes().len());
         let ack = Ack::new(move |outcome| log.lock().unwrap().push(outcome), ());
-        let unit = Unit::of(segment, ack, held);
+        let mut segment = body.finish(bytes::Bytes::from).with_ack(ack);
+        segment.hold(budget.charge(segment.bytes().len()));
+        let unit = Unit::of(segment);
         let few = unit.with_rows(Rows::List(vec![3, 700])).apart(&budget);
-        unit.encoded.settle(998);
+        unit.segment.settle(998);
         drop(unit);
         assert!((800..2000).contains(&metrics.memory_used.get()), "{}", metrics.memory_used.get());
-        assert_eq!(few.weight() as i64, metrics.memory_used.get());
+        assert_eq!(few.weight as i64, metrics.memory_used.get());
         assert!(seen.lock().unwrap().is_empty(), "two rows of the batch wait");
         let same = few.apart(&budget);
-        same.encoded.settle(2);
+        same.segment.settle(2);
         drop(same);
         assert_eq!(*seen.lock().unwrap(), [flowstone_core::AckOutcome::Settled]);
         assert_eq!(metrics.memory_used.get(), 0);

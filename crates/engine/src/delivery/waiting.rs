@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use tokio::time::Instant;
 
 use super::spill::{Block, BlockOf, UnitsOf};
-use super::units::{Clock, Unit, count, millis, push_row};
+use super::units::{SteadyClock, Unit, count, millis, push_row};
 use crate::backoff::{clamp, instant_after};
 use crate::budget::Budget;
 
@@ -33,13 +33,14 @@ pub(crate) struct Why {
     pub(crate) what_to_do: Option<String>,
 }
 
-/// Rows of one destination that were not taken while others were, or while nothing is known about the others.
+/// Rows that were refused together: of one destination, or a whole request.
 pub(crate) struct Refused {
-    pub(crate) key: Arc<str>,
     pub(crate) units: Vec<Unit>,
     pub(crate) why: Why,
     /// How long the other end wants to be left alone.
     pub(crate) after: Option<Duration>,
+    /// The server failed and does not say why.
+    pub(crate) failed: bool,
     /// Whether the destination took other rows of the same request: then it is about these rows.
     pub(crate) takes_others: bool,
 }
@@ -59,7 +60,7 @@ pub(crate) enum News {
 pub(crate) struct Waiting {
     keys: IndexMap<Arc<str>, Destination>,
     budget: Arc<Budget>,
-    clock: Clock,
+    clock: SteadyClock,
     give_up_after: Option<i64>,
     /// No row has waited for too long before this moment.
     expires_at: i64,
@@ -104,7 +105,7 @@ pub(crate) struct Probe {
 // === impl Waiting ===
 
 impl Waiting {
-    pub(crate) fn new(give_up_after: Option<Duration>, budget: Arc<Budget>, clock: Clock) -> Self {
+    pub(crate) fn new(give_up_after: Option<Duration>, budget: Arc<Budget>, clock: SteadyClock) -> Self {
         let give_up_after = give_up_after.map(millis);
         Self { keys: IndexMap::new(), budget, clock, give_up_after, expires_at: i64::MAX, weight: 0 }
     }
@@ -149,13 +150,13 @@ impl Waiting {
         counts
     }
 
-    /// Keeps refused rows. `probed`: it was their turn to try their destination.
-    pub(crate) fn park(&mut self, refused: Refused, probed: bool) -> News {
-        let Refused { key, units, why, after, takes_others } = refused;
+    /// Keeps rows that a destination refused. `probed`: it was their turn to try it.
+    pub(crate) fn park(&mut self, key: &Arc<str>, refused: Refused, probed: bool) -> News {
+        let Refused { units, why, after, takes_others, .. } = refused;
         let first = if why.what_to_do.is_some() { FIRST_TRY } else { FIRST_RETRY };
         let first = after.map_or(first, |after| clamp(after, first));
-        let before = self.keys.get(&key).map_or(State::Open, |entry| entry.state);
-        let entry = self.keys.entry(Arc::clone(&key)).or_insert_with(|| Destination::new(why.clone()));
+        let before = self.keys.get(key).map_or(State::Open, |entry| entry.state);
+        let entry = self.keys.entry(Arc::clone(key)).or_insert_with(|| Destination::new(why.clone()));
         if before == State::Open {
             entry.wait = first;
             entry.next_try = instant_after(first);
@@ -183,7 +184,7 @@ impl Waiting {
             entry.loaded.clear();
             return news;
         }
-        self.add(&key, units);
+        self.add(key, units);
         news
     }
 
@@ -195,14 +196,14 @@ impl Waiting {
             if let (Some(limit), Some(since)) = (self.give_up_after, unit.since) {
                 self.expires_at = self.expires_at.min(since.saturating_add(limit));
             }
-            self.weight += unit.weight();
+            self.weight += unit.weight;
             entry.units.push_back(unit);
         }
     }
 
     /// Keeps those rows of `unit` that go to destinations that take none and gives the others back.
     pub(crate) fn divert(&mut self, unit: Unit) -> Option<Unit> {
-        let segment = Arc::clone(&unit.encoded.segment);
+        let segment = Arc::clone(&unit.segment);
         let down = |key: &Arc<str>| self.keys.get(key).is_some_and(|entry| entry.state == State::Down);
         if self.keys.is_empty() || !segment.keys().iter().any(down) {
             return Some(unit);
@@ -290,7 +291,7 @@ impl Waiting {
         }
         let key = Arc::clone(key);
         let units: Vec<Unit> = std::mem::take(&mut entry.units).into();
-        self.weight -= units.iter().map(Unit::weight).sum::<usize>();
+        self.weight -= units.iter().map(|unit| unit.weight).sum::<usize>();
         self.forget_if_empty(&key);
         Some(Err(units))
     }
@@ -314,7 +315,7 @@ impl Waiting {
             let mut group = Vec::new();
             let mut bytes = 0;
             for unit in std::mem::take(&mut entry.units) {
-                self.weight -= unit.weight();
+                self.weight -= unit.weight;
                 if !group.is_empty() && bytes + unit.byte_len() > block {
                     taken.push((Arc::clone(&key), std::mem::take(&mut group)));
                     bytes = 0;
@@ -338,7 +339,7 @@ impl Waiting {
     /// These rows could not be put on disk: they wait in memory, where they were.
     pub(crate) fn put_back(&mut self, groups: Vec<UnitsOf>) {
         for (key, units) in groups.into_iter().rev() {
-            self.weight += units.iter().map(Unit::weight).sum::<usize>();
+            self.weight += units.iter().map(|unit| unit.weight).sum::<usize>();
             let entry = self.entry_for(key);
             units.into_iter().rev().for_each(|unit| entry.units.push_front(unit));
         }
@@ -375,7 +376,7 @@ impl Waiting {
                 let (old, rest): (Vec<Unit>, Vec<Unit>) = std::mem::take(&mut entry.units)
                     .into_iter()
                     .partition(|unit| unit.since.is_some_and(over));
-                self.weight -= old.iter().map(Unit::weight).sum::<usize>();
+                self.weight -= old.iter().map(|unit| unit.weight).sum::<usize>();
                 entry.units = rest.into();
                 units.extend(old);
             }
@@ -491,7 +492,7 @@ impl Destination {
             }
             let Some(mut unit) = self.units.pop_front() else { return Vec::new() };
             if unit.rows.len() == 1 {
-                *weight -= unit.weight();
+                *weight -= unit.weight;
                 return vec![unit];
             }
             let row = unit.take_row(0);
@@ -512,7 +513,7 @@ impl Destination {
             if (bytes > max_bytes || rows > max_rows) && !(first && taken.is_empty()) {
                 break;
             }
-            *weight -= next.weight();
+            *weight -= next.weight;
             taken.extend(self.units.pop_front());
         }
         taken

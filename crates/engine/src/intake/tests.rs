@@ -178,7 +178,7 @@ async fn a_stop_is_seen_inside_a_commit_and_a_rewind_that_hang() {
         sleep(A_WHILE).await;
         world.phase.send_replace(Phase::Drain);
         sleep(Duration::from_secs(20)).await;
-        assert!(!world.ended.is_finished(), "what is under way may end while there is time");
+        assert!(!world.ended.is_finished(), "what is in flight may end while there is time");
         world.phase.send_replace(Phase::Stop);
         let stopped = Instant::now();
         assert_eq!(world.ended.await.unwrap(), Some(SourceEnd::Undelivered));
@@ -255,7 +255,10 @@ async fn a_source_whose_reading_fails_is_not_ready_and_behind_until_it_succeeds(
     next.push_back(Does::Works);
     let mut world = world(Fake { next, ..Fake::default() }, false);
     sleep(A_WHILE / 100).await;
-    assert!(world.health.problems()[0].contains(": read: read: no; say yes"), "a first read is told at once");
+    assert!(
+        world.health.problems()[0].contains(": read: read: no; say yes"),
+        "a first read is reported at once"
+    );
     let began = Instant::now();
     world.deliver().await;
     assert!(began.elapsed() >= A_WHILE, "it backed off");
