@@ -55,13 +55,8 @@ fn plugins_depend_on_core_and_never_on_each_other_or_on_config_or_engine() {
     let plugins = manifests("plugins");
     assert!(plugins.len() >= 12, "the plugins were found");
     for (name, manifest) in &plugins {
-        let allowed = [
-            "flowstone-core",
-            "flowstone-dialect",
-            "flowstone-lines",
-            "flowstone-mmdb",
-            "flowstone-aws",
-        ];
+        let allowed =
+            ["flowstone-core", "flowstone-dialect", "flowstone-lines", "flowstone-mmdb", "flowstone-aws"];
         for dependency in dependencies(manifest) {
             let ours = dependency.starts_with("flowstone") || plugins.contains_key(&dependency);
             assert!(!ours || allowed.contains(&dependency.as_str()), "{name} depends on {dependency}");
@@ -84,13 +79,7 @@ fn the_crates_stand_on_one_another_in_one_direction() {
         ("http", &[]),
         (
             "engine",
-            &[
-                "flowstone-core",
-                "flowstone-dialect",
-                "flowstone-lines",
-                "flowstone-config",
-                "flowstone-http",
-            ],
+            &["flowstone-core", "flowstone-dialect", "flowstone-lines", "flowstone-config", "flowstone-http"],
         ),
     ] {
         let ours =

@@ -38,7 +38,7 @@ pub enum Verdict {
         /// What the server said.
         detail: String,
         /// What an operator should do.
-        what_to_do: String,
+        help: String,
     },
     /// Too large, or refused as a whole for one row's sake: send each half by itself. A single row that still gets
     /// this is rejected with this reason.
@@ -98,9 +98,9 @@ impl Verdict {
     pub fn blocked(
         reason: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
-        what_to_do: impl Into<String>,
+        help: impl Into<String>,
     ) -> Self {
-        Self::Blocked { reason: reason.into(), detail: detail.into(), what_to_do: what_to_do.into() }
+        Self::Blocked { reason: reason.into(), detail: detail.into(), help: help.into() }
     }
 
     /// Send each half by itself.

@@ -160,8 +160,8 @@ mod tests {
         let sink = DeadLetterFile::new(folder.path().to_owned());
         let events = || vec![letter("a", "one"), letter("b", "two")];
         let Verdicts::Rows(verdicts) = send(&sink, events()).await else { panic!("two verdicts") };
-        let Verdict::Blocked { detail, what_to_do, .. } = &verdicts[0] else { panic!("{verdicts:?}") };
-        assert!(detail.contains("a.ndjson") && what_to_do.contains("room"), "{detail}: {what_to_do}");
+        let Verdict::Blocked { detail, help, .. } = &verdicts[0] else { panic!("{verdicts:?}") };
+        assert!(detail.contains("a.ndjson") && help.contains("room"), "{detail}: {help}");
         assert_eq!(verdicts[1], Verdict::Delivered);
     }
 

@@ -463,11 +463,11 @@ impl Delivery {
             units.into_iter().for_each(|unit| self.pending.push(Some(unit), Duration::ZERO));
         }
         for (key, refused) in done.refused {
-            let waiting::Why { reason, detail, what_to_do } = refused.why.clone();
+            let waiting::Why { reason, detail, help } = refused.why.clone();
             match self.waiting.park(&key, refused, is_probe) {
                 News::Known => {}
-                News::Down(retry_in) if what_to_do.is_some() => warn!(
-                    component = %id, destination = %key, %reason, detail, what_to_do, ?retry_in,
+                News::Down(retry_in) if help.is_some() => warn!(
+                    component = %id, destination = %key, %reason, detail, help, ?retry_in,
                     "destination is blocked until somebody acts; its rows wait and are tried slowly"
                 ),
                 News::Down(retry_in) => warn!(
@@ -536,22 +536,20 @@ impl Delivery {
                     },
                 }
             };
-            let (reason, detail, what_to_do, after) = match opened {
+            let (reason, detail, help, after) = match opened {
                 Ok(()) => break,
                 Err(Verdict::Busy { reason, detail, after } | Verdict::Failed { reason, detail, after }) => {
                     (reason, detail, None, after)
                 }
-                Err(Verdict::Blocked { reason, detail, what_to_do }) => {
-                    (reason, detail, Some(what_to_do), None)
-                }
+                Err(Verdict::Blocked { reason, detail, help }) => (reason, detail, Some(help), None),
                 Err(other) => ("open".into(), format!("{other:?}"), None, None),
             };
             entry.metrics.component.error(&reason, 1);
-            let help = what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            let help = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
             shared.health.not_ready("open", format!("{reason}: {detail}{help}"));
             let retry_in = backoff.next_or(after);
             if !said {
-                warn!(component = %entry.id, %reason, detail, what_to_do, ?retry_in, "sink cannot be opened; retrying");
+                warn!(component = %entry.id, %reason, detail, help, ?retry_in, "sink cannot be opened; retrying");
                 said = true;
             }
             let again_at = instant_after(retry_in);

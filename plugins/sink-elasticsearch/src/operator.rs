@@ -54,7 +54,7 @@ pub(crate) enum Operator {
 impl Operator {
     /// The verdict, with what the server said.
     pub(crate) fn blocked(self, said: impl Into<String>) -> Verdict {
-        Verdict::blocked(self.reason(), said, self.what_to_do())
+        Verdict::blocked(self.reason(), said, self.help())
     }
 
     /// One word, a metric label.
@@ -63,7 +63,7 @@ impl Operator {
     }
 
     /// What an operator should do.
-    pub(crate) fn what_to_do(self) -> &'static str {
+    pub(crate) fn help(self) -> &'static str {
         self.texts().1
     }
 
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn a_blocked_verdict_carries_the_word_and_the_remedy() {
         let verdict = Operator::IndexClosed.blocked("closed");
-        let Verdict::Blocked { reason, detail, what_to_do } = verdict else { panic!("{verdict:?}") };
+        let Verdict::Blocked { reason, detail, help } = verdict else { panic!("{verdict:?}") };
         assert_eq!((&*reason, &*detail), ("index_closed", "closed"));
-        assert!(what_to_do.contains("_open"), "{what_to_do}");
+        assert!(help.contains("_open"), "{help}");
     }
 }

@@ -89,7 +89,7 @@ impl Elasticsearch {
         if let Some(said) = unsaid.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
             warn!(
                 said,
-                what_to_do = "if bulk requests are refused for another version's sake, or to be rid of this line: name \
+                help = "if bulk requests are refused for another version's sake, or to be rid of this line: name \
                               the server with `server`, as in server = \"opensearch-2\"",
                 "the server does not say which it is; it takes bulk requests and is spoken to as Elasticsearch 8 and \
                  OpenSearch are"
@@ -141,8 +141,8 @@ impl Elasticsearch {
         let outcome = match template::ensure(&self.connection, server, coverage, document_type).await {
             // What lets only bulk requests through lets no template through: no reason to deliver nothing.
             Err(Verdict::Blocked { detail, .. }) if server.is_assumed() => {
-                let what_to_do = "install an index template by hand, and set template = \"none\"";
-                warn!(name, pattern, said = %detail, what_to_do, "index template not installed");
+                let help = "install an index template by hand, and set template = \"none\"";
+                warn!(name, pattern, said = %detail, help, "index template not installed");
                 return Ok(());
             }
             outcome => outcome?,
@@ -217,7 +217,7 @@ impl Sink for Elasticsearch {
         });
         match answers {
             Ok(()) => Ok(()),
-            Err(Verdict::Blocked { detail, what_to_do, .. }) => Err(format!("{detail}; {what_to_do}")),
+            Err(Verdict::Blocked { detail, help, .. }) => Err(format!("{detail}; {help}")),
             Err(Verdict::Busy { detail, .. } | Verdict::Failed { detail, .. }) => {
                 let asked = detail.ends_with(IS_IT_UP);
                 Err(if asked { detail } else { format!("{detail}; {IS_IT_UP}") })

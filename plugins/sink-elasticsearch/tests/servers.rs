@@ -67,11 +67,11 @@ fn plain(number: usize) -> Batch {
 
 #[track_caller]
 fn blocked(verdicts: &[Verdict], expect: &str) {
-    let [Verdict::Blocked { reason, what_to_do, .. }] = verdicts else {
+    let [Verdict::Blocked { reason, help, .. }] = verdicts else {
         panic!("expected blocked {expect}, got {verdicts:?}")
     };
     assert_eq!(reason, expect);
-    assert!(!what_to_do.is_empty());
+    assert!(!help.is_empty());
 }
 
 // --- documents

@@ -112,9 +112,9 @@ async fn a_gateway_that_lets_only_bulk_requests_through_gets_no_template_and_all
         // Where the server is named somebody knows it, and says what to do about templates.
         let server = gateway(refused);
         let sink = to(&server, json!({"server": "opensearch-2"}));
-        let Verdict::Blocked { reason, what_to_do, .. } = sink.open().await.unwrap_err() else { panic!() };
+        let Verdict::Blocked { reason, help, .. } = sink.open().await.unwrap_err() else { panic!() };
         assert!(["template_refused", "privileges", "credentials"].contains(&&*reason), "{reason}");
-        assert!(&*reason == "credentials" || what_to_do.contains("template = \"none\""), "{what_to_do}");
+        assert!(&*reason == "credentials" || help.contains("template = \"none\""), "{help}");
         let sink = to(&server, json!({"server": "opensearch-2", "template": "none"}));
         sink.open().await.unwrap();
         assert_eq!(sink.deliver(&one()).await, [Verdict::Delivered], "{refused}");

@@ -81,7 +81,7 @@ impl FilePath {
         if self.varies() && failed.is_about_the_name() {
             return Verdict::reject("path", detail);
         }
-        let (reason, what_to_do) = match failed.error.kind() {
+        let (reason, help) = match failed.error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 ("disk_full", "make room on the disk, or choose another `path`".to_owned())
             }
@@ -103,7 +103,7 @@ impl FilePath {
                 ("write", format!("see why {} cannot be written to, or choose another `path`", shown(&path)))
             }
         };
-        Verdict::blocked(reason, detail, what_to_do)
+        Verdict::blocked(reason, detail, help)
     }
 }
 

@@ -136,8 +136,8 @@ async fn what_cannot_be_written_waits_and_says_what_to_do() {
     // The second one's disk is full.
     let Verdicts::Rows(verdicts) = write(&sink, &["fine", "file"]).await else { panic!("two verdicts") };
     assert_eq!(verdicts[0], Verdict::Delivered);
-    let Verdict::Blocked { detail, what_to_do, .. } = &verdicts[1] else { panic!("{verdicts:?}") };
-    assert!(detail.contains("file/out") && !what_to_do.is_empty(), "{detail}: {what_to_do}");
+    let Verdict::Blocked { detail, help, .. } = &verdicts[1] else { panic!("{verdicts:?}") };
+    assert!(detail.contains("file/out") && !help.is_empty(), "{detail}: {help}");
     fs::remove_file(folder.path().join("file/out")).unwrap();
     assert_eq!(write(&sink, &["fine", "file"]).await, Verdicts::All(Verdict::Delivered));
 }

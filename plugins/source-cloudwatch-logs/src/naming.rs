@@ -36,8 +36,8 @@ impl Naming {
     /// any case. The error says what to do.
     pub(crate) fn load(state: &StateDir, others: &[String]) -> Result<Self, String> {
         let path = state.path().join(FILE);
-        let what_to_do = "restore it, or remove it and set `account_id`";
-        let broken = |why: String| format!("{} {why}; {what_to_do}", path.display());
+        let help = "restore it, or remove it and set `account_id`";
+        let broken = |why: String| format!("{} {why}; {help}", path.display());
         let Some(text) = state.load(FILE).map_err(|error| broken(format!("cannot be read ({error})")))?
         else {
             let last = Self::of_journal(state, others)?;

@@ -439,7 +439,7 @@ impl Watch {
     fn report_error(&mut self, cx: &SourceCx, path: &Path, error: &io::Error) {
         let read_error = ReadError { message: message(path, error), passes: passes(error) };
         if self.errors.get(path) != Some(&read_error) {
-            tracing::warn!(path = %path.display(), %error, what_to_do = help(error), component = %cx.id.name, "a file cannot be read; the others are read on");
+            tracing::warn!(path = %path.display(), %error, help = help(error), component = %cx.id.name, "a file cannot be read; the others are read on");
             cx.metrics.component.error(reason(error), 1);
             self.errors.insert(path.to_owned(), read_error);
         }

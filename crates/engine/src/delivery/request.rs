@@ -184,22 +184,22 @@ impl Shared {
     /// is long, the sink is not ready.
     fn report_refused(&self, whole: &Refused, retry_in: Duration) {
         let entry = self.entry();
-        let Why { reason, detail, what_to_do } = &whole.why;
+        let Why { reason, detail, help } = &whole.why;
         entry.metrics.retried(reason);
         entry.metrics.component.error(reason, 1);
         let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
         if refusals > 1 {
             debug!(component = %entry.id, %reason, detail, refusals, ?retry_in, "rows are refused; retrying");
-        } else if what_to_do.is_some() {
-            error!(component = %entry.id, %reason, detail, what_to_do, ?retry_in, "sink is blocked until somebody acts; its rows wait");
+        } else if help.is_some() {
+            error!(component = %entry.id, %reason, detail, help, ?retry_in, "sink is blocked until somebody acts; its rows wait");
         } else {
             warn!(component = %entry.id, %reason, detail, ?retry_in, "rows are refused for now; retrying");
         }
-        if refusals >= NOT_READY_AFTER || what_to_do.is_some() || retry_in > NOT_READY_WAIT {
-            let help = what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        if refusals >= NOT_READY_AFTER || help.is_some() || retry_in > NOT_READY_WAIT {
+            let help = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
             self.health.not_ready("refused", format!("{reason}: {detail}{help}"));
         }
-        if what_to_do.is_none() {
+        if help.is_none() {
             self.overloaded();
         }
     }
@@ -328,7 +328,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 work.push_front(Slice { units, refusals: slice.refusals, taken: slice.taken });
             }
         }
-        let busy = refused.values().filter(|refused| refused.why.what_to_do.is_none()).count();
+        let busy = refused.values().filter(|refused| refused.why.help.is_none()).count();
         if !is_probe && busy * 2 > destinations {
             shared.overloaded();
         }
@@ -384,7 +384,7 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 } else {
                     shared.report_refused(&whole, retry_in);
                 }
-                wait = Some((retry_in, whole.why.what_to_do.is_some()));
+                wait = Some((retry_in, whole.why.help.is_some()));
             }
         }
         if !rejected.is_empty() {

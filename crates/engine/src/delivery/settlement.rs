@@ -66,7 +66,7 @@ impl Settlement {
             }
             verdict => {
                 let mut whole = Refused::by(verdict);
-                let is_blocked = whole.why.what_to_do.is_some();
+                let is_blocked = whole.why.help.is_some();
                 let since = |unit: Unit| if is_blocked { unit.waiting_since(clock.now_ms()) } else { unit };
                 whole.units = units.into_iter().map(since).collect();
                 self.whole = Some(whole);
@@ -144,15 +144,13 @@ impl Settlement {
 impl Refused {
     /// A refusal, of no rows yet.
     fn by(verdict: Verdict) -> Self {
-        let (reason, detail, what_to_do, after, failed) = match verdict {
+        let (reason, detail, help, after, failed) = match verdict {
             Verdict::Busy { reason, detail, after } => (reason, detail, None, after, false),
             Verdict::Failed { reason, detail, after } => (reason, detail, None, after, true),
-            Verdict::Blocked { reason, detail, what_to_do } => {
-                (reason, detail, Some(what_to_do), None, false)
-            }
+            Verdict::Blocked { reason, detail, help } => (reason, detail, Some(help), None, false),
             other => ("verdict".into(), format!("{other:?}"), None, None, false),
         };
-        let why = Why { reason, detail, what_to_do };
+        let why = Why { reason, detail, help };
         Self { units: Vec::new(), why, after, failed, takes_others: false }
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Why {
     pub(crate) reason: Cow<'static, str>,
     pub(crate) detail: String,
     /// What an operator must do; `None` for what should pass by itself.
-    pub(crate) what_to_do: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 /// Rows that were refused together: of one destination, or a whole request.
@@ -127,7 +127,7 @@ impl Waiting {
 
     /// Whether a destination waits for an operator, who may be long in coming.
     pub(crate) fn needs_operator(&self) -> bool {
-        self.keys.values().any(|entry| entry.state != State::Open && entry.why.what_to_do.is_some())
+        self.keys.values().any(|entry| entry.state != State::Open && entry.why.help.is_some())
     }
 
     /// Whether there are rows in memory that could go to the disk.
@@ -144,7 +144,7 @@ impl Waiting {
                 + count(&entry.loaded)
                 + entry.units.iter().map(|unit| unit.rows.len()).sum::<usize>();
             counts.0 += rows;
-            counts.1 += if entry.why.what_to_do.is_some() { rows } else { 0 };
+            counts.1 += if entry.why.help.is_some() { rows } else { 0 };
             counts.2 += on_disk;
         }
         counts
@@ -153,7 +153,7 @@ impl Waiting {
     /// Keeps rows that a destination refused. `probed`: it was their turn to try it.
     pub(crate) fn park(&mut self, key: &Arc<str>, refused: Refused, probed: bool) -> News {
         let Refused { units, why, after, takes_others, .. } = refused;
-        let first = if why.what_to_do.is_some() { FIRST_TRY } else { FIRST_RETRY };
+        let first = if why.help.is_some() { FIRST_TRY } else { FIRST_RETRY };
         let first = after.map_or(first, |after| clamp(after, first));
         let before = self.keys.get(key).map_or(State::Open, |entry| entry.state);
         let entry = self.keys.entry(Arc::clone(key)).or_insert_with(|| Destination::new(why.clone()));
@@ -409,7 +409,7 @@ impl Waiting {
     /// What waits in such a way that somebody should know, in one line.
     pub(crate) fn problem(&self) -> Option<String> {
         let counts = |entry: &&Destination| {
-            entry.state != State::Open && (entry.why.what_to_do.is_some() || entry.tries >= NOT_READY_AFTER)
+            entry.state != State::Open && (entry.why.help.is_some() || entry.tries >= NOT_READY_AFTER)
         };
         let mut bad = self.keys.iter().filter(|(_, entry)| counts(entry));
         let (key, first) = bad.next()?;
@@ -418,7 +418,7 @@ impl Waiting {
             more => format!(", and {more} more destinations"),
         };
         let taken = if first.state == State::Down { "takes no rows" } else { "does not take some rows" };
-        let help = first.why.what_to_do.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        let help = first.why.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         Some(format!("{key} {taken}{more}: {}: {}{help}", first.why.reason, first.why.detail))
     }
 
@@ -429,8 +429,7 @@ impl Waiting {
     /// The destination; one that was forgotten meanwhile takes rows.
     fn entry_for(&mut self, key: Arc<str>) -> &mut Destination {
         self.keys.entry(key).or_insert_with(|| {
-            let why =
-                Why { reason: "waiting".into(), detail: "since an earlier run".to_owned(), what_to_do: None };
+            let why = Why { reason: "waiting".into(), detail: "since an earlier run".to_owned(), help: None };
             Destination { state: State::Open, next_try: Instant::now(), ..Destination::new(why) }
         })
     }
@@ -446,7 +445,7 @@ impl Waiting {
 
 impl Destination {
     fn new(why: Why) -> Self {
-        let wait = if why.what_to_do.is_some() { FIRST_TRY } else { FIRST_RETRY };
+        let wait = if why.help.is_some() { FIRST_TRY } else { FIRST_RETRY };
         Self {
             state: State::Down,
             blocks: VecDeque::new(),
