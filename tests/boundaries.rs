@@ -254,3 +254,33 @@ fn each_plugin_says_what_it_is_what_its_options_do_and_has_an_example_that_works
         .collect();
     assert_eq!(problems, Vec::<String>::new());
 }
+
+#[test]
+fn the_engines_modules_import_one_another_in_no_circle() {
+    let folder = workspace().join("crates/engine/src");
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut files = vec![folder.clone()];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let within = path.strip_prefix(&folder).unwrap().to_str().unwrap();
+        let module = within.split(['/', '.']).next().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap();
+        let named = product.split("crate::").skip(1).filter_map(|rest| rest.split("::").next());
+        imports.entry(module).or_default().extend(named.map(str::to_owned));
+    }
+    imports.retain(|module, _| !["lib", "testing", "bench"].contains(&module.as_str()));
+    assert!(imports.len() > 10, "the modules were found");
+    // What imports nothing that is left goes; what cannot go is in a circle or imports one.
+    loop {
+        let left: BTreeSet<String> = imports.keys().cloned().collect();
+        imports.retain(|module, of| of.iter().any(|other| other != module && left.contains(other)));
+        if imports.len() == left.len() {
+            break;
+        }
+    }
+    assert_eq!(imports.keys().collect::<Vec<_>>(), Vec::<&String>::new());
+}
