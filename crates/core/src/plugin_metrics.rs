@@ -12,7 +12,7 @@ use crate::metrics::COMPONENT;
 use crate::{ComponentMetrics, Plugin};
 
 /// What is known of a metric without running: one place for its name, kind, labels and description.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MetricSpec {
     /// The name behind `flowstone_`: base units, `_total` for counters.
     pub name: &'static str,
@@ -161,13 +161,7 @@ pub fn metric_problems<'a>(plugins: impl IntoIterator<Item = &'a Plugin>) -> Vec
     problems
 }
 
-// === impl MetricSpec ===
-
-impl PartialEq for MetricSpec {
-    fn eq(&self, other: &Self) -> bool {
-        (self.name, self.help, self.kind, self.labels) == (other.name, other.help, other.kind, other.labels)
-    }
-}
+// === impl MetricKind ===
 
 impl std::fmt::Display for MetricKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
