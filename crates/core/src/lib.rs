@@ -83,8 +83,8 @@ pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Gauge};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
 pub use source::{
-    Backfill, BackfillEstimate, BackfillProgress, GroupEstimate, Next, Position, Source, SourceBatch,
-    SourceCx, SourceError, SourceTraits,
+    Backfill, BackfillEstimate, BackfillProgress, Next, Position, Source, SourceBatch, SourceCx, SourceError,
+    SourceTraits,
 };
 pub use state::StateDir;
 pub use transform::{Transform, TransformCx};

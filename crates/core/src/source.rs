@@ -99,21 +99,14 @@ pub trait Backfill: Send + Sync {
 /// What reading a stretch of the past takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackfillEstimate {
-    /// What is read.
-    pub groups: Vec<GroupEstimate>,
-    /// Requests that this takes, about.
-    pub requests: u64,
-    /// The time that the upstream's quota of requests makes it take.
+    /// What is read: names, and how many events of each lie in the stretch, or why nobody knows.
+    pub events: Vec<(String, Result<u64, &'static str>)>,
+    /// What these names are names of, in the singular: `log group`.
+    pub noun: &'static str,
+    /// What the reading costs, about, and in what: `160 requests`.
+    pub cost: (u64, &'static str),
+    /// The upstream lets it be done no faster.
     pub at_least: Duration,
-}
-
-/// One partition of a [`BackfillEstimate`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupEstimate {
-    /// Its name.
-    pub name: String,
-    /// Events in the stretch; `None` where the upstream does not say.
-    pub events: Option<u64>,
 }
 
 /// How far a backfill has come.
@@ -123,8 +116,8 @@ pub struct BackfillProgress {
     pub events: u64,
     /// Events in the whole stretch, if the upstream says.
     pub expected: Option<u64>,
-    /// Requests answered.
-    pub requests: u64,
+    /// What that has cost, in the estimate's unit.
+    pub cost: (u64, &'static str),
     /// The share of event time that was read, 0 to 1.
     pub share: f64,
 }

@@ -85,10 +85,11 @@ pub(crate) fn run(configuration: &Configuration, request: &Request) -> Exit {
     let outcome = watched(&*backfill, || flowstone_engine::run(topology, RunOptions::default()));
     let progress = backfill.progress();
     let summary = format!(
-        "{} events in {} with {} requests",
+        "{} events in {} with {} {}",
         HumanCount(progress.events),
         HumanDuration(began.elapsed()),
-        HumanCount(progress.requests)
+        HumanCount(progress.cost.0),
+        progress.cost.1
     );
     match exit_of(outcome.clone()) {
         Exit::Done if progress.share < 1.0 => {
@@ -175,21 +176,22 @@ fn estimate(backfill: &dyn Backfill) -> Exit {
 
 fn show(estimate: &BackfillEstimate) -> String {
     let mut text = String::new();
-    for group in &estimate.groups {
-        let events = group.events.map_or_else(
-            || "an unknown number of events (allow cloudwatch:GetMetricData to know it)".to_owned(),
-            |events| format!("about {} events", HumanCount(events)),
-        );
-        text.push_str(&format!("{}: {events}\n", group.name));
+    for (name, events) in &estimate.events {
+        let events = match events {
+            Ok(events) => format!("about {} events", HumanCount(*events)),
+            Err(why) => format!("an unknown number of events ({why})"),
+        };
+        text.push_str(&format!("{name}: {events}\n"));
     }
-    if estimate.groups.is_empty() {
-        text.push_str("no log group is found\n");
+    if estimate.events.is_empty() {
+        text.push_str(&format!("no {} is found\n", estimate.noun));
     }
-    let whole = estimate.groups.iter().all(|group| group.events.is_some());
+    let whole = estimate.events.iter().all(|(_, events)| events.is_ok());
     text.push_str(&format!(
-        "{} {} requests, at least {}\n",
+        "{} {} {}, at least {}\n",
         if whole { "about" } else { "more than" },
-        HumanCount(estimate.requests),
+        HumanCount(estimate.cost.0),
+        estimate.cost.1,
         HumanDuration(estimate.at_least),
     ));
     text
@@ -284,8 +286,6 @@ impl Source for Nothing {
 
 #[cfg(test)]
 mod tests {
-    use flowstone_core::GroupEstimate;
-
     use super::*;
 
     #[test]
@@ -299,21 +299,30 @@ mod tests {
 
     #[test]
     fn an_estimate_says_what_is_known_and_what_is_not() {
-        let known = GroupEstimate { name: "1/eu-west-1//vpc/flow".into(), events: Some(1_234_567) };
-        let mut estimate =
-            BackfillEstimate { groups: vec![known], requests: 160, at_least: Duration::from_secs(20) };
+        let mut estimate = BackfillEstimate {
+            events: vec![("1/eu-west-1//vpc/flow".to_owned(), Ok(1_234_567))],
+            noun: "log group",
+            cost: (160, "requests"),
+            at_least: Duration::from_secs(20),
+        };
         assert_eq!(
             show(&estimate),
             "1/eu-west-1//vpc/flow: about 1,234,567 events\nabout 160 requests, at least 20 seconds\n"
         );
-        estimate.groups.push(GroupEstimate { name: "1/eu-west-1/other".into(), events: None });
+        estimate.events.push(("1/eu-west-1/other".to_owned(), Err("nobody says it")));
         let text = show(&estimate);
-        assert!(text.contains("other: an unknown number") && text.contains("more than 160"), "{text}");
+        assert!(
+            text.contains("other: an unknown number of events (nobody says it)\nmore than 160"),
+            "{text}"
+        );
+        estimate.events.clear();
+        assert!(show(&estimate).contains("no log group is found"));
     }
 
     #[test]
     fn the_part_that_is_read_goes_by_events_and_is_whole_only_at_the_end() {
-        let progress = |events, expected, share| BackfillProgress { events, expected, share, requests: 1 };
+        let progress =
+            |events, expected, share| BackfillProgress { events, expected, share, cost: (1, "requests") };
         assert_eq!(part_of(&progress(50, Some(200), 0.1)), 0.25);
         assert_eq!(part_of(&progress(250, Some(200), 0.9)), 0.999);
         assert_eq!(part_of(&progress(10, None, 0.4)), 0.4);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowstone_aws::{Governors, LogGroupName, Operation, quota_per_second};
-use flowstone_core::{Backfill, BackfillEstimate, BackfillProgress, GroupEstimate};
+use flowstone_core::{Backfill, BackfillEstimate, BackfillProgress};
 
 use crate::clock::ServiceClock;
 use crate::connect::Connect;
@@ -35,6 +35,9 @@ pub(crate) struct Estimator {
     pub(crate) naming: Naming,
 }
 
+/// What reading costs.
+pub(crate) const REQUESTS: &str = "requests";
+
 /// Events on a page: 1 MB of records of version 2 (109 bytes and CloudWatch's 26 on each), as the design measured.
 const EVENTS_PER_PAGE: u64 = 7_800;
 
@@ -61,8 +64,8 @@ impl Backfill for Estimator {
         let mut naming = self.naming.clone();
         let sites =
             sites::enter(&self.plan, &*self.connect, &mut naming).await.map_err(|error| error.message)?;
-        let mut estimate = BackfillEstimate::default();
-        let mut longest = Duration::ZERO;
+        let mut estimate = BackfillEstimate { noun: "log group", ..BackfillEstimate::default() };
+        let mut all_requests = 0;
         for site in &sites {
             let mut requests = 0;
             for group in self.groups_of(site).await? {
@@ -70,15 +73,16 @@ impl Backfill for Estimator {
                 let events = expected(site, &group, stretch, self.clock.now_ms()).await;
                 requests += events.unwrap_or(0) / EVENTS_PER_PAGE + 1;
                 let name = format!("{}/{}/{}", site.account, site.region, group.name);
-                estimate.groups.push(GroupEstimate { name, events });
+                estimate.events.push((name, events.ok_or("allow cloudwatch:GetMetricData to know it")));
             }
             let per_second =
                 quota_per_second(Operation::FilterLogEvents, &site.region) * self.plan.quota_share;
             // Quotas of sites are used side by side.
-            longest = longest.max(Duration::from_secs_f64(requests as f64 / per_second));
-            estimate.requests += requests;
+            let least = Duration::from_secs_f64(requests as f64 / per_second);
+            estimate.at_least = estimate.at_least.max(least);
+            all_requests += requests;
         }
-        estimate.at_least = longest;
+        estimate.cost = (all_requests, REQUESTS);
         Ok(estimate)
     }
 

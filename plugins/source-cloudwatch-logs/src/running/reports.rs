@@ -3,6 +3,7 @@
 use flowstone_core::{BackfillProgress, SourceCx};
 
 use super::{Mode, Running};
+use crate::backfill::REQUESTS;
 use crate::ledger::{Counts, Finding, Stage};
 use crate::planner::Scope;
 
@@ -23,7 +24,7 @@ impl Running {
                 stretch.tell(BackfillProgress {
                     events: counts.fresh,
                     expected: self.expected,
-                    requests: counts.pages,
+                    cost: (counts.pages, REQUESTS),
                     share: if whole > 0.0 && self.knows_all_groups() {
                         1.0 - unread as f64 / whole
                     } else {

@@ -79,10 +79,9 @@ async fn an_estimate_counts_events_and_requests_and_reads_none() {
     let rig = rig();
     let mut source = rig.source();
     let estimate = source.backfill(FROM, TO).unwrap().estimate().await.unwrap();
-    assert_eq!(estimate.groups.len(), 1);
-    assert_eq!(estimate.groups[0].name, "123456789012/eu-west-1//vpc/flow");
-    assert_eq!(estimate.groups[0].events, Some(3600));
-    assert!((1..=3).contains(&estimate.requests));
+    assert_eq!(estimate.events, [("123456789012/eu-west-1//vpc/flow".to_owned(), Ok(3600))]);
+    assert!((1..=3).contains(&estimate.cost.0));
+    assert_eq!((estimate.noun, estimate.cost.1), ("log group", "requests"));
     assert_eq!(rig.service.calls().pages, 0);
 }
 
