@@ -60,6 +60,7 @@ mod sink;
 mod source;
 mod state;
 mod stored;
+mod tasks;
 mod transform;
 mod verdict;
 
@@ -81,12 +82,13 @@ pub use plugin_metrics::{
 pub use private_files::{make_data_dir, make_private_dir, open_private, sync_dir};
 pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Gauge};
 pub use registry::{Build, Built, Plugin, find, plugins};
-pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkLimits};
+pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkCx, SinkLimits};
 pub use source::{
     Backfill, BackfillEstimate, BackfillProgress, Next, Position, Source, SourceBatch, SourceCx, SourceError,
     SourceTraits,
 };
 pub use state::StateDir;
+pub use tasks::{HandOver, Task, Tasks, blocking};
 pub use transform::{Transform, TransformCx};
 pub use verdict::{Rejection, Verdict, Verdicts};
 
@@ -101,9 +103,10 @@ pub mod private {
 pub mod prelude {
     pub use crate::event::{Batch, Path, Row, RowId, RowView, Value};
     pub use crate::{
-        Body, BuildCx, BuildError, ByteSize, Next, Position, Rejection, Request, Rows, Secret, Sink,
+        Body, BuildCx, BuildError, ByteSize, Next, Position, Rejection, Request, Rows, Secret, Sink, SinkCx,
         SinkLimits, Source, SourceBatch, SourceCx, SourceError, SourceTraits, Transform, TransformCx,
-        Verdict, Verdicts, choices, metrics, options, register_sink, register_source, register_transform,
+        Verdict, Verdicts, blocking, choices, metrics, options, register_sink, register_source,
+        register_transform,
     };
     pub use async_trait::async_trait;
 }

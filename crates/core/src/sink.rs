@@ -11,7 +11,10 @@ use indexmap::IndexSet;
 
 use crate::event::{Batch, EncodeOptions, Map, Reject, RowId};
 use crate::kept::{self, Kept, Origin};
-use crate::{Ack, Verdict, Verdicts};
+use crate::{
+    Ack, Clock, ComponentHealth, ComponentId, Health, Metrics, SinkMetrics, StateDir, Tasks, Verdict,
+    Verdicts,
+};
 
 /// Delivers records. It encodes, sends one request and classifies the outcome; batching, retries, backoff,
 /// concurrency, dead letters and metrics are the engine's.
@@ -23,8 +26,9 @@ pub trait Sink: Send + Sync {
     fn encode(&self, batch: &Batch, body: &mut Body);
 
     /// Called until it succeeds, before the first [`Sink::send`]: finds the server's version, installs a template,
-    /// opens a file. [`Verdict::Busy`] and [`Verdict::Blocked`] mean: say so, wait, try again.
-    async fn open(&self) -> Result<(), Verdict> {
+    /// opens a file. [`Verdict::Busy`] and [`Verdict::Blocked`] mean: say so, wait, try again. What of `cx` it needs
+    /// later it keeps a clone of.
+    async fn open(&self, _cx: &SinkCx) -> Result<(), Verdict> {
         Ok(())
     }
 
@@ -52,6 +56,45 @@ pub trait Sink: Send + Sync {
     /// Can its server be reached (`validate --connect`)? The error says what is missing and what to do.
     async fn probe(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// What a sink may use while it runs.
+#[derive(Clone, Debug)]
+pub struct SinkCx {
+    /// Which component this is.
+    pub id: ComponentId,
+    /// A folder of its own.
+    pub state: StateDir,
+    /// Its metrics.
+    pub metrics: SinkMetrics,
+    /// What `/readyz` says of it. The engine reports what [`Sink::open`] and [`Sink::send`] answer.
+    pub health: ComponentHealth,
+    /// The time.
+    pub clock: Clock,
+    /// The engine's; see [`SinkCx::spawn`].
+    pub tasks: Tasks,
+}
+
+// === impl SinkCx ===
+
+impl SinkCx {
+    /// A context outside of a run, for tests and tools: metrics and health of its own.
+    pub fn alone(id: ComponentId, state: StateDir) -> Self {
+        Self {
+            metrics: Metrics::new().sink(&id),
+            health: Health::default().of(&id),
+            id,
+            state,
+            clock: Clock::System,
+            tasks: Tasks::default(),
+        }
+    }
+
+    /// Runs `work` beside the sink, on the I/O runtime: it renews a token, merges files. A panic of it ends the run as the
+    /// sink's own would; when the sink was closed, the task is dropped at its next `await` and waited for.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 }
 

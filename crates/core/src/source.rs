@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::event::Batch;
-use crate::{Clock, ComponentHealth, ComponentId, Health, Metrics, SourceMetrics, StateDir};
+use crate::{Clock, ComponentHealth, ComponentId, HandOver, Health, Metrics, SourceMetrics, StateDir, Tasks};
 
 /// Reads records, batch by batch, when there is room for them.
 ///
@@ -198,6 +198,10 @@ pub struct SourceCx {
     pub max_bytes: usize,
     /// The time.
     pub clock: Clock,
+    /// The engine's; see [`SourceCx::spawn`].
+    pub tasks: Tasks,
+    /// What it may leave to, or take over from, the source in its place before and after a reload.
+    pub hand_over: HandOver,
 }
 
 // === impl SourceCx ===
@@ -213,6 +217,14 @@ impl SourceCx {
             max_rows: 4096,
             max_bytes: 1 << 20,
             clock: Clock::System,
+            tasks: Tasks::default(),
+            hand_over: HandOver::default(),
         }
+    }
+
+    /// Runs `work` beside the source, on the I/O runtime. A panic of it ends the run as the source's own would; when the
+    /// source ends, the task is dropped at its next `await` and waited for. What it finds out comes back by a channel.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 }

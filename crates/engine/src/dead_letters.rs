@@ -1,20 +1,19 @@
 //! Where dead letters go that nobody reads: `<data_dir>/rejected/NAME.ndjson`. Never nowhere.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use flowstone_core::event::{Batch, EncodeOptions};
 use flowstone_core::{Body, Request, Sink, SinkLimits, Verdict, Verdicts};
-use flowstone_lines::{LineFileOptions, LineFiles, WriteError};
+use flowstone_lines::{LineFileOptions, SharedLineFiles, WriteError};
 
 use crate::letter;
 
 /// Appends each rejected record to the file of the component that rejected it, synced before it counts as delivered.
 pub(crate) struct DeadLetterFile {
     folder: PathBuf,
-    files: Arc<Mutex<LineFiles>>,
+    files: SharedLineFiles,
 }
 
 // === impl DeadLetterFile ===
@@ -27,27 +26,10 @@ impl DeadLetterFile {
             max_bytes: None,
             unsynced: folder.join(".unsynced"),
         };
-        Self { folder, files: Arc::new(Mutex::new(LineFiles::new(options))) }
+        Self { folder, files: SharedLineFiles::new(options) }
     }
 
-    /// Does something with the files on a thread that may wait for a disk.
-    async fn with_files<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&mut LineFiles) -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
-        let files = Arc::clone(&self.files);
-        let done = tokio::task::spawn_blocking(move || {
-            what(&mut files.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match done.await {
-            // A bug: the run ends with it.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            done => done,
-        }
-    }
-
-    fn verdict(&self, failed: Option<&WriteError>) -> Verdict {
-        let Some(failed) = failed else { return Verdict::Delivered };
+    fn verdict(&self, failed: &WriteError) -> Verdict {
         let folder = self.folder.display();
         Verdict::blocked(
             "dead_letter_file",
@@ -77,20 +59,12 @@ impl Sink for DeadLetterFile {
     }
 
     async fn send(&self, request: &Request) -> Verdicts {
-        let (request, folder) = (request.clone(), self.folder.clone());
-        let written = self.with_files(move |files| files.write(&request, |name| folder.join(name)));
-        match written.await {
-            Ok(failed) if failed.iter().all(Option::is_none) => Verdicts::All(Verdict::Delivered),
-            Ok(failed) => {
-                Verdicts::Rows(failed.iter().map(|failed| self.verdict(failed.as_deref())).collect())
-            }
-            Err(error) => Verdicts::All(Verdict::busy("dead_letter_file", error.to_string())),
-        }
+        let folder = self.folder.clone();
+        self.files.write(request, move |name| folder.join(name), |failed| self.verdict(failed)).await
     }
 
     async fn close(&self) {
-        // The runtime is shutting down, otherwise: the system closes them.
-        self.with_files(LineFiles::close).await.ok();
+        self.files.close().await;
     }
 
     fn rejects(&self) -> bool {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowstone_config::Settings;
-use flowstone_core::{Segment, SinkLimits, Verdict};
+use flowstone_core::{Segment, SinkCx, SinkLimits, Verdict};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -48,6 +48,7 @@ pub(crate) enum SinkEnd {
 /// A sink's delivery loop.
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
+    cx: SinkCx,
     limits: SinkLimits,
     messages: mpsc::Receiver<Message>,
     budget: Arc<Budget>,
@@ -100,6 +101,7 @@ const TRY_DISK_AGAIN: Duration = Duration::from_secs(5);
 impl Delivery {
     pub(crate) fn new(
         shared: Shared,
+        cx: SinkCx,
         messages: mpsc::Receiver<Message>,
         budget: Arc<Budget>,
         phase: watch::Receiver<Phase>,
@@ -113,6 +115,7 @@ impl Delivery {
         Self {
             share: settings.memory / 4 / shared.sinks_that_wait().max(1),
             shared: Arc::new(shared),
+            cx,
             limits,
             messages,
             budget,
@@ -519,12 +522,12 @@ impl Delivery {
     /// there is anything to deliver at all, for a run that has read nothing does not wait for a server.
     async fn open(&mut self) -> Opening {
         let shared = Arc::clone(&self.shared);
-        let entry = shared.entry();
+        let (entry, cx) = (shared.entry(), self.cx.clone());
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut said = false;
         shared.health.not_ready("open", "not open yet");
         loop {
-            let mut opening = entry.sink.open();
+            let mut opening = entry.sink.open(&cx);
             let opened = loop {
                 tokio::select! {
                     biased;

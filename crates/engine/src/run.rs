@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowstone_config::Topology;
-use flowstone_core::{ComponentId, Health, Metrics};
+use flowstone_core::{ComponentId, HandOver, Health, Metrics};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -93,7 +93,7 @@ async fn carry(mut prepared: Prepared, mut options: RunOptions, io: &Handle) -> 
         Ok(signals) => signals,
         Err(error) => return Outcome::Failed(format!("cannot listen to signals: {error}")),
     };
-    let health = Health::default();
+    let (health, hand_over) = (Health::default(), HandOver::default());
     let mut serving = Serving::new(options.metrics.clone(), health.clone(), options.listening.take());
     let mut reload = Reload::new(options.reload.take());
     if let Err(problem) = serving.listen_on(prepared.topology.settings.metrics_listen).await {
@@ -103,7 +103,7 @@ async fn carry(mut prepared: Prepared, mut options: RunOptions, io: &Handle) -> 
     loop {
         let Prepared { topology, held } = prepared;
         health.clear();
-        let mut running = match Running::start(topology, &options, &health, io, reloaded) {
+        let mut running = match Running::start(topology, &options, &health, &hand_over, io, reloaded) {
             Ok(running) => running,
             Err(error) => return Outcome::Failed(format!("cannot start: {error}")),
         };
@@ -149,6 +149,7 @@ impl Running {
         topology: Topology,
         options: &RunOptions,
         health: &Health,
+        hand_over: &HandOver,
         io: &Handle,
         reloaded: bool,
     ) -> std::io::Result<Self> {
@@ -163,6 +164,7 @@ impl Running {
             failures,
             // What the check before the reload could not find out must not end what ran before it.
             stays: reloaded,
+            hand_over: hand_over.clone(),
         };
         let stages = Stages::start(topology, around)?;
         Ok(Self {

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flowstone_config::Topology;
-use flowstone_core::{Clock, Health, Metrics, SourceCx, SourceMetrics};
+use flowstone_core::{
+    Clock, ComponentId, HandOver, Health, Metrics, SinkCx, SourceCx, SourceMetrics, Task, Tasks,
+};
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
@@ -48,6 +51,8 @@ pub(crate) struct Around<'a> {
     pub(crate) failures: mpsc::Sender<Failure>,
     /// See [`Intake`].
     pub(crate) stays: bool,
+    /// What the topology before this one left.
+    pub(crate) hand_over: HandOver,
 }
 
 /// A stage that has not ended.
@@ -69,7 +74,7 @@ enum Ended {
 impl Stages {
     /// Starts every stage.
     pub(crate) fn start(topology: Topology, around: Around<'_>) -> std::io::Result<Self> {
-        let Around { metrics, health, io, phase, failures, stays } = around;
+        let Around { metrics, health, io, phase, failures, stays, hand_over } = around;
         let settings = topology.settings.clone();
         let workers = settings.workers.max(1);
         let (graph, owned) = Graph::of(topology, metrics);
@@ -106,12 +111,22 @@ impl Stages {
                 failures.clone(),
                 health.of(id),
             );
-            let delivery = Delivery::new(shared, messages, Arc::clone(&budget), phase.clone(), &settings);
+            let tasks = tasks_of(id, &failures);
+            let cx = SinkCx {
+                id: id.clone(),
+                state: state_dir(&settings, id),
+                metrics: metrics.sink(id),
+                health: health.of(id),
+                clock: Clock::System,
+                tasks: tasks.clone(),
+            };
+            let delivery = Delivery::new(shared, cx, messages, Arc::clone(&budget), phase.clone(), &settings);
             let (failures, shared) = (failures.clone(), delivery.shared());
             stages.sinks.push(Arc::clone(shared.waits()));
             let stage = Stage { name: "delivery", component: id.clone() };
             stages.spawn(io, Open::Task(stage), async move {
                 let end = supervise(failures, || shared.culprit(), delivery.run()).await;
+                tasks.end().await;
                 shared.waits().store(false, Ordering::Relaxed);
                 end.map_or(Ended::Panicked, Ended::Sink)
             });
@@ -138,6 +153,7 @@ impl Stages {
 
         for (index, source) in owned.sources.into_iter().enumerate() {
             let id = graph.sources[index].id.clone();
+            let tasks = tasks_of(&id, &failures);
             let cx = SourceCx {
                 id: id.clone(),
                 state: state_dir(&settings, &id),
@@ -146,6 +162,8 @@ impl Stages {
                 max_rows: settings.batch_rows,
                 max_bytes: settings.batch_bytes,
                 clock: Clock::System,
+                tasks: tasks.clone(),
+                hand_over: hand_over.clone(),
             };
             let lag = Lag::default();
             stages.lags.push((cx.metrics.clone(), lag.clone()));
@@ -165,6 +183,7 @@ impl Stages {
             let culprit = stage.clone();
             stages.spawn(io, Open::Task(stage), async move {
                 let end = supervise(failures, || culprit, intake.run()).await;
+                tasks.end().await;
                 end.map_or(Ended::Panicked, Ended::Source)
             });
         }
@@ -236,6 +255,15 @@ impl Stages {
         let task = self.tasks.spawn_on(work, io).id();
         self.open.insert(task, open);
     }
+}
+
+/// The tasks of a component, supervised as its stage is.
+fn tasks_of(id: &ComponentId, failures: &mpsc::Sender<Failure>) -> Tasks {
+    let (failures, stage) = (failures.clone(), Stage { name: "task", component: id.clone() });
+    Tasks::new(move |work: Task| {
+        let stage = stage.clone();
+        supervise(failures.clone(), || stage, work).map(drop).boxed()
+    })
 }
 
 impl Drop for Stages {

@@ -14,7 +14,7 @@ use crate::phase::Failure;
 /// A stage of a run, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
-    /// `intake`, `worker`, `delivery`, `dead letters`, `service`.
+    /// `intake`, `worker`, `delivery`, `task`, `dead letters`, `service`.
     pub(crate) name: &'static str,
     /// The component that it works for.
     pub(crate) component: ComponentId,

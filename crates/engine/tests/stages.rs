@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use common::{Builder, Lines, Scripted};
 use flowstone_core::event::Batch;
 use flowstone_core::{
-    Body, Next, Position, Request, Sink, SinkLimits, Source, SourceCx, SourceError, Transform, TransformCx,
-    Verdict, Verdicts,
+    Body, Next, Position, Request, Sink, SinkCx, SinkLimits, Source, SourceCx, SourceError, Transform,
+    TransformCx, Verdict, Verdicts,
 };
 use flowstone_engine::{Outcome, RunOptions, run};
 use tokio::sync::watch;
@@ -29,6 +29,9 @@ enum Call {
     Open,
     Send,
     Close,
+    /// A task beside the source, and one beside the sink.
+    SourceTask,
+    SinkTask,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,10 @@ impl Fault {
         }
     }
 
+    async fn in_task(self, call: Call) {
+        self.at(call).await;
+    }
+
     fn at_on_thread(&self, call: Call) {
         if self.call != call {
             return;
@@ -71,9 +78,9 @@ impl Fault {
     /// The component that makes this call.
     fn component(&self) -> &'static str {
         match self.call {
-            Call::Start | Call::Next | Call::Commit => "bad_source",
+            Call::Start | Call::Next | Call::Commit | Call::SourceTask => "bad_source",
             Call::Apply => "bad_transform",
-            Call::Encode | Call::Open | Call::Send | Call::Close => "bad_sink",
+            Call::Encode | Call::Open | Call::Send | Call::Close | Call::SinkTask => "bad_sink",
         }
     }
 }
@@ -84,6 +91,7 @@ struct FaultySource(Lines, Fault);
 impl Source for FaultySource {
     async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
         self.1.at(Call::Start).await;
+        cx.spawn(self.1.clone().in_task(Call::SourceTask));
         self.0.start(cx).await
     }
 
@@ -123,9 +131,10 @@ impl Sink for FaultySink {
         self.0.encode(batch, body);
     }
 
-    async fn open(&self) -> Result<(), Verdict> {
+    async fn open(&self, cx: &SinkCx) -> Result<(), Verdict> {
         self.1.at(Call::Open).await;
-        self.0.open().await
+        cx.spawn(self.1.clone().in_task(Call::SinkTask));
+        self.0.open(cx).await
     }
 
     async fn send(&self, request: &Request) -> Verdicts {
@@ -200,8 +209,18 @@ fn each_case(cases: Vec<(Call, Wrong)>, check: fn(Call, Wrong, (Outcome, Option<
     assert!(failed.is_empty(), "{} cases failed, see above", failed.len());
 }
 
-const CALLS: [Call; 8] =
-    [Call::Start, Call::Next, Call::Commit, Call::Apply, Call::Encode, Call::Open, Call::Send, Call::Close];
+const CALLS: [Call; 10] = [
+    Call::Start,
+    Call::Next,
+    Call::Commit,
+    Call::Apply,
+    Call::Encode,
+    Call::Open,
+    Call::Send,
+    Call::Close,
+    Call::SourceTask,
+    Call::SinkTask,
+];
 
 #[test]
 fn a_component_that_panics_ends_the_run_with_its_name_while_others_live_and_floods_nobody() {
@@ -224,9 +243,12 @@ fn a_component_that_never_returns_holds_up_no_stop_beyond_its_time_out() {
     let waiting = CALLS.into_iter().filter(|call| !matches!(call, Call::Apply | Call::Encode));
     cases.extend(waiting.map(|call| (call, Wrong::Hangs)));
     each_case(cases, |call, wrong, (outcome, stopped_for, _)| {
-        // A component from which nothing was read owes nothing, nor does one that only does not close.
+        // A component from which nothing was read owes nothing, nor does one that only does not close. A task that waits is
+        // ended with its component.
         let expected = match (call, wrong) {
-            (Call::Start | Call::Next | Call::Close, Wrong::Hangs) => Outcome::Finished,
+            (Call::Start | Call::Next | Call::Close | Call::SourceTask | Call::SinkTask, Wrong::Hangs) => {
+                Outcome::Finished
+            }
             _ => Outcome::Undelivered,
         };
         assert_eq!(outcome, expected, "{call:?} {wrong:?}");

@@ -1,5 +1,5 @@
 //! Bytes to lines to batches, for every source of lines: cut at newlines without a copy, given ids, decoded as text or
-//! as JSON; out of gzip, and with AWS's header lines known. And the way back: [`LineFiles`], files that lines are appended to.
+//! as JSON; out of gzip, and with AWS's header lines known. And the way back: [`SharedLineFiles`], files that lines are appended to.
 //!
 //! A source reads bytes, from wherever, into [`Lines`] and takes batches out. Nothing here is spawned.
 #![forbid(unsafe_code)]
@@ -16,5 +16,5 @@ mod unsynced;
 pub use decode::INVALID_UTF8_TAG;
 pub use gzip::GzipMembers;
 pub use header::flow_log_format;
-pub use line_files::{LineFileOptions, LineFiles, WriteError};
+pub use line_files::{LineFileOptions, SharedLineFiles, WriteError};
 pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};

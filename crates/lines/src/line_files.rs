@@ -1,20 +1,20 @@
 //! Files of lines, appended to by path: opened when first written to, synced after each write, cut back when the disk did
 //! not take all of it, closed when others are needed more. Nothing is cut off that was not written here.
-#![expect(clippy::disallowed_methods, reason = "it blocks: sinks call it within `spawn_blocking`")]
+#![expect(clippy::disallowed_methods, reason = "it blocks: `SharedLineFiles` calls it within `blocking`")]
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
 use crate::unsynced::{Unsynced, Write};
 use flowstone_core::AppendFile;
-use flowstone_core::{Request, Segment, open_private, sync_dir};
+use flowstone_core::{Request, Segment, Verdict, Verdicts, blocking, open_private, sync_dir};
 
 /// So many files are open at once; a path with a field in it may name any number.
 const MAX_OPEN: usize = 64;
@@ -32,9 +32,13 @@ pub struct LineFileOptions {
     pub unsynced: PathBuf,
 }
 
+/// Files of lines that tasks write to, on threads that may wait for a disk. Clones share them.
+#[derive(Clone, Debug)]
+pub struct SharedLineFiles(Arc<Mutex<LineFiles>>);
+
 /// Files of lines that are open for appending, by path.
 #[derive(Debug)]
-pub struct LineFiles {
+struct LineFiles {
     open: HashMap<Arc<str>, Open>,
     options: LineFileOptions,
     unsynced: Unsynced,
@@ -67,18 +71,53 @@ struct Stretch {
     end: u32,
 }
 
+// === impl SharedLineFiles ===
+
+impl SharedLineFiles {
+    /// Opens nothing yet.
+    pub fn new(options: LineFileOptions) -> Self {
+        Self(Arc::new(Mutex::new(LineFiles::new(options))))
+    }
+
+    /// Writes and syncs every row, each a whole number of lines, to the file that `path_of` makes of its key. A row that
+    /// is not on the disk gets the verdict on what was wrong.
+    pub async fn write(
+        &self,
+        request: &Request,
+        path_of: impl Fn(&str) -> PathBuf + Send + 'static,
+        verdict: impl Fn(&WriteError) -> Verdict,
+    ) -> Verdicts {
+        let request = request.clone();
+        let failed = self.with(move |files| files.write(&request, path_of)).await;
+        if failed.iter().all(Option::is_none) {
+            return Verdicts::All(Verdict::Delivered);
+        }
+        let verdict =
+            |failed: &Option<Arc<WriteError>>| failed.as_deref().map_or(Verdict::Delivered, &verdict);
+        Verdicts::Rows(failed.iter().map(verdict).collect())
+    }
+
+    /// Closes every file.
+    pub async fn close(&self) {
+        self.with(LineFiles::close).await;
+    }
+
+    async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut LineFiles) -> T + Send + 'static) -> T {
+        let files = Arc::clone(&self.0);
+        blocking(move || work(&mut files.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+}
+
 // === impl LineFiles ===
 
 impl LineFiles {
-    /// Opens nothing yet.
-    pub fn new(options: LineFileOptions) -> Self {
+    fn new(options: LineFileOptions) -> Self {
         let unsynced = Unsynced::new(options.unsynced.clone());
         Self { open: HashMap::new(), options, unsynced, now: 0 }
     }
 
-    /// Writes and syncs every row, each a whole number of lines, to the file that `path_of` makes of its key. Gives what
-    /// was wrong, row by row; a row without an error is on the disk.
-    pub fn write(
+    /// Gives what was wrong, row by row; a row without an error is on the disk.
+    fn write(
         &mut self,
         request: &Request,
         path_of: impl Fn(&str) -> PathBuf,
@@ -129,7 +168,7 @@ impl LineFiles {
     }
 
     /// Closes all files; they were synced after each write.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         self.open.clear();
         self.unsynced.close();
     }

@@ -1,6 +1,6 @@
 //! What is being written and not synced yet, noted where a crash leaves it: so that the next run knows which unfinished
 //! end of a file is ours, and cuts off nothing else.
-#![expect(clippy::disallowed_methods, reason = "it blocks: sinks call it within `spawn_blocking`")]
+#![expect(clippy::disallowed_methods, reason = "it blocks: `SharedLineFiles` calls it within `blocking`")]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;

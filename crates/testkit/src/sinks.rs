@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use flowstone_core::{
     Body, Build, BuildCx, Clock, ComponentId, Diagnostics, Kind, NodeKind, Request, Rows, Segment, Sink,
-    Verdict, Verdicts,
+    SinkCx, Verdict, Verdicts,
 };
 use flowstone_event::{Batch, Path, Reject, RowId, Value, parse_iso_millis};
 use serde_json::Value as Json;
@@ -15,7 +15,10 @@ use serde_json::Value as Json;
 use crate::cases::{node_of, value_of};
 
 /// A sink that was built; derefs to it.
-pub struct TestSink(Arc<dyn Sink>);
+pub struct TestSink {
+    sink: Arc<dyn Sink>,
+    cx: SinkCx,
+}
 
 /// Builds the sink `type_name`, which the test links, from its options. The error has a line per problem,
 /// `OPTION: MESSAGE`.
@@ -36,7 +39,10 @@ pub fn sink(type_name: &str, options: &Json) -> Result<TestSink, Vec<String>> {
         errors.iter().map(|error| format!("{}: {}", error.option, error.message)).collect::<Vec<_>>()
     })?;
     match made {
-        Some(sink) if diagnostics.is_empty() => Ok(TestSink(Arc::from(sink))),
+        Some(sink) if diagnostics.is_empty() => {
+            let cx = SinkCx::alone(cx.id.clone(), cx.state_dir());
+            Ok(TestSink { sink: Arc::from(sink), cx })
+        }
         _ => Err(diagnostics.into_iter().map(|diagnostic| diagnostic.message).collect()),
     }
 }
@@ -70,10 +76,15 @@ pub fn request(segment: &Arc<Segment>) -> Request {
 // === impl TestSink ===
 
 impl TestSink {
+    /// Opens it in a context of its own.
+    pub async fn open(&self) -> Result<(), Verdict> {
+        self.sink.open(&self.cx).await
+    }
+
     /// Encodes a batch; beside it the rows that could not be.
     pub fn encode(&self, batch: &Batch) -> (Arc<Segment>, Vec<(usize, Reject)>) {
         let mut body = Body::default();
-        self.0.encode(batch, &mut body);
+        self.sink.encode(batch, &mut body);
         let rejected = body.take_rejected();
         (Arc::new(body.finish(Into::into)), rejected)
     }
@@ -85,7 +96,7 @@ impl TestSink {
     pub async fn deliver(&self, batch: &Batch) -> Vec<Verdict> {
         let (segment, rejected) = self.encode(batch);
         assert_eq!(rejected, [], "every row can be encoded");
-        match self.0.send(&request(&segment)).await {
+        match self.sink.send(&request(&segment)).await {
             Verdicts::All(verdict) => vec![verdict; segment.rows()],
             Verdicts::Rows(verdicts) => {
                 assert_eq!(verdicts.len(), segment.rows(), "one verdict per row");
@@ -99,6 +110,6 @@ impl Deref for TestSink {
     type Target = dyn Sink;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        &*self.sink
     }
 }

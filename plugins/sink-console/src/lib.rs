@@ -114,17 +114,11 @@ impl Sink for Console {
     async fn send(&self, request: &Request) -> Verdicts {
         let (chunks, target) = (request.chunks(), self.options.target);
         // A pipe whose reader is slow blocks; that must not hold up other sinks.
-        let written = tokio::task::spawn_blocking(move || match target {
+        let written = blocking(move || match target {
             Target::Stdout => write_all(&mut io::stdout().lock(), &chunks),
             Target::Stderr => write_all(&mut io::stderr().lock(), &chunks),
         });
-        let written = match written.await {
-            Ok(written) => written,
-            // A bug: the run ends with it.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        Verdicts::All(verdict(written))
+        Verdicts::All(verdict(written.await))
     }
 
     fn limits(&self) -> SinkLimits {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use flowstone_core::event::Batch;
-use flowstone_core::{BuildError, Request, Sink, SinkLimits, Verdict, Verdicts};
+use flowstone_core::{BuildError, Request, Sink, SinkCx, SinkLimits, Verdict, Verdicts, blocking};
 use reqwest::{Body, Method};
 use tracing::{info, warn};
 
@@ -165,7 +165,7 @@ impl Sink for Elasticsearch {
         self.encoder.encode(batch, body);
     }
 
-    async fn open(&self) -> Result<(), Verdict> {
+    async fn open(&self, _cx: &SinkCx) -> Result<(), Verdict> {
         let server = self.ask().await?;
         if let Some(coverage) = &self.coverage {
             self.install(&server, coverage).await?;
@@ -229,7 +229,7 @@ impl Sink for Elasticsearch {
 
 /// The rows compressed, away from the threads that drive the network.
 async fn compress(chunks: Vec<Bytes>) -> Result<Vec<u8>, Verdict> {
-    let work = tokio::task::spawn_blocking(move || {
+    let compressed = blocking(move || {
         let length: usize = chunks.iter().map(Bytes::len).sum();
         let mut encoder = GzEncoder::new(Vec::with_capacity(length / 6), Level::fast());
         for chunk in chunks {
@@ -237,12 +237,5 @@ async fn compress(chunks: Vec<Bytes>) -> Result<Vec<u8>, Verdict> {
         }
         encoder.finish()
     });
-    match work.await {
-        Ok(Ok(compressed)) => Ok(compressed),
-        Ok(Err(error)) => Err(Verdict::busy("compression", error.to_string())),
-        // A bug: the run ends with it.
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down.
-        Err(error) => Err(Verdict::busy("compression", error.to_string())),
-    }
+    compressed.await.map_err(|error: std::io::Error| Verdict::busy("compression", error.to_string()))
 }

@@ -13,13 +13,12 @@
 mod path;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowstone_core::event::{EncodeOptions, Reject};
 use flowstone_core::prelude::*;
 use flowstone_dialect::Destinations;
-use flowstone_lines::{LineFileOptions, LineFiles, WriteError};
+use flowstone_lines::{LineFileOptions, SharedLineFiles};
 
 pub use crate::path::FilePath;
 
@@ -57,7 +56,7 @@ options! {
 
 struct FileSink {
     options: FileOptions,
-    files: Arc<Mutex<LineFiles>>,
+    files: SharedLineFiles,
 }
 
 // === impl FileSink ===
@@ -89,28 +88,8 @@ impl FileSink {
             return Err(errors);
         }
         let max_bytes = options.max_bytes.map(|limit| limit.0);
-        let files = LineFiles::new(LineFileOptions { mode, private: false, max_bytes, unsynced });
-        Ok(Self { options, files: Arc::new(Mutex::new(files)) })
-    }
-
-    /// Does something with the files on a thread that may wait for a disk; other sinks go on meanwhile.
-    async fn with_files<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&mut LineFiles) -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
-        let files = Arc::clone(&self.files);
-        let done = tokio::task::spawn_blocking(move || {
-            what(&mut files.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match done.await {
-            // A bug: the run ends with it.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            done => done,
-        }
-    }
-
-    fn verdict(&self, failed: Option<Arc<WriteError>>) -> Verdict {
-        failed.map_or(Verdict::Delivered, |failed| self.options.path.verdict(&failed))
+        let files = SharedLineFiles::new(LineFileOptions { mode, private: false, max_bytes, unsynced });
+        Ok(Self { options, files })
     }
 }
 
@@ -154,17 +133,12 @@ impl Sink for FileSink {
     }
 
     async fn send(&self, request: &Request) -> Verdicts {
-        let request = request.clone();
-        match self.with_files(move |files| files.write(&request, |path| path.into())).await {
-            Ok(failed) if failed.iter().all(Option::is_none) => Verdicts::All(Verdict::Delivered),
-            Ok(failed) => Verdicts::Rows(failed.into_iter().map(|failed| self.verdict(failed)).collect()),
-            Err(error) => Verdicts::All(Verdict::busy("write", error.to_string())),
-        }
+        let verdict = |failed: &_| self.options.path.verdict(failed);
+        self.files.write(request, |path| path.into(), verdict).await
     }
 
     async fn close(&self) {
-        // The runtime is shutting down, otherwise: the system closes them.
-        self.with_files(LineFiles::close).await.ok();
+        self.files.close().await;
     }
 
     fn limits(&self) -> SinkLimits {

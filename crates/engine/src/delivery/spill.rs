@@ -1,6 +1,6 @@
 //! Rows that wait on disk: appended and synced, and from then on acknowledged; found again at the next start. What is
 //! taken by its destination is marked, and the file shrinks when most of it is.
-#![expect(clippy::disallowed_methods, reason = "the spill's calls run within `spawn_blocking`")]
+#![expect(clippy::disallowed_methods, reason = "the spill's calls run within `blocking`")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use flowstone_core::{Ack, AckOutcome, AppendFile, Segment, make_private_dir, open_private, sync_dir};
+use flowstone_core::{
+    Ack, AckOutcome, AppendFile, Segment, blocking, make_private_dir, open_private, sync_dir,
+};
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
@@ -212,13 +214,7 @@ impl Spill {
     ) -> Result<T, String> {
         let shared = Arc::clone(&self.0);
         let path = self.path().display().to_string();
-        match tokio::task::spawn_blocking(move || work(&shared)).await {
-            Ok(Ok(done)) => Ok(done),
-            // A bug: the run ends with it.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Ok(Err(error)) => Err(format!("{path}: {error}")),
-            Err(error) => Err(format!("{path}: {error}")),
-        }
+        blocking(move || work(&shared)).await.map_err(|error| format!("{path}: {error}"))
     }
 }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use flowstone_config::{Output, Port, Settings, SinkNode, SourceNode, Topology, TransformNode};
 use flowstone_core::event::{Batch, EncodeOptions, Page, RowId, StrRef};
 use flowstone_core::{
-    Body, ComponentId, Kind, Next, Position, Request, Sink, SinkLimits, Source, SourceBatch, SourceCx,
-    SourceError, Transform, TransformCx, Verdict, Verdicts,
+    Body, ComponentId, Kind, Next, Position, Request, Sink, SinkCx, SinkLimits, Source, SourceBatch,
+    SourceCx, SourceError, Transform, TransformCx, Verdict, Verdicts,
 };
 use flowstone_dialect::Decorations;
 
@@ -130,7 +130,7 @@ impl Sink for Scripted {
         }
     }
 
-    async fn open(&self) -> Result<(), Verdict> {
+    async fn open(&self, _cx: &SinkCx) -> Result<(), Verdict> {
         if *self.open.lock().unwrap() { Ok(()) } else { Err(Verdict::busy("connection", "refused")) }
     }
 
