@@ -12,7 +12,7 @@ use flowstone_aws::{
     quota_per_second,
 };
 use flowstone_core::{Position, SourceBatch, SourceCx, SourceError, StateDir};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use crate::backfill::Stretch;
 use crate::checkpoint::{self, Checkpoint};
@@ -46,7 +46,8 @@ pub(crate) struct Running {
     clock: ServiceClock,
     notices: Notices,
     metrics: CloudwatchLogsMetrics,
-    tasks: JoinSet<Done>,
+    /// Requests in flight, and what came of those that were answered.
+    calls: Calls,
     first_start_ms: i64,
     /// Where Logstash stopped, for groups of the first site.
     sincedb: Option<Sincedb>,
@@ -88,6 +89,13 @@ enum Done {
     Identified { reply: Result<String, ApiError> },
 }
 
+/// Requests that go on beside the source.
+struct Calls {
+    cx: SourceCx,
+    answers: mpsc::UnboundedSender<Done>,
+    answered: mpsc::UnboundedReceiver<Done>,
+}
+
 /// What a running source is made of.
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
@@ -114,6 +122,23 @@ const AUDITS_IN_VAIN: usize = 24;
 /// Where the account is not known, or only from before, STS is asked this often.
 const IDENTIFY_EVERY_MS: i64 = 600_000;
 
+// === impl Calls ===
+
+impl Calls {
+    fn new(cx: &SourceCx) -> Self {
+        let (answers, answered) = mpsc::unbounded_channel();
+        Self { cx: cx.clone(), answers, answered }
+    }
+
+    fn spawn(&self, call: impl Future<Output = Done> + Send + 'static) {
+        let answers = self.answers.clone();
+        self.cx.spawn(async move {
+            // Nobody listens when the source has ended.
+            answers.send(call.await).ok();
+        });
+    }
+}
+
 // === impl Running ===
 
 impl Running {
@@ -137,7 +162,7 @@ impl Running {
             discovery: Discovery::new(sites.len()),
             notices: Notices::default(),
             metrics: cx.metrics.component.own(),
-            tasks: JoinSet::new(),
+            calls: Calls::new(cx),
             reported: Counts::default(),
             report_at: None,
             expected: None,
@@ -160,8 +185,8 @@ impl Running {
     /// Goes on until there is a batch; `None` is the end.
     pub(crate) async fn next(&mut self, cx: &SourceCx) -> Result<Option<SourceBatch>, SourceError> {
         loop {
-            while let Some(done) = self.tasks.try_join_next() {
-                self.take_in(joined(done), cx);
+            while let Ok(done) = self.calls.answered.try_recv() {
+                self.take_in(done, cx);
             }
             if let Some(fatal) = self.fatal.take() {
                 return Err(fatal);
@@ -188,7 +213,7 @@ impl Running {
             }
             let wait = self.wakes_at(now_ms).saturating_sub(now_ms).max(1);
             tokio::select! {
-                Some(done) = self.tasks.join_next() => self.take_in(joined(done), cx),
+                Some(done) = self.calls.answered.recv() => self.take_in(done, cx),
                 () = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())) => {}
             }
         }
@@ -244,7 +269,7 @@ impl Running {
             while let Some(number) = self.discovery.next_listing(now_ms) {
                 let api = Arc::clone(&self.sites[number].api);
                 let listing = discovery::list(api, self.plan.groups.prefixes().to_vec(), self.quota(number));
-                self.tasks.spawn(async move { Done::Listed { site: number, reply: listing.await } });
+                self.calls.spawn(async move { Done::Listed { site: number, reply: listing.await } });
             }
         }
         while let Some(next) = self.discovery.next_question(now_ms) {
@@ -252,7 +277,7 @@ impl Running {
                 discovery::Next::Ask(question) => {
                     let api = Arc::clone(&self.sites[question.found.site].api);
                     let quota = self.quota(question.found.site);
-                    self.tasks.spawn(async move {
+                    self.calls.spawn(async move {
                         quota.take(Operation::DescribeFlowLogs).await;
                         let reply = api.describe_flow_logs(&question.found.name.name).await;
                         quota.answered(Operation::DescribeFlowLogs, &reply);
@@ -271,7 +296,7 @@ impl Running {
         {
             let api = Arc::clone(&self.sites[self.reads[ask.partition].found.site].api);
             let asked_local_ms = self.clock.local_ms();
-            self.tasks.spawn(async move {
+            self.calls.spawn(async move {
                 let reply = api.filter_log_events(&ask.request).await;
                 Done::Page { ask, asked_ms: now_ms, asked_local_ms, reply }
             });
@@ -281,7 +306,7 @@ impl Running {
             let api = Arc::clone(&self.sites[site].api);
             let group = self.planner.partitions()[partition].scope.group.name.clone();
             let quota = self.quota(site);
-            self.tasks.spawn(async move {
+            self.calls.spawn(async move {
                 quota.take(Operation::GetMetricData).await;
                 let reply = api.incoming_log_events(&group, minutes.0, minutes.1, 60).await;
                 quota.answered(Operation::GetMetricData, &reply);
@@ -477,12 +502,4 @@ fn resource_of(group: &LogGroupName) -> &str {
 /// How a request ended, a metric label.
 fn outcome(error: Option<&ApiError>) -> &'static str {
     error.map_or("ok", |error| error.kind.as_str())
-}
-
-/// A request's task does not panic, unless there is a bug: then the run ends with it.
-fn joined(done: Result<Done, tokio::task::JoinError>) -> Done {
-    match done {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -18,7 +18,7 @@ impl Running {
         self.identify_at = i64::MAX;
         let Some(site) = self.sites.iter().find(|site| site.is_own() && !site.certain) else { return };
         let api = Arc::clone(&site.api);
-        self.tasks.spawn(async move { Done::Identified { reply: api.account_id().await } });
+        self.calls.spawn(async move { Done::Identified { reply: api.account_id().await } });
     }
 
     /// It became known which account the credentials' own one is. Its groups keep the names they have.

@@ -99,7 +99,7 @@ impl Running {
         );
         if let Mode::Backfill(stretch) = &self.mode {
             let (site, name, times) = (site.clone(), name.clone(), (stretch.from_ms, stretch.to_ms));
-            self.tasks.spawn(async move {
+            self.calls.spawn(async move {
                 Done::Expected { events: backfill::expected(&site, &name, times, now_ms).await }
             });
         }
