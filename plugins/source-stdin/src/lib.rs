@@ -9,10 +9,10 @@
 mod feed;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use flowstone_core::HandOver;
 use flowstone_core::prelude::*;
 use flowstone_lines::{Decoding, LineIds, LineOptions, Lines};
 
@@ -30,17 +30,14 @@ options! {
 
 const PARTITION: &str = "stdin";
 
-/// What passes from one topology of this process to the next: the stream, and what was read and not delivered.
-static HANDED_OVER: Mutex<Option<Feed>> = Mutex::new(None);
-
 struct Stdin {
     options: LineOptions,
     /// The process's standard input; a test brings another.
     input: Option<Input>,
-    /// Whether another topology of this process goes on where this one ends.
-    hands_over: bool,
     /// Set by `start`.
     reading: Option<Reading>,
+    /// Where the stream, and what was read and not delivered, passes to the next topology.
+    hand_over: HandOver,
 }
 
 struct Reading {
@@ -59,7 +56,7 @@ impl Stdin {
     fn new(options: StdinOptions, input: Option<Input>) -> Result<Self, Vec<BuildError>> {
         let options =
             LineOptions::new(options.max_line_bytes, options.decoding).map_err(|error| vec![error])?;
-        Ok(Self { options, hands_over: input.is_none(), input, reading: None })
+        Ok(Self { options, input, reading: None, hand_over: HandOver::default() })
     }
 }
 
@@ -71,17 +68,15 @@ fn seed() -> u128 {
 
 #[async_trait]
 impl Source for Stdin {
-    async fn start(&mut self, _cx: &mut SourceCx) -> Result<(), SourceError> {
+    async fn start(&mut self, cx: &mut SourceCx) -> Result<(), SourceError> {
         if self.reading.is_some() {
             return Ok(());
         }
-        let feed = match self.input.take() {
-            Some(input) => Feed::new(input, seed()),
-            None => {
-                let before = HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).take();
-                before.map_or_else(|| Feed::new(Box::new(std::io::stdin()), seed()), Ok)
-            }
-        };
+        self.hand_over = cx.hand_over.clone();
+        let feed = self.hand_over.take().map_or_else(
+            || Feed::new(self.input.take().unwrap_or_else(|| Box::new(std::io::stdin())), seed()),
+            Ok,
+        );
         let feed = feed.map_err(|error| {
             SourceError::fatal("start", format!("cannot start the thread that reads standard input: {error}"))
         })?;
@@ -126,11 +121,8 @@ impl Source for Stdin {
 
 impl Drop for Stdin {
     fn drop(&mut self) {
-        if self.hands_over
-            && let Some(reading) = self.reading.take()
-        {
-            let feed = reading.into_feed();
-            *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(feed);
+        if let Some(reading) = self.reading.take() {
+            self.hand_over.give(reading.into_feed());
         }
     }
 }

@@ -92,7 +92,6 @@ async fn what_was_not_delivered_comes_again_with_the_same_ids() {
 async fn the_next_topology_begins_with_what_this_one_did_not_deliver() {
     let (send, receive) = mpsc::channel();
     let mut source = stdin(Pipe(receive));
-    source.hands_over = true;
     let mut cx = cx(1);
     source.start(&mut cx).await.unwrap();
     send.send(b"one\ntwo\nthr".to_vec()).unwrap();
@@ -152,10 +151,9 @@ async fn a_byte_order_mark_and_nuls_where_a_line_begins_are_no_content_and_ids_s
     }
     source.commit(&[first[0].2.clone()]).await.unwrap();
     // The next topology.
-    let feed = source.reading.take().unwrap().into_feed();
-    let options = source.options;
-    source.reading = Some(Reading::new(feed, options));
-    let mut reloaded = source;
+    drop(source);
+    let mut reloaded = Stdin::new(StdinOptions::defaults(), None).unwrap();
+    reloaded.start(&mut cx).await.unwrap();
     for seen in &first[1..] {
         let again = next(&mut reloaded, &mut cx).await.unwrap();
         assert_eq!((texts(&again), again.batch.id(0), again.position), *seen);
