@@ -72,7 +72,7 @@ pub use flowstone_event as event;
 pub use health::{ComponentHealth, Health};
 pub use json::parse_json;
 pub use kept::Origin;
-pub use metrics::{ComponentMetrics, Metrics, SinkMetrics, SourceMetrics};
+pub use metrics::{CommonMetrics, ComponentMetrics, DeliveryMetrics, Metrics, SinkMetrics, SourceMetrics};
 pub use node::{Entry, Node, NodeKind, Span, Table};
 pub use option_types::{ByteSize, Secret, parse_duration, show_duration};
 pub use options::{OptionSpec, OptionType};
@@ -80,7 +80,9 @@ pub use plugin_metrics::{
     Family, Labelled, Metric, MetricHandle, MetricKind, MetricSpec, PluginMetrics, metric_problems,
 };
 pub use private_files::{make_data_dir, make_private_dir, open_private, sync_dir};
-pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Gauge};
+pub use prometheus::{
+    Counter as FloatCounter, Gauge as FloatGauge, Histogram, IntCounter as Counter, IntGauge as Gauge,
+};
 pub use registry::{Build, Built, Plugin, find, plugins};
 pub use sink::{Body, Request, RowSpan, Rows, Segment, Sink, SinkCx, SinkLimits};
 pub use source::{
@@ -95,6 +97,7 @@ pub use verdict::{Rejection, Verdict, Verdicts};
 #[doc(hidden)]
 pub mod private {
     //! What the macros expand to.
+    pub use crate::plugin_metrics::Scope;
     pub use indexmap;
     pub use inventory;
 }

@@ -1,19 +1,16 @@
-//! Metrics that every component of a kind has; those that a plugin has of its own stand with it
-//! ([`metrics!`](crate::metrics!)).
+//! Metrics that every component of a kind has, declared as a plugin declares its own ([`metrics!`](crate::metrics!)).
 //!
 //! Names follow Prometheus's conventions (base units, `_total` for counters) and Vector's vocabulary.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
-};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::plugin_metrics::{Families, MetricHandle, MetricSpec, PluginMetrics};
+use crate::plugin_metrics::{Families, Labelled, PluginMetrics, Scope};
 use crate::shown::fit_to_show;
-use crate::{ComponentId, find};
+use crate::{ComponentId, FloatGauge, find, metrics};
 
 /// Reasons may be a server's words: a component's labels have at most so many of at most so many bytes, the others are
 /// one.
@@ -23,101 +20,109 @@ const OTHER_REASON: &str = "other";
 
 pub(crate) const COMPONENT: [&str; 3] = ["component_id", "component_kind", "component_type"];
 
+/// 1 ms to 33 s.
+const SECONDS: [f64; 16] = powers(0.001, 2.0);
+const ROWS: [f64; 10] = powers(1.0, 4.0);
+const BYTES: [f64; 10] = powers(1024.0, 4.0);
+
 /// All metric families of one run, and the registry that serves them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    received_events: IntCounterVec,
-    received_bytes: IntCounterVec,
-    sent_events: IntCounterVec,
-    sent_bytes: IntCounterVec,
-    created_events: IntCounterVec,
-    discarded_events: IntCounterVec,
-    rejected_events: IntCounterVec,
-    errors: IntCounterVec,
-    in_flight: IntGaugeVec,
-    busy_seconds: prometheus::CounterVec,
     reloads: IntCounterVec,
-    source_lag: GaugeVec,
-    requests_in_flight: IntGaugeVec,
-    concurrency_limit: IntGaugeVec,
-    request_seconds: HistogramVec,
-    batch_rows: HistogramVec,
-    batch_bytes: HistogramVec,
-    retries: IntCounterVec,
-    sink_duplicates: IntCounterVec,
-    sink_blocked: IntGaugeVec,
-    sink_waiting: IntGaugeVec,
-    sink_waiting_bytes: IntGaugeVec,
-    sink_spilled: IntGaugeVec,
     /// `memory_budget_bytes`.
     pub memory_budget: IntGauge,
     /// `memory_used_bytes`.
     pub memory_used: IntGauge,
 }
 
-/// The counters every component has.
+metrics! {
+    /// What is counted of every component.
+    pub struct CommonMetrics {
+        /// events that came in
+        received: counter "component_received_events_total",
+        /// bytes that came in
+        received_bytes: counter "component_received_bytes_total",
+        /// events that went on, for a sink: were delivered
+        sent: counter "component_sent_events_total",
+        /// bytes that went on
+        sent_bytes: counter "component_sent_bytes_total",
+        /// events made beyond those received
+        created: counter "component_created_events_total",
+        /// events inside the component
+        in_flight: gauge "component_events_in_flight",
+        /// CPU thread time spent
+        busy: float_counter "component_busy_seconds_total",
+        /// events dropped on purpose
+        discarded: counter "component_discarded_events_total" ["reason"],
+        /// events sent to the rejected port
+        rejected: counter "component_rejected_events_total" ["reason"],
+        /// errors
+        errors: counter "component_errors_total" ["error_type"],
+    }
+}
+
+metrics! {
+    struct LagMetrics {
+        /// how long the oldest record that is not delivered has been due
+        lag: float_gauge "source_lag_seconds",
+    }
+}
+
+metrics! {
+    /// What is counted of every sink.
+    pub struct DeliveryMetrics {
+        /// requests sent and not answered
+        requests_in_flight: gauge "sink_requests_in_flight",
+        /// requests allowed at once now
+        concurrency_limit: gauge "sink_concurrency_limit",
+        /// time from sending a request to its answer
+        request_seconds: histogram(&SECONDS) "sink_request_seconds",
+        /// rows per request
+        batch_rows: histogram(&ROWS) "sink_batch_rows",
+        /// bytes per request
+        batch_bytes: histogram(&BYTES) "sink_batch_bytes",
+        /// events that the server had already
+        duplicates: counter "sink_duplicates_total",
+        /// events that wait for somebody to act
+        blocked: gauge "sink_blocked_events",
+        /// events whose destination does not take them while others go on
+        waiting: gauge "sink_waiting_events",
+        /// memory held by events that wait
+        waiting_bytes: gauge "sink_waiting_bytes",
+        /// events that wait on disk
+        spilled: gauge "sink_spilled_events",
+        /// requests tried again
+        retries: counter "sink_retries_total" ["reason"],
+    }
+}
+
+/// A component's metrics: [`CommonMetrics`], and the way to its plugin's own.
 #[derive(Clone, Debug)]
 pub struct ComponentMetrics {
-    labels: [String; 3],
-    families: Families,
+    scope: Scope,
     reasons: Arc<Mutex<BTreeSet<String>>>,
-    /// `component_received_events_total`: rows that came in (for a source: that it read).
-    pub received: IntCounter,
-    /// `component_received_bytes_total`.
-    pub received_bytes: IntCounter,
-    /// `component_sent_events_total`: rows that went on (for a sink: delivered).
-    pub sent: IntCounter,
-    /// `component_sent_bytes_total`.
-    pub sent_bytes: IntCounter,
-    /// `component_created_events_total`: rows made beyond those received; one sent to n outputs creates n - 1.
-    pub created: IntCounter,
-    /// `component_events_in_flight`: rows inside the component.
-    pub in_flight: IntGauge,
-    busy: prometheus::Counter,
-    discarded: IntCounterVec,
-    rejected: IntCounterVec,
-    errors: IntCounterVec,
+    common: CommonMetrics,
 }
 
 /// A source's metrics beside the common ones.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
-    /// The common counters.
+    /// The common ones.
     pub component: ComponentMetrics,
     /// How far the source itself knows to be behind, where records have a time of their own: CloudWatch's events.
     /// `source_lag_seconds` is the greater of this and of what the engine sees ([`SourceMetrics::show_lag`]).
-    pub lag: Gauge,
-    shown_lag: Gauge,
+    pub lag: FloatGauge,
+    shown: LagMetrics,
 }
 
-/// A sink's metrics beside the common ones.
+/// A sink's metrics beside the common ones: [`DeliveryMetrics`].
 #[derive(Clone, Debug)]
 pub struct SinkMetrics {
-    /// The common counters.
+    /// The common ones.
     pub component: ComponentMetrics,
-    /// `sink_requests_in_flight`.
-    pub requests_in_flight: IntGauge,
-    /// `sink_concurrency_limit`: how many requests at once the engine allows now.
-    pub concurrency_limit: IntGauge,
-    /// `sink_request_seconds`.
-    pub request_seconds: Histogram,
-    /// `sink_batch_rows`: rows per request.
-    pub batch_rows: Histogram,
-    /// `sink_batch_bytes`: bytes per request.
-    pub batch_bytes: Histogram,
-    /// `sink_duplicates_total`: rows that the server had already.
-    pub duplicates: IntCounter,
-    /// `sink_blocked_events`: rows that wait for somebody to act.
-    pub blocked: IntGauge,
-    /// `sink_waiting_events`: rows whose destination does not take them while others go on.
-    pub waiting: IntGauge,
-    /// `sink_waiting_bytes`: the memory that they hold.
-    pub waiting_bytes: IntGauge,
-    /// `sink_spilled_events`: those of them that are on disk.
-    pub spilled: IntGauge,
-    retries: IntCounterVec,
+    own: DeliveryMetrics,
 }
 
 // === impl Metrics ===
@@ -136,104 +141,32 @@ impl Metrics {
     #[allow(clippy::expect_used)]
     pub fn new() -> Self {
         let registry = Registry::new_custom(Some("flowstone".to_owned()), None).expect("a valid prefix");
-        let with = |more: &[&'static str]| COMPONENT.iter().chain(more).copied().collect::<Vec<_>>();
-        macro_rules! family {
-            ($type:ident, $opts:expr, $labels:expr) => {{
-                let family = $type::new($opts, $labels).expect("valid names");
+        macro_rules! registered {
+            ($family:expr) => {{
+                let family = $family.expect("valid names");
                 registry.register(Box::new(family.clone())).expect("names differ");
                 family
             }};
         }
-        let counter = |name: &str, help: &str, more: &[&'static str]| {
-            family!(IntCounterVec, Opts::new(name, help), &with(more))
-        };
-        let gauge = |name: &str, help: &str| family!(IntGaugeVec, Opts::new(name, help), &COMPONENT);
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
-            family!(HistogramVec, HistogramOpts::new(name, help).buckets(buckets), &COMPONENT)
-        };
-        let plain = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help).expect("valid names");
-            registry.register(Box::new(gauge.clone())).expect("names differ");
-            gauge
-        };
-        let powers = |start: f64, factor: f64, count: usize| {
-            prometheus::exponential_buckets(start, factor, count).expect("positive buckets")
-        };
-        let seconds = || powers(0.001, 2.0, 16);
-        let build = family!(IntGaugeVec, Opts::new("build_info", "version of this build"), &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        use prometheus::CounterVec;
+        let build = Opts::new("build_info", "version of this build");
+        registered!(IntGaugeVec::new(build, &["version"]))
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let reloads = Opts::new("reloads_total", "configurations loaded again, and what became of them");
         Self {
-            received_events: counter("component_received_events_total", "events that came in", &[]),
-            received_bytes: counter("component_received_bytes_total", "bytes that came in", &[]),
-            sent_events: counter(
-                "component_sent_events_total",
-                "events that went on, for a sink: were delivered",
-                &[],
-            ),
-            sent_bytes: counter("component_sent_bytes_total", "bytes that went on", &[]),
-            created_events: counter(
-                "component_created_events_total",
-                "events made beyond those received",
-                &[],
-            ),
-            discarded_events: counter(
-                "component_discarded_events_total",
-                "events dropped on purpose",
-                &["reason"],
-            ),
-            rejected_events: counter(
-                "component_rejected_events_total",
-                "events sent to the rejected port",
-                &["reason"],
-            ),
-            errors: counter("component_errors_total", "errors", &["error_type"]),
-            in_flight: gauge("component_events_in_flight", "events inside the component"),
-            busy_seconds: family!(
-                CounterVec,
-                Opts::new("component_busy_seconds_total", "CPU thread time spent"),
-                &COMPONENT
-            ),
-            reloads: family!(
-                IntCounterVec,
-                Opts::new("reloads_total", "configurations loaded again, and what became of them"),
-                &["outcome"]
-            ),
-            source_lag: family!(
-                GaugeVec,
-                Opts::new(
-                    "source_lag_seconds",
-                    "how long the oldest record that is not delivered has been due"
-                ),
-                &COMPONENT
-            ),
-            requests_in_flight: gauge("sink_requests_in_flight", "requests sent and not answered"),
-            concurrency_limit: gauge("sink_concurrency_limit", "requests allowed at once now"),
-            request_seconds: histogram(
-                "sink_request_seconds",
-                "time from sending a request to its answer",
-                seconds(),
-            ),
-            batch_rows: histogram("sink_batch_rows", "rows per request", powers(1.0, 4.0, 10)),
-            batch_bytes: histogram("sink_batch_bytes", "bytes per request", powers(1024.0, 4.0, 10)),
-            retries: counter("sink_retries_total", "requests tried again", &["reason"]),
-            sink_duplicates: counter("sink_duplicates_total", "events that the server had already", &[]),
-            sink_blocked: gauge("sink_blocked_events", "events that wait for somebody to act"),
-            sink_waiting: gauge(
-                "sink_waiting_events",
-                "events whose destination does not take them while others go on",
-            ),
-            sink_waiting_bytes: gauge("sink_waiting_bytes", "memory held by events that wait"),
-            sink_spilled: gauge("sink_spilled_events", "events that wait on disk"),
-            memory_budget: plain("memory_budget_bytes", "the budget for events in flight"),
-            memory_used: plain("memory_used_bytes", "bytes held by events in flight"),
+            reloads: registered!(IntCounterVec::new(reloads, &["outcome"])),
+            memory_budget: registered!(IntGauge::new(
+                "memory_budget_bytes",
+                "the budget for events in flight"
+            )),
+            memory_used: registered!(IntGauge::new("memory_used_bytes", "bytes held by events in flight")),
             families: Families::new(registry.clone()),
             registry,
         }
     }
 
-    pub(crate) fn families(&self) -> Families {
-        self.families.clone()
+    pub(crate) fn families(&self) -> &Families {
+        &self.families
     }
 
     /// The metrics in Prometheus's text format, version 0.0.4.
@@ -251,30 +184,13 @@ impl Metrics {
         self.reloads.with_label_values(&[outcome]).inc();
     }
 
-    /// The counters of one component. What its plugin declares without labels is there from the start, at 0.
+    /// The metrics of one component. What its plugin declares without labels is there from the start, at 0.
     pub fn component(&self, id: &ComponentId) -> ComponentMetrics {
         let labels = [id.name.to_string(), id.kind.as_str().to_owned(), id.type_name.to_owned()];
-        let at = labels.each_ref().map(String::as_str);
-        for spec in find(id.kind, id.type_name).map_or(&[][..], |plugin| plugin.metrics) {
-            if spec.labels.is_empty() {
-                self.families.family(spec).show(&at);
-            }
-        }
-        ComponentMetrics {
-            families: self.families.clone(),
-            reasons: Arc::default(),
-            received: self.received_events.with_label_values(&at),
-            received_bytes: self.received_bytes.with_label_values(&at),
-            sent: self.sent_events.with_label_values(&at),
-            sent_bytes: self.sent_bytes.with_label_values(&at),
-            created: self.created_events.with_label_values(&at),
-            in_flight: self.in_flight.with_label_values(&at),
-            busy: self.busy_seconds.with_label_values(&at),
-            discarded: self.discarded_events.clone(),
-            rejected: self.rejected_events.clone(),
-            errors: self.errors.clone(),
-            labels,
-        }
+        let scope = Scope::new(labels, self.families.clone());
+        let plugin = find(id.kind, id.type_name);
+        plugin.into_iter().flat_map(|plugin| plugin.metrics).for_each(|spec| scope.show(spec));
+        ComponentMetrics { common: CommonMetrics::of(&scope), reasons: Arc::default(), scope }
     }
 
     /// The metrics of a source.
@@ -284,48 +200,33 @@ impl Metrics {
     #[allow(clippy::expect_used)]
     pub fn source(&self, id: &ComponentId) -> SourceMetrics {
         let component = self.component(id);
-        let at = component.labels.each_ref().map(String::as_str);
-        SourceMetrics {
-            lag: Gauge::new("lag", "of no registry").expect("a valid name"),
-            shown_lag: self.source_lag.with_label_values(&at),
-            component: component.clone(),
-        }
+        let lag = FloatGauge::new("lag", "of no registry").expect("a valid name");
+        SourceMetrics { lag, shown: component.own(), component }
     }
 
     /// The metrics of a sink.
     pub fn sink(&self, id: &ComponentId) -> SinkMetrics {
         let component = self.component(id);
-        let at = component.labels.each_ref().map(String::as_str);
-        SinkMetrics {
-            requests_in_flight: self.requests_in_flight.with_label_values(&at),
-            concurrency_limit: self.concurrency_limit.with_label_values(&at),
-            request_seconds: self.request_seconds.with_label_values(&at),
-            batch_rows: self.batch_rows.with_label_values(&at),
-            batch_bytes: self.batch_bytes.with_label_values(&at),
-            duplicates: self.sink_duplicates.with_label_values(&at),
-            blocked: self.sink_blocked.with_label_values(&at),
-            waiting: self.sink_waiting.with_label_values(&at),
-            waiting_bytes: self.sink_waiting_bytes.with_label_values(&at),
-            spilled: self.sink_spilled.with_label_values(&at),
-            retries: self.retries.clone(),
-            component: component.clone(),
-        }
+        SinkMetrics { own: component.own(), component }
     }
 }
 
 // === impl ComponentMetrics ===
 
-impl ComponentMetrics {
-    fn labelled(&self, family: &IntCounterVec, more: &[&str]) -> IntCounter {
-        let labels: Vec<&str> = self.labels.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        family.with_label_values(&labels)
-    }
+impl Deref for ComponentMetrics {
+    type Target = CommonMetrics;
 
+    fn deref(&self) -> &CommonMetrics {
+        &self.common
+    }
+}
+
+impl ComponentMetrics {
     /// Counts under a reason that may be a server's word.
-    fn count(&self, family: &IntCounterVec, reason: &str, count: u64) {
+    fn count(&self, metric: &Labelled<IntCounter>, reason: &str, count: u64) {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         if reasons.contains(reason) {
-            return self.labelled(family, &[reason]).inc_by(count);
+            return metric.with(&[reason]).inc_by(count);
         }
         let shown = fit_to_show(reason);
         let reason = match &*shown {
@@ -336,17 +237,17 @@ impl ComponentMetrics {
             }
             _ => OTHER_REASON,
         };
-        self.labelled(family, &[reason]).inc_by(count);
+        metric.with(&[reason]).inc_by(count);
     }
 
     /// `component_discarded_events_total{reason}`.
     pub fn discarded(&self, reason: &str, events: u64) {
-        self.labelled(&self.discarded, &[reason]).inc_by(events);
+        self.common.discarded.with(&[reason]).inc_by(events);
     }
 
     /// `component_rejected_events_total{reason}`.
     pub fn rejected(&self, reason: &str, events: u64) {
-        self.count(&self.rejected, reason, events);
+        self.count(&self.common.rejected, reason, events);
     }
 
     /// `component_errors_total{error_type}`.
@@ -354,19 +255,9 @@ impl ComponentMetrics {
         self.count(&self.errors, error_type, count);
     }
 
-    /// `component_busy_seconds_total`.
-    pub fn busy(&self, seconds: f64) {
-        self.busy.inc_by(seconds);
-    }
-
     /// The handles of the plugin's own metrics. Resolve them once, or once a batch.
     pub fn own<M: PluginMetrics>(&self) -> M {
-        M::of(self)
-    }
-
-    #[doc(hidden)]
-    pub fn handle<H: MetricHandle>(&self, spec: &MetricSpec) -> H {
-        H::of(self.families.family(spec), &self.labels)
+        M::of(&self.scope)
     }
 }
 
@@ -374,7 +265,15 @@ impl SourceMetrics {
     /// Sets `source_lag_seconds`, the engine's: so long the oldest record has been due that was read and is not
     /// delivered, or cannot be read.
     pub fn show_lag(&self, seconds: f64) {
-        self.shown_lag.set(seconds.max(self.lag.get()));
+        self.shown.lag.set(seconds.max(self.lag.get()));
+    }
+}
+
+impl Deref for SinkMetrics {
+    type Target = DeliveryMetrics;
+
+    fn deref(&self) -> &DeliveryMetrics {
+        &self.own
     }
 }
 
@@ -383,6 +282,16 @@ impl SinkMetrics {
     pub fn retried(&self, reason: &str) {
         self.component.count(&self.retries, reason, 1);
     }
+}
+
+/// Bounds of a histogram.
+const fn powers<const N: usize>(start: f64, factor: f64) -> [f64; N] {
+    let (mut bounds, mut at) = ([start; N], 1);
+    while at < N {
+        bounds[at] = bounds[at - 1] * factor;
+        at += 1;
+    }
+    bounds
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::Plugin;
 use crate::metrics::COMPONENT;
-use crate::{ComponentMetrics, Plugin};
 
 /// What is known of a metric without running: one place for its name, kind, labels and description.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +30,12 @@ pub struct MetricSpec {
 pub enum MetricKind {
     /// It only grows.
     Counter,
+    /// A counter of fractions, as of seconds.
+    FloatCounter,
     /// A number that goes up and down.
     Gauge,
+    /// A gauge of fractions.
+    FloatGauge,
     /// How often values fell below each of these bounds.
     Histogram(&'static [f64]),
 }
@@ -40,14 +45,14 @@ pub trait PluginMetrics: Sized {
     /// What is declared.
     const SPECS: &'static [MetricSpec];
 
-    /// The handles; see [`ComponentMetrics::own`].
-    fn of(component: &ComponentMetrics) -> Self;
+    /// The handles; see [`ComponentMetrics::own`](crate::ComponentMetrics::own).
+    fn of(scope: &Scope) -> Self;
 }
 
 /// A metric without labels of its own, or [`Labelled`].
 pub trait MetricHandle: Sized {
     #[doc(hidden)]
-    fn of(family: Family, component: &[String; 3]) -> Self;
+    fn of(family: Family, component: &Arc<[String; 3]>) -> Self;
 }
 
 /// A kind of handle.
@@ -60,7 +65,7 @@ pub trait Metric: Sized {
 #[derive(Clone, Debug)]
 pub struct Labelled<M> {
     family: Family,
-    component: [String; 3],
+    component: Arc<[String; 3]>,
     metric: PhantomData<M>,
 }
 
@@ -69,7 +74,9 @@ pub struct Labelled<M> {
 #[derive(Clone, Debug)]
 pub enum Family {
     Counter(IntCounterVec),
+    FloatCounter(CounterVec),
     Gauge(IntGaugeVec),
+    FloatGauge(GaugeVec),
     Histogram(HistogramVec),
     /// Its declaration is wrong: what is counted is not shown.
     Unknown,
@@ -82,11 +89,19 @@ pub(crate) struct Families {
     made: Arc<Mutex<BTreeMap<&'static str, (MetricSpec, Family)>>>,
 }
 
+/// A component's labels, and where the families of its metrics are.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Scope {
+    component: Arc<[String; 3]>,
+    families: Families,
+}
+
 /// Declares a struct of metrics: each one's name, kind, labels and description in one place.
 ///
-/// A field is `counter`, `gauge` or `histogram(&BOUNDS)` with its name, and labels if it has any:
+/// A field is `counter`, `gauge`, `float_counter`, `float_gauge` or `histogram(&BOUNDS)` with its name, and labels if it has any:
 /// `lookups: counter "geoip_lookups_total" ["outcome"]`. The component's labels are added. Handles come from
-/// [`ComponentMetrics::own`].
+/// [`ComponentMetrics::own`](crate::ComponentMetrics::own).
 #[macro_export]
 macro_rules! metrics {
     (
@@ -109,9 +124,9 @@ macro_rules! metrics {
                 $($crate::metrics!(@spec $kind $(($bounds))? $metric $([$($label),+])? $($doc)+)),*
             ];
 
-            fn of(component: &$crate::ComponentMetrics) -> Self {
+            fn of(scope: &$crate::private::Scope) -> Self {
                 Self {
-                    $($field: component.handle(
+                    $($field: scope.handle(
                         const { &$crate::metrics!(@spec $kind $(($bounds))? $metric $([$($label),+])? $($doc)+) }
                     ),)*
                 }
@@ -121,7 +136,9 @@ macro_rules! metrics {
     (@handle $kind:ident) => { $crate::metrics!(@metric $kind) };
     (@handle $kind:ident [$($label:literal),+]) => { $crate::Labelled<$crate::metrics!(@metric $kind)> };
     (@metric counter) => { $crate::Counter };
+    (@metric float_counter) => { $crate::FloatCounter };
     (@metric gauge) => { $crate::Gauge };
+    (@metric float_gauge) => { $crate::FloatGauge };
     (@metric histogram) => { $crate::Histogram };
     (@spec $kind:ident $(($bounds:expr))? $metric:literal $([$($label:literal),+])? $($doc:literal)+) => {
         $crate::MetricSpec {
@@ -132,14 +149,17 @@ macro_rules! metrics {
         }
     };
     (@kind counter) => { $crate::MetricKind::Counter };
+    (@kind float_counter) => { $crate::MetricKind::FloatCounter };
     (@kind gauge) => { $crate::MetricKind::Gauge };
+    (@kind float_gauge) => { $crate::MetricKind::FloatGauge };
     (@kind histogram($bounds:expr)) => { $crate::MetricKind::Histogram($bounds) };
 }
 
 /// What is wrong with the metrics that these plugins declare, each with the plugin that is to blame: a name that is none
 /// for Prometheus or that means something else elsewhere, or a metric without a word on it.
 pub fn metric_problems<'a>(plugins: impl IntoIterator<Item = &'a Plugin>) -> Vec<(&'a Plugin, String)> {
-    let families = crate::Metrics::new().families();
+    let metrics = crate::Metrics::new();
+    let families = metrics.families();
     let mut problems = Vec::new();
     for plugin in plugins {
         for spec in plugin.metrics {
@@ -147,7 +167,7 @@ pub fn metric_problems<'a>(plugins: impl IntoIterator<Item = &'a Plugin>) -> Vec
                 help if help.len() < 5 || help.ends_with('.') => {
                     Some("has no line of help without a full stop")
                 }
-                _ if (spec.kind == MetricKind::Counter) != spec.name.ends_with("_total") => {
+                _ if (spec.kind.to_string() == "counter") != spec.name.ends_with("_total") => {
                     Some("ends with `_total` if it is a counter, and only then")
                 }
                 _ if matches!(families.family(spec), Family::Unknown) => {
@@ -166,8 +186,8 @@ pub fn metric_problems<'a>(plugins: impl IntoIterator<Item = &'a Plugin>) -> Vec
 impl std::fmt::Display for MetricKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
+            Self::Counter | Self::FloatCounter => "counter",
+            Self::Gauge | Self::FloatGauge => "gauge",
             Self::Histogram(_) => "histogram",
         })
     }
@@ -197,34 +217,47 @@ impl Families {
     fn register(&self, spec: &MetricSpec) -> prometheus::Result<Family> {
         let labels: Vec<&str> = COMPONENT.iter().chain(spec.labels).copied().collect();
         let opts = Opts::new(spec.name, spec.help);
+        macro_rules! registered {
+            ($kind:ident, $family:expr) => {{
+                let family = $family?;
+                self.registry.register(Box::new(family.clone()))?;
+                Family::$kind(family)
+            }};
+        }
         Ok(match spec.kind {
-            MetricKind::Counter => {
-                let family = IntCounterVec::new(opts, &labels)?;
-                self.registry.register(Box::new(family.clone()))?;
-                Family::Counter(family)
-            }
-            MetricKind::Gauge => {
-                let family = IntGaugeVec::new(opts, &labels)?;
-                self.registry.register(Box::new(family.clone()))?;
-                Family::Gauge(family)
-            }
+            MetricKind::Counter => registered!(Counter, IntCounterVec::new(opts, &labels)),
+            MetricKind::FloatCounter => registered!(FloatCounter, CounterVec::new(opts, &labels)),
+            MetricKind::Gauge => registered!(Gauge, IntGaugeVec::new(opts, &labels)),
+            MetricKind::FloatGauge => registered!(FloatGauge, GaugeVec::new(opts, &labels)),
             MetricKind::Histogram(bounds) => {
-                let family = HistogramVec::new(HistogramOpts::from(opts).buckets(bounds.to_vec()), &labels)?;
-                self.registry.register(Box::new(family.clone()))?;
-                Family::Histogram(family)
+                let opts = HistogramOpts::from(opts).buckets(bounds.to_vec());
+                registered!(Histogram, HistogramVec::new(opts, &labels))
             }
         })
     }
 }
 
-impl Family {
-    /// Makes the metric with these values of its labels visible.
-    pub(crate) fn show(&self, values: &[&str]) {
-        match self {
-            Self::Counter(_) => drop(IntCounter::with(self, values)),
-            Self::Gauge(_) => drop(IntGauge::with(self, values)),
-            Self::Histogram(_) => drop(Histogram::with(self, values)),
-            Self::Unknown => {}
+// === impl Scope ===
+
+impl Scope {
+    pub(crate) fn new(component: [String; 3], families: Families) -> Self {
+        Self { component: Arc::new(component), families }
+    }
+
+    #[doc(hidden)]
+    pub fn handle<H: MetricHandle>(&self, spec: &MetricSpec) -> H {
+        H::of(self.families.family(spec), &self.component)
+    }
+
+    /// Makes a metric without labels of its own visible, at 0.
+    pub(crate) fn show(&self, spec: &MetricSpec) {
+        match (spec.labels, spec.kind) {
+            ([], MetricKind::Counter) => drop(self.handle::<IntCounter>(spec)),
+            ([], MetricKind::FloatCounter) => drop(self.handle::<Counter>(spec)),
+            ([], MetricKind::Gauge) => drop(self.handle::<IntGauge>(spec)),
+            ([], MetricKind::FloatGauge) => drop(self.handle::<Gauge>(spec)),
+            ([], MetricKind::Histogram(_)) => drop(self.handle::<Histogram>(spec)),
+            _ => {}
         }
     }
 }
@@ -232,14 +265,14 @@ impl Family {
 // === impl handles ===
 
 impl<M: Metric> MetricHandle for M {
-    fn of(family: Family, component: &[String; 3]) -> Self {
+    fn of(family: Family, component: &Arc<[String; 3]>) -> Self {
         M::with(&family, &component.each_ref().map(String::as_str))
     }
 }
 
 impl<M> MetricHandle for Labelled<M> {
-    fn of(family: Family, component: &[String; 3]) -> Self {
-        Self { family, component: component.clone(), metric: PhantomData }
+    fn of(family: Family, component: &Arc<[String; 3]>) -> Self {
+        Self { family, component: Arc::clone(component), metric: PhantomData }
     }
 }
 
@@ -268,7 +301,9 @@ macro_rules! metric {
     };
 }
 metric!(IntCounter, Counter, IntCounter::new("detached", "of no registry"));
+metric!(Counter, FloatCounter, Counter::new("detached", "of no registry"));
 metric!(IntGauge, Gauge, IntGauge::new("detached", "of no registry"));
+metric!(Gauge, FloatGauge, Gauge::new("detached", "of no registry"));
 metric!(Histogram, Histogram, Histogram::with_opts(HistogramOpts::new("detached", "of no registry")));
 
 #[cfg(test)]

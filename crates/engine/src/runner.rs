@@ -127,7 +127,7 @@ impl Runner {
             }
         }
         batch.set_active(None);
-        entry.metrics.busy(started.elapsed().as_secs_f64());
+        entry.metrics.busy.inc_by(started.elapsed().as_secs_f64());
 
         self.settle_acts(
             &entry.id,
@@ -185,7 +185,7 @@ impl Runner {
         }
         let rejected = body.take_rejected();
         assert_eq!(body.rows() + rejected.len(), rows, "a sink encodes or rejects every row");
-        metrics.busy(started.elapsed().as_secs_f64());
+        metrics.busy.inc_by(started.elapsed().as_secs_f64());
         if !rejected.is_empty() {
             metrics.in_flight.sub(rejected.len() as i64);
             let rows: Vec<usize> = rejected.iter().map(|(row, _)| *row).collect();
