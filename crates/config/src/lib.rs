@@ -95,7 +95,7 @@ pub fn load(
         let mut parsed = parse::parse(&file.text, number, &mut diagnostics);
         if !parsed.complete {
             complete = false;
-            secrets.guess_in(number);
+            secrets.guessed_files.push(number);
         }
         variables::interpolate(&mut parsed.table, environment, &mut variables, &mut diagnostics);
         hide_secrets(&parsed.table, &mut secrets);

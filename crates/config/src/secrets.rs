@@ -17,7 +17,7 @@ pub(crate) struct Secrets {
     /// What may stand in a text of each. Longest first, so that no part of one is left over when a shorter one was replaced.
     values: Vec<String>,
     /// Files that were not wholly understood: there, the words in front of a `=` decide too.
-    guessed_files: Vec<usize>,
+    pub(crate) guessed_files: Vec<usize>,
 }
 
 /// Parts of names that are given to secrets everywhere.
@@ -116,11 +116,6 @@ impl Secrets {
     /// From now on no log and no answer of this process has them.
     pub(crate) fn hide_everywhere(&self) {
         self.texts.iter().for_each(|text| shown::hide(text));
-    }
-
-    /// Of this file only a part was understood: hide what stands behind a telling name and a `=`.
-    pub(crate) fn guess_in(&mut self, file: usize) {
-        self.guessed_files.push(file);
     }
 
     /// The parts of a line that must not be shown, ascending and apart. `line_start` is its place in the file.
@@ -336,7 +331,7 @@ mod tests {
             line
         };
         assert_eq!(masked(&secrets, "password = \"x"), "password = \"x");
-        secrets.guess_in(0);
+        secrets.guessed_files.push(0);
         for (line, expect) in [
             ("password = \"x", "password =***"),
             ("auth = { user = \"u\", \"api-key\" = \"x\", a = 1", "auth = { user = \"u\", \"api-key\" =***"),

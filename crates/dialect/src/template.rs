@@ -138,15 +138,6 @@ impl Template {
         self.parts.iter().try_fold(i64::MAX, |shortest, part| Some(shortest.min(window(part)?)))
     }
 
-    /// Whether a date of `@timestamp` stands in it.
-    pub fn reads_timestamp(&self) -> bool {
-        self.parts.iter().any(|part| match part {
-            Part::Date(..) | Part::JavaDate(..) | Part::EpochSeconds(_) => true,
-            Part::Field { path, .. } => *path == Path::timestamp(),
-            Part::Literal(_) => false,
-        })
-    }
-
     /// The fields it names, in order.
     pub fn fields(&self) -> impl Iterator<Item = &Path> {
         self.parts.iter().filter_map(|part| match part {
@@ -487,8 +478,6 @@ mod tests {
         ] {
             assert_eq!(Template::parse(template).unwrap().window_ms(), expect, "{template}");
         }
-        assert!(Template::parse("%{a}-%{+YYYY}").unwrap().reads_timestamp());
-        assert!(!Template::parse("%{a}").unwrap().reads_timestamp());
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowstone_config::Settings;
-use flowstone_core::{Segment, SinkCx, SinkLimits, Verdict};
+use flowstone_core::{Segment, SinkCx, SinkLimits};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -27,7 +27,7 @@ use self::pending::{Order, Pending};
 use self::settlement::Settlement;
 use self::spill::{Block, BlockOf, Problem, Spill, UnitsOf};
 use self::units::Unit;
-use self::waiting::{LONGEST_WAIT, News, Waiting};
+use self::waiting::{LONGEST_WAIT, News, Refused, Waiting};
 use crate::backoff::{Backoff, instant_after};
 use crate::budget::Budget;
 use crate::phase::{Phase, stopped};
@@ -539,17 +539,11 @@ impl Delivery {
                     },
                 }
             };
-            let (reason, detail, help, after) = match opened {
-                Ok(()) => break,
-                Err(Verdict::Busy { reason, detail, after } | Verdict::Failed { reason, detail, after }) => {
-                    (reason, detail, None, after)
-                }
-                Err(Verdict::Blocked { reason, detail, help }) => (reason, detail, Some(help), None),
-                Err(other) => ("open".into(), format!("{other:?}"), None, None),
-            };
-            entry.metrics.component.error(&reason, 1);
-            let help = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            shared.health.not_ready("open", format!("{reason}: {detail}{help}"));
+            let Err(verdict) = opened else { break };
+            let Refused { why, after, .. } = Refused::by(verdict);
+            entry.metrics.component.error(&why.reason, 1);
+            shared.health.not_ready("open", why.to_string());
+            let waiting::Why { reason, detail, help } = why;
             let retry_in = backoff.next_or(after);
             if !said {
                 warn!(component = %entry.id, %reason, detail, help, ?retry_in, "sink cannot be opened; retrying");

@@ -21,8 +21,10 @@ pub(crate) struct Runner {
     pool: Arc<BufferPool>,
     out: Vec<(usize, Segment)>,
     at: Arc<At>,
-    origin: Option<Origin>,
-    tap: Option<Tap>,
+    /// Where what comes next came from.
+    pub(crate) origin: Option<Origin>,
+    /// Gets what leaves each transform, and the sinks nothing.
+    pub(crate) tap: Option<Tap>,
 }
 
 /// Where a runner is, so that a panic, or a call that does not return, names its component.
@@ -55,16 +57,6 @@ impl Runner {
         let transforms = transforms.iter().map(|transform| transform.fork()).collect();
         let at = At { graph: Arc::clone(&graph), component: Mutex::new((Kind::Source, 0)) };
         Self { graph, transforms, clock, pool, out: Vec::new(), at: Arc::new(at), origin: None, tap: None }
-    }
-
-    /// Gives what leaves each transform to `tap` and nothing to the sinks.
-    pub(crate) fn tap_into(&mut self, tap: Tap) {
-        self.tap = Some(tap);
-    }
-
-    /// What comes next came from there.
-    pub(crate) fn come_from(&mut self, origin: Option<Origin>) {
-        self.origin = origin;
     }
 
     /// Which component the last call was in; also while it goes on.

@@ -45,7 +45,7 @@ pub fn run_tests(topology: Topology, tests: &[UnitTest]) -> Vec<TestReport> {
                 .extend(batch.live_rows().map(|row| batch.to_value(row)));
         };
         let mut runner = Runner::new(Arc::clone(&graph), &owned.transforms, clock, BufferPool::new(0));
-        runner.tap_into(Box::new(tap));
+        runner.tap = Some(Box::new(tap));
         let Some(insert_at) = transform_named(&test.insert_at) else { continue };
         runner.run_transform(insert_at, inputs(test, clock), Ack::detached());
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);

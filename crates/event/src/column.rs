@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{BitSet, ObjectCell, Objects, Value};
+use crate::{ObjectCell, Objects, Value};
 
 /// The place of a string cell's text: a page of its batch, an offset and a length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,19 +281,6 @@ impl Column {
             Self::Str(cells) => cells,
             Self::Objects(Objects { own: Some(member), .. }) => &mut member.cells,
             _ => &mut [],
-        }
-    }
-
-    /// Which of `rows` have a value.
-    pub fn presence(&self, rows: usize) -> BitSet {
-        match self {
-            Self::Absent => BitSet::none(rows),
-            Self::Const(_) => BitSet::all(rows),
-            _ => {
-                let mut set = BitSet::none(rows);
-                (0..rows).filter(|&row| self.is_present(row)).for_each(|row| set.insert(row));
-                set
-            }
         }
     }
 }

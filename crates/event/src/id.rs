@@ -10,9 +10,6 @@ pub struct RowId(pub [u8; 16]);
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl RowId {
-    /// The length of [`RowId::write_text`]'s output in bytes.
-    pub const TEXT_LEN: usize = 22;
-
     /// An id from a 128-bit hash.
     pub fn from_u128(hash: u128) -> Self {
         Self(hash.to_be_bytes())

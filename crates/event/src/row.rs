@@ -174,11 +174,6 @@ impl<'a> Row<'a> {
         self.batch.remove(self.row, &reference(field))
     }
 
-    /// Removes the field at `path`.
-    pub fn remove_path(&mut self, path: &Path) -> Option<Value> {
-        self.batch.remove(self.row, path)
-    }
-
     /// Adds a tag once.
     pub fn tag(&mut self, tag: &str) {
         self.batch.tag(self.row, &Arc::from(tag));

@@ -36,7 +36,8 @@ pub(crate) struct Dfa {
     end: usize,
     table: Box<[u16]>,
     start: Start,
-    inconclusive: bool,
+    /// It may answer that it does not know.
+    pub(crate) inconclusive: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -93,11 +94,6 @@ impl Dfa {
     /// there could be two. `None` also if it would always be inconclusive.
     pub(crate) fn only(nodes: &[Node], after: First, fuel: &Fuel) -> Option<Self> {
         Self::build(nodes, Choice::Only(after), fuel)
-    }
-
-    /// Whether the automaton may answer that it does not know.
-    pub(crate) fn can_be_inconclusive(&self) -> bool {
-        self.inconclusive
     }
 
     /// Where the part that begins at `at` ends, and how far was read to know it.

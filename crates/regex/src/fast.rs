@@ -210,7 +210,7 @@ impl Compiler<'_> {
                 return None;
             }
             match self.automaton_of(items, places, count) {
-                Some(dfa) if !dfa.can_be_inconclusive() => return Some((dfa, count)),
+                Some(dfa) if !dfa.inconclusive => return Some((dfa, count)),
                 _ => {}
             }
         }

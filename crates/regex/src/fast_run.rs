@@ -24,7 +24,8 @@ type Table = Box<[bool; 256]>;
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     ops: Box<[Op]>,
-    proven: bool,
+    /// It never has to say that it is inconclusive, but for what a byte beyond ASCII may be.
+    pub(crate) proven: bool,
     slots: usize,
     /// The bytes that a match can begin with; `None` if it can be empty at the end of the text.
     starts: Option<Table>,
@@ -216,11 +217,6 @@ impl Program {
         };
         let starts = (!first.end).then(|| first.bytes.table());
         Self { ops: ops.into(), proven, slots, starts, lead, prefix, least }
-    }
-
-    /// Whether the program never has to say that it is inconclusive, but for what a byte beyond ASCII may be.
-    pub(crate) fn is_proven(&self) -> bool {
-        self.proven
     }
 
     /// The leftmost match; `slots` gets start and end of each group.

@@ -96,7 +96,7 @@ impl Matcher {
     /// Which engine it got.
     pub fn engine(&self) -> Engine {
         match (&self.fast, &self.general.linear) {
-            (Some(fast), _) if fast.is_proven() => Engine::Fast,
+            (Some(fast), _) if fast.proven => Engine::Fast,
             (Some(_), Some(_)) => Engine::FastThenLinear,
             (Some(_), None) => Engine::FastThenBacktracking,
             (None, Some(_)) => Engine::Linear,

@@ -13,10 +13,10 @@ pub(crate) struct Origin {
     seed: [u8; 16],
     group: Value,
     /// `None` while it is not known.
-    account: Option<Value>,
+    pub(crate) account: Option<Value>,
     region: Value,
     /// The flow logs' format, and the event time from which on it holds.
-    format: Option<(Value, i64)>,
+    pub(crate) format: Option<(Value, i64)>,
 }
 
 /// Where the fields of an event go: those that Logstash's `cloudwatch_logs` input sets.
@@ -34,16 +34,6 @@ impl Origin {
             region: region.into(),
             format: None,
         }
-    }
-
-    /// The account became known; ids stay what they are.
-    pub(crate) fn set_account(&mut self, account: &str) {
-        self.account = Some(account.into());
-    }
-
-    /// The format of flow-log records with a time from `since_ms` on; `None` when it is not known.
-    pub(crate) fn set_format(&mut self, format: Option<(&str, i64)>) {
-        self.format = format.map(|(format, since_ms)| (format.into(), since_ms));
     }
 
     /// The row id of an event: the same whenever and through whichever source it is read, so that the sink knows it.
@@ -241,7 +231,7 @@ mod tests {
     #[test]
     fn the_format_is_told_of_records_written_since_the_flow_log_exists() {
         let mut origin = Origin::new("1", Some("1"), "eu-west-1", "g");
-        origin.set_format(Some(("${version} ${srcaddr}", 1000)));
+        origin.format = Some(("${version} ${srcaddr}".into(), 1000));
         let formats = |events: &[LogEvent]| -> Vec<Option<String>> {
             let batch = batch(&origin, events).batch;
             (0..events.len())
@@ -268,7 +258,7 @@ mod tests {
         // What is known of the account later changes nothing.
         let mut later = Origin::new("1", None, "eu-west-1", "g");
         assert_eq!(ids(&later, &events), both);
-        later.set_account("2");
+        later.account = Some("2".into());
         assert_eq!(ids(&later, &events), both);
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Feed {
     /// What the ids of its lines begin with.
     pub(crate) seed: u128,
     at_end: bool,
-    error: Option<io::Error>,
+    /// Why the stream ended, if not by its end.
+    pub(crate) error: Option<io::Error>,
 }
 
 // === impl Feed ===
@@ -73,11 +74,6 @@ impl Feed {
     /// Whether nothing more will come.
     pub(crate) fn is_at_end(&self) -> bool {
         self.at_end && self.again.is_empty()
-    }
-
-    /// Why the stream ended, if not by its end.
-    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
     }
 
     /// These come again, in this order, before anything else.

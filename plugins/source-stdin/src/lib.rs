@@ -155,7 +155,7 @@ impl Reading {
                 return Ok(Next::Batch(SourceBatch { batch: read.batch, from, position, bytes }));
             }
             if ends {
-                return match self.feed.take_error() {
+                return match self.feed.error.take() {
                     Some(error) => {
                         Err(SourceError::fatal("read", format!("cannot read standard input: {error}")))
                     }

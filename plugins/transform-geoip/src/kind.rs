@@ -99,11 +99,6 @@ impl Kind {
             Self::AnonymousIp => FLAGS,
         }
     }
-
-    /// Whether a record without coordinates counts as none.
-    pub(crate) const fn needs_coordinates(self) -> bool {
-        matches!(self, Self::City)
-    }
 }
 
 #[cfg(test)]

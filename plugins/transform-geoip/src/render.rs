@@ -73,7 +73,7 @@ impl<'a> Facts<'a> {
         network: Option<&'a str>,
     ) {
         // As in Logstash, which reads nothing out of such a record.
-        if kind.needs_coordinates() && record.latitude.is_none() && record.longitude.is_none() {
+        if kind == Kind::City && record.latitude.is_none() && record.longitude.is_none() {
             return;
         }
         for field in wanted.and(kind.can_say()).iter() {

@@ -10,9 +10,9 @@ pub(crate) struct Candidates {
     /// The fields of all formats, each once, in the order in which the formats bring them.
     fields: Vec<FormatField>,
     /// For each format, which of `fields` each value of a line holds.
-    columns: Vec<Vec<usize>>,
+    pub(crate) columns: Vec<Vec<usize>>,
     /// A line may have more values than its format has fields.
-    extra_fields: bool,
+    pub(crate) extra_fields: bool,
     /// The values of a header line would pass for a record's, because no format has a field of numbers.
     headers_pass: bool,
 }
@@ -64,16 +64,6 @@ impl Candidates {
     /// The column of the field of this name.
     pub(crate) fn field(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| &*field.name == name)
-    }
-
-    /// Whether a line may have more values than its format has fields.
-    pub(crate) fn allow_extra_fields(&self) -> bool {
-        self.extra_fields
-    }
-
-    /// Which of [`Candidates::fields`] each value of a line of `format` holds.
-    pub(crate) fn columns_of(&self, format: usize) -> &[usize] {
-        &self.columns[format]
     }
 
     /// The number of fields, where there is but one format and so only the number of a line's values is asked for;

@@ -88,7 +88,7 @@ fn ambiguous(candidates: &Candidates, line: &str, count: usize) -> Reject {
 /// A line that no format fits.
 fn no_format(candidates: &Candidates, line: &str, count: usize) -> Reject {
     let formats = candidates.formats();
-    let or_more = if candidates.allow_extra_fields() { " or more" } else { "" };
+    let or_more = if candidates.extra_fields { " or more" } else { "" };
     if let [format] = formats {
         let expected = format.fields.len();
         return Reject::new("field_count", format!("{count} values, expected {expected}{or_more}: {format}"));

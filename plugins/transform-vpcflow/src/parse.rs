@@ -156,7 +156,7 @@ impl Parsed {
         let record = candidates.record(line, count);
         let count = if record.len() == line.len() { count } else { count - 1 };
         let Choice::One(format) = candidates.choose(values(record), count) else { return false };
-        for (value, field) in values(record).zip(candidates.columns_of(format)) {
+        for (value, field) in values(record).zip(&candidates.columns[format]) {
             let start = (value.as_ptr() as usize - page.text.as_ptr() as usize) as u32;
             let end = start + value.len() as u32;
             match &mut self.cells[*field] {

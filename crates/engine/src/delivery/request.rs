@@ -146,7 +146,7 @@ impl Shared {
             let rows = events.len();
             {
                 let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-                runner.come_from(segment.origin().cloned());
+                runner.origin = segment.origin().cloned();
                 let letters = runner.letters(&self.entry().id, metrics, Batch::of_events(events), reasons);
                 runner.emit(&self.entry().rejected, letters, segment.ack());
                 encoded.extend(runner.take_encoded());
@@ -196,8 +196,7 @@ impl Shared {
             warn!(component = %entry.id, %reason, detail, ?retry_in, "rows are refused for now; retrying");
         }
         if refusals >= NOT_READY_AFTER || help.is_some() || retry_in > NOT_READY_WAIT {
-            let help = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            self.health.not_ready("refused", format!("{reason}: {detail}{help}"));
+            self.health.not_ready("refused", whole.why.to_string());
         }
         if help.is_none() {
             self.overloaded();
@@ -433,19 +432,15 @@ async fn send(shared: &Shared, units: Vec<Unit>, limits: &SinkLimits) -> Settlem
     let verdicts = answered(entry.sink.send(&request), &entry.id, &shared.health, &shared.silent).await;
     drop((in_flight, request));
     entry.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
-    match verdicts {
+    let verdicts = match verdicts {
         Verdicts::Rows(verdicts) if verdicts.len() != rows => {
             let detail = format!("{} verdicts for {rows} rows", verdicts.len());
             error!(component = %entry.id, detail, "a bug in the sink: nothing of this request is settled");
-            Settlement::of(
-                units,
-                Verdicts::All(Verdict::busy("verdict_count", detail)),
-                limits.ordered,
-                &shared.clock,
-            )
+            Verdicts::All(Verdict::busy("verdict_count", detail))
         }
-        verdicts => Settlement::of(units, verdicts, limits.ordered, &shared.clock),
-    }
+        verdicts => verdicts,
+    };
+    Settlement::of(units, verdicts, limits.ordered, &shared.clock)
 }
 
 /// Waits for an answer. One that does not come for long is reported: a mount that hangs, a server that keeps silent.

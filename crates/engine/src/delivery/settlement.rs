@@ -143,7 +143,7 @@ impl Settlement {
 
 impl Refused {
     /// A refusal, of no rows yet.
-    fn by(verdict: Verdict) -> Self {
+    pub(super) fn by(verdict: Verdict) -> Self {
         let (reason, detail, help, after, failed) = match verdict {
             Verdict::Busy { reason, detail, after } => (reason, detail, None, after, false),
             Verdict::Failed { reason, detail, after } => (reason, detail, None, after, true),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,16 @@ enum State {
 pub(crate) struct Probe {
     pub(crate) keys: Vec<Arc<str>>,
     pub(crate) units: Vec<Unit>,
+}
+
+// === impl Why ===
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, detail, help } = self;
+        write!(f, "{reason}: {detail}")?;
+        help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
 }
 
 // === impl Waiting ===
@@ -418,8 +429,7 @@ impl Waiting {
             more => format!(", and {more} more destinations"),
         };
         let taken = if first.state == State::Down { "takes no rows" } else { "does not take some rows" };
-        let help = first.why.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        Some(format!("{key} {taken}{more}: {}: {}{help}", first.why.reason, first.why.detail))
+        Some(format!("{key} {taken}{more}: {}", first.why))
     }
 
     fn expiry_of(&self, block: &Block) -> i64 {

@@ -44,7 +44,7 @@ impl Running {
         }
         for read in &mut self.reads {
             if read.found.name.foreign_arn.is_none() && self.sites[read.found.site].is_own() {
-                read.origin.set_account(account);
+                read.origin.account = Some(account.into());
             }
         }
     }

@@ -43,10 +43,10 @@ impl Running {
             return;
         }
         let partition = partition.unwrap_or_else(|| self.admit(&found, now_ms, &cx.id));
-        let format = facts.format.as_ref().map(|(format, since_ms)| (&**format, *since_ms));
         // What EC2 does not say any more may still hold: a permission was removed, or EC2 is in trouble.
-        if format.is_some() || facts.aggregation_s.is_some() {
-            self.reads[partition].origin.set_format(format);
+        if facts.format.is_some() || facts.aggregation_s.is_some() {
+            self.reads[partition].origin.format =
+                facts.format.map(|(format, since_ms)| (format.into(), since_ms));
             if self.plan.late_window.is_none() {
                 let late_window_ms = late_window_of(facts.aggregation_s);
                 self.planner.ledger_mut(partition).set_late_window(late_window_ms);
