@@ -108,6 +108,14 @@ impl Governor {
         self.clone().take(now_ms).err().unwrap_or(now_ms)
     }
 
+    /// A request was answered: refused as one too many (then with a jitter), or in some other way.
+    pub fn answered(&mut self, now_ms: i64, throttled: Option<f64>) {
+        match throttled {
+            Some(jitter) => self.throttled(now_ms, jitter),
+            None => self.succeeded(now_ms),
+        }
+    }
+
     /// A request was answered.
     pub fn succeeded(&mut self, now_ms: i64) {
         self.throttles_in_a_row = 0;
@@ -158,54 +166,8 @@ impl Governors {
         PROCESS.clone()
     }
 
-    /// Takes one request out of a budget, or says when there will be one. `share` of AWS's quota is the ceiling; the
-    /// first who asks sets it.
-    pub fn take(
-        &self,
-        account: &Arc<str>,
-        region: &Arc<str>,
-        operation: Operation,
-        share: f64,
-        now_ms: i64,
-    ) -> Result<(), i64> {
-        self.with(account, region, operation, share, |governor| governor.take(now_ms))
-    }
-
-    /// A request was answered; `throttled` says how.
-    pub fn answered(
-        &self,
-        account: &Arc<str>,
-        region: &Arc<str>,
-        operation: Operation,
-        now_ms: i64,
-        throttled: Option<f64>,
-    ) {
-        if let Some(governor) = self.lock().get_mut(&(Arc::clone(account), Arc::clone(region), operation)) {
-            match throttled {
-                Some(jitter) => governor.throttled(now_ms, jitter),
-                None => governor.succeeded(now_ms),
-            }
-        }
-    }
-
-    /// When a budget will have a request: now, or later.
-    pub fn free_at(
-        &self,
-        account: &Arc<str>,
-        region: &Arc<str>,
-        operation: Operation,
-        share: f64,
-        now_ms: i64,
-    ) -> i64 {
-        self.with(account, region, operation, share, |governor| governor.free_at(now_ms))
-    }
-
-    /// Requests a second that a budget allows now.
-    pub fn rate(&self, account: &Arc<str>, region: &Arc<str>, operation: Operation, share: f64) -> f64 {
-        self.with(account, region, operation, share, |governor| governor.rate())
-    }
-
-    fn with<T>(
+    /// A budget of requests. `share` of AWS's quota is its ceiling; the first who asks sets it.
+    pub fn with<T>(
         &self,
         account: &Arc<str>,
         region: &Arc<str>,
@@ -317,9 +279,11 @@ mod tests {
         }
         let governors = Governors::default();
         let (one, two, region): (Arc<str>, Arc<str>, Arc<str>) = ("1".into(), "2".into(), "eu-west-1".into());
-        let take = |account| governors.clone().take(account, &region, Operation::FilterLogEvents, 0.8, 0);
+        let take = |account| {
+            governors.clone().with(account, &region, Operation::FilterLogEvents, 0.8, |one| one.take(0))
+        };
         assert_eq!((take(&one), take(&one), take(&two)), (Ok(()), Err(125), Ok(())));
-        governors.answered(&one, &region, Operation::FilterLogEvents, 0, Some(0.5));
+        governors.with(&one, &region, Operation::FilterLogEvents, 0.8, |one| one.answered(0, Some(0.5)));
         assert!(take(&one).unwrap_err() > 125);
     }
 }

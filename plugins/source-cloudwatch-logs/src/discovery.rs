@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowstone_aws::{
-    ApiError, ErrorKind, FlowLog, Governors, GroupsRequest, LogGroup, LogGroupName, LogsApi, Operation,
+    ApiError, ErrorKind, FlowLog, Governor, Governors, GroupsRequest, LogGroup, LogGroupName, LogsApi,
+    Operation,
 };
 
 use crate::clock::ServiceClock;
@@ -262,7 +263,8 @@ impl Quota {
     /// Waits until there is a request of this kind to be had.
     pub(crate) async fn take(&self, operation: Operation) {
         let Self { account, region, governors, share, clock } = self;
-        while let Err(later) = governors.take(account, region, operation, *share, clock.now_ms()) {
+        let take = |one: &mut Governor| one.take(clock.now_ms());
+        while let Err(later) = governors.with(account, region, operation, *share, take) {
             let wait = later.saturating_sub(clock.now_ms()).clamp(1, 1000);
             tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
         }
@@ -271,8 +273,9 @@ impl Quota {
     /// Says how the request was answered.
     pub(crate) fn answered<T>(&self, operation: Operation, reply: &Result<T, ApiError>) {
         let throttled = matches!(reply, Err(error) if error.kind == ErrorKind::Throttled);
-        let jitter = throttled.then(fastrand::f64);
-        self.governors.answered(&self.account, &self.region, operation, self.clock.now_ms(), jitter);
+        let (now_ms, jitter) = (self.clock.now_ms(), throttled.then(fastrand::f64));
+        let Self { account, region, governors, share, .. } = self;
+        governors.with(account, region, operation, *share, |one| one.answered(now_ms, jitter));
     }
 }
 

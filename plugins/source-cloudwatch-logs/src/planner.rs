@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use flowstone_aws::{
-    ApiError, ErrorKind, FilterPage, FilterRequest, Governors, LogGroupName, MinuteCount, Operation,
-    StreamFilter,
+    ApiError, ErrorKind, FilterPage, FilterRequest, Governor, Governors, LogGroupName, MinuteCount,
+    Operation, StreamFilter,
 };
 use flowstone_core::Position;
 
@@ -137,6 +137,15 @@ const READS_PER_SLICE: f64 = 5.0;
 const BALANCE_EVERY_MS: i64 = 1000;
 /// How long an audit waits whose counts could not be had.
 const AUDIT_REST_MS: i64 = 300_000;
+
+// === impl Scope ===
+
+impl Scope {
+    /// The budget that its pages are asked out of.
+    fn budget<T>(&self, of: &Governors, limits: &Limits, each: impl FnOnce(&mut Governor) -> T) -> T {
+        of.with(&self.account, &self.region, Operation::FilterLogEvents, limits.quota_share, each)
+    }
+}
 
 // === impl Planner ===
 
@@ -293,9 +302,8 @@ impl Planner {
     }
 
     fn take_permit(&self, partition: usize, now_ms: i64) -> bool {
-        let Scope { account, region, .. } = &self.partitions[partition].scope;
-        let share = self.limits.quota_share;
-        self.governors.take(account, region, Operation::FilterLogEvents, share, now_ms).is_ok()
+        let scope = &self.partitions[partition].scope;
+        scope.budget(&self.governors, &self.limits, |budget| budget.take(now_ms).is_ok())
     }
 
     /// Requests for pages that are in flight.
@@ -308,13 +316,11 @@ impl Planner {
         if self.in_flight >= self.limits.in_flight || self.ready.len() >= self.limits.ready {
             return None;
         }
-        let governors = &self.governors;
-        let share = self.limits.quota_share;
         let reads = self.partitions.iter().filter(|partition| !partition.waits());
         let wakes = reads.filter_map(|partition| {
             let due = partition.ledger.wakes_at(now_ms)?.max(partition.rests_until(now_ms));
-            let Scope { account, region, .. } = &partition.scope;
-            Some(due.max(governors.free_at(account, region, Operation::FilterLogEvents, share, now_ms)))
+            let free = |budget: &mut Governor| budget.free_at(now_ms);
+            Some(due.max(partition.scope.budget(&self.governors, &self.limits, free)))
         });
         wakes.min()
     }
@@ -347,8 +353,8 @@ impl Planner {
             matches!(&reply, Err(error) if error.kind == ErrorKind::Throttled).then(|| self.random.f64());
         let partition = &mut self.partitions[ask.partition];
         partition.in_flight -= 1;
-        let Scope { account, region, .. } = &partition.scope;
-        self.governors.answered(account, region, Operation::FilterLogEvents, now_ms, throttled);
+        let answered = |budget: &mut Governor| budget.answered(now_ms, throttled);
+        partition.scope.budget(&self.governors, &self.limits, answered);
         match reply {
             Ok(page) => {
                 partition.refused_in_a_row = 0;
