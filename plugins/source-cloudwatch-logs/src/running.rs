@@ -46,8 +46,10 @@ pub(crate) struct Running {
     clock: ServiceClock,
     notices: Notices,
     metrics: CloudwatchLogsMetrics,
-    /// Requests in flight, and what came of those that were answered.
-    calls: Calls,
+    cx: SourceCx,
+    /// What came of the requests that were answered.
+    answers: mpsc::UnboundedSender<Done>,
+    answered: mpsc::UnboundedReceiver<Done>,
     first_start_ms: i64,
     /// Where Logstash stopped, for groups of the first site.
     sincedb: Option<Sincedb>,
@@ -89,13 +91,6 @@ enum Done {
     Identified { reply: Result<String, ApiError> },
 }
 
-/// Requests that go on beside the source.
-struct Calls {
-    cx: SourceCx,
-    answers: mpsc::UnboundedSender<Done>,
-    answered: mpsc::UnboundedReceiver<Done>,
-}
-
 /// What a running source is made of.
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
@@ -122,23 +117,6 @@ const AUDITS_IN_VAIN: usize = 24;
 /// Where the account is not known, or only from before, STS is asked this often.
 const IDENTIFY_EVERY_MS: i64 = 600_000;
 
-// === impl Calls ===
-
-impl Calls {
-    fn new(cx: &SourceCx) -> Self {
-        let (answers, answered) = mpsc::unbounded_channel();
-        Self { cx: cx.clone(), answers, answered }
-    }
-
-    fn spawn(&self, call: impl Future<Output = Done> + Send + 'static) {
-        let answers = self.answers.clone();
-        self.cx.spawn(async move {
-            // Nobody listens when the source has ended.
-            answers.send(call.await).ok();
-        });
-    }
-}
-
 // === impl Running ===
 
 impl Running {
@@ -155,6 +133,7 @@ impl Running {
             id_bytes: plan.id_bytes,
             quota_share: plan.quota_share,
         };
+        let (answers, answered) = mpsc::unbounded_channel();
         let mut running = Self {
             planner: Planner::new(limits, governors.clone(), fastrand::u64(..)),
             reads: Vec::new(),
@@ -162,7 +141,9 @@ impl Running {
             discovery: Discovery::new(sites.len()),
             notices: Notices::default(),
             metrics: cx.metrics.component.own(),
-            calls: Calls::new(cx),
+            cx: cx.clone(),
+            answers,
+            answered,
             reported: Counts::default(),
             report_at: None,
             expected: None,
@@ -183,28 +164,28 @@ impl Running {
     }
 
     /// Goes on until there is a batch; `None` is the end.
-    pub(crate) async fn next(&mut self, cx: &SourceCx) -> Result<Option<SourceBatch>, SourceError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<SourceBatch>, SourceError> {
         loop {
-            while let Ok(done) = self.calls.answered.try_recv() {
-                self.take_in(done, cx);
+            while let Ok(done) = self.answered.try_recv() {
+                self.take_in(done);
             }
             if let Some(fatal) = self.fatal.take() {
                 return Err(fatal);
             }
             let now_ms = self.clock.now_ms();
-            self.look_for_groups(now_ms, cx);
+            self.look_for_groups(now_ms);
             self.identify(now_ms);
             self.ask(now_ms);
             let is_done = self.is_done();
             if is_done || self.report_at.is_none_or(|at| now_ms >= at || now_ms < at - 2 * REPORT_EVERY_MS) {
                 self.report_at = Some(now_ms + REPORT_EVERY_MS);
                 // It takes a walk over all log groups: once a second is plenty.
-                self.report_counts(now_ms, cx);
+                self.report_counts(now_ms);
             }
             if is_done || self.checkpoint.is_due(now_ms) {
                 self.flush(now_ms);
             }
-            self.notices.report_readiness(&cx.health, self.sites.len(), now_ms);
+            self.notices.report_readiness(&self.cx.health, self.sites.len(), now_ms);
             if let Some(batch) = self.batch() {
                 return Ok(Some(batch));
             }
@@ -213,7 +194,7 @@ impl Running {
             }
             let wait = self.wakes_at(now_ms).saturating_sub(now_ms).max(1);
             tokio::select! {
-                Some(done) = self.calls.answered.recv() => self.take_in(done, cx),
+                Some(done) = self.answered.recv() => self.take_in(done),
                 () = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())) => {}
             }
         }
@@ -264,12 +245,12 @@ impl Running {
 
     // --- what is asked for
 
-    fn look_for_groups(&mut self, now_ms: i64, cx: &SourceCx) {
+    fn look_for_groups(&mut self, now_ms: i64) {
         if self.lists() {
             while let Some(number) = self.discovery.next_listing(now_ms) {
                 let api = Arc::clone(&self.sites[number].api);
                 let listing = discovery::list(api, self.plan.groups.prefixes().to_vec(), self.quota(number));
-                self.calls.spawn(async move { Done::Listed { site: number, reply: listing.await } });
+                self.spawn(async move { Done::Listed { site: number, reply: listing.await } });
             }
         }
         while let Some(next) = self.discovery.next_question(now_ms) {
@@ -277,14 +258,14 @@ impl Running {
                 discovery::Next::Ask(question) => {
                     let api = Arc::clone(&self.sites[question.found.site].api);
                     let quota = self.quota(question.found.site);
-                    self.calls.spawn(async move {
+                    self.spawn(async move {
                         quota.take(Operation::DescribeFlowLogs).await;
                         let reply = api.describe_flow_logs(&question.found.name.name).await;
                         quota.answered(Operation::DescribeFlowLogs, &reply);
                         Done::Described { question, reply }
                     });
                 }
-                discovery::Next::Without(question) => self.learn(question, FlowFacts::default(), now_ms, cx),
+                discovery::Next::Without(question) => self.learn(question, FlowFacts::default(), now_ms),
             }
         }
     }
@@ -296,7 +277,7 @@ impl Running {
         {
             let api = Arc::clone(&self.sites[self.reads[ask.partition].found.site].api);
             let asked_local_ms = self.clock.local_ms();
-            self.calls.spawn(async move {
+            self.spawn(async move {
                 let reply = api.filter_log_events(&ask.request).await;
                 Done::Page { ask, asked_ms: now_ms, asked_local_ms, reply }
             });
@@ -306,7 +287,7 @@ impl Running {
             let api = Arc::clone(&self.sites[site].api);
             let group = self.planner.partitions()[partition].scope.group.name.clone();
             let quota = self.quota(site);
-            self.calls.spawn(async move {
+            self.spawn(async move {
                 quota.take(Operation::GetMetricData).await;
                 let reply = api.incoming_log_events(&group, minutes.0, minutes.1, 60).await;
                 quota.answered(Operation::GetMetricData, &reply);
@@ -319,9 +300,18 @@ impl Running {
         Quota::of(&self.sites[site], &self.governors, self.plan.quota_share, &self.clock)
     }
 
+    /// Runs a request beside the source.
+    fn spawn(&self, call: impl Future<Output = Done> + Send + 'static) {
+        let answers = self.answers.clone();
+        self.cx.spawn(async move {
+            // Nobody listens when the source has ended.
+            answers.send(call.await).ok();
+        });
+    }
+
     // --- what came back
 
-    fn take_in(&mut self, done: Done, cx: &SourceCx) {
+    fn take_in(&mut self, done: Done) {
         let now_ms = self.clock.now_ms();
         match done {
             Done::Page { ask, asked_ms, asked_local_ms, mut reply } => {
@@ -332,10 +322,10 @@ impl Running {
                     // A time that no clock of AWS's can have said must not become a watermark.
                     page.asked_at_ms = Some(asked_at_ms).filter(|&at| clock::plausible(at, asked_local_ms));
                 }
-                self.page(&ask, asked_ms, reply, now_ms, cx);
+                self.page(&ask, asked_ms, reply, now_ms);
             }
             Done::Audited { partition, minutes, reply } => {
-                self.note_partition(partition, Operation::GetMetricData, reply.as_ref().err(), true, cx);
+                self.note_partition(partition, Operation::GetMetricData, reply.as_ref().err(), true);
                 let denied = matches!(&reply, Err(error) if error.kind == ErrorKind::AccessDenied);
                 self.audits_failed = if reply.is_ok() { 0 } else { self.audits_failed + 1 };
                 self.planner.audited(partition, minutes, reply.ok().as_deref(), now_ms);
@@ -344,24 +334,24 @@ impl Running {
                     self.planner.ledger_mut(partition).stop_audit();
                 }
                 for (partition, finding) in self.planner.take_findings() {
-                    self.report_finding(partition, finding, cx);
+                    self.report_finding(partition, finding);
                 }
             }
             Done::Listed { site, reply } => {
                 let call = (Operation::DescribeLogGroups, "");
-                self.note(site, call, reply.as_ref().err(), discovery::LIST_AGAIN_MS, true, cx);
+                self.note(site, call, reply.as_ref().err(), discovery::LIST_AGAIN_MS, true);
                 if let Some(error) = reply.as_ref().err().filter(|error| self.ends(error)) {
                     let message = self.sites[site].explain(error, "");
                     self.fatal = Some(SourceError::fatal(error.kind.as_str(), message));
                 }
                 self.discovery.listed(site, reply.is_ok(), now_ms);
                 if let Ok(groups) = &reply {
-                    self.let_go_of(site, groups, now_ms, &cx.id);
+                    self.let_go_of(site, groups, now_ms);
                 }
                 let groups = reply.unwrap_or_default();
                 let account = groups.iter().find_map(|group| group.account.clone());
                 if let Some(account) = account.filter(|_| self.sites[site].known.is_none()) {
-                    self.identified(&account, now_ms, &cx.id);
+                    self.identified(&account, now_ms);
                 }
                 for about in groups {
                     if self.plan.groups.matches(&about.name) {
@@ -382,35 +372,28 @@ impl Running {
                     .with(&[Operation::GetCallerIdentity.name(), outcome(reply.as_ref().err())])
                     .inc();
                 if let Ok(account) = reply {
-                    self.identified(&account, now_ms, &cx.id);
+                    self.identified(&account, now_ms);
                 }
             }
             Done::Described { question, reply } => {
                 let (site, group) = (question.found.site, question.found.name.name.clone());
                 let call = (Operation::DescribeFlowLogs, &*group);
-                self.note(site, call, reply.as_ref().err(), 0, true, cx);
+                self.note(site, call, reply.as_ref().err(), 0, true);
                 if let Some(facts) = self.discovery.answered(&question, &reply, now_ms) {
-                    self.learn(question, facts, now_ms, cx);
+                    self.learn(question, facts, now_ms);
                 }
             }
         }
     }
 
-    fn page(
-        &mut self,
-        ask: &Ask,
-        asked_ms: i64,
-        reply: Result<FilterPage, ApiError>,
-        now_ms: i64,
-        cx: &SourceCx,
-    ) {
+    fn page(&mut self, ask: &Ask, asked_ms: i64, reply: Result<FilterPage, ApiError>, now_ms: i64) {
         let refused = reply.as_ref().err().cloned();
         let unhelped = self.planner.reply(ask, reply, asked_ms, now_ms);
         // A page without progress counts as a refusal.
         let stalled = unhelped.as_ref().filter(|error| error.kind == ErrorKind::NoProgress);
         let refused = stalled.or(refused.as_ref());
         let advances = self.planner.partitions()[ask.partition].advances();
-        self.note_partition(ask.partition, Operation::FilterLogEvents, refused, advances, cx);
+        self.note_partition(ask.partition, Operation::FilterLogEvents, refused, advances);
         if let Some(error) = unhelped.filter(|error| self.ends(error)) {
             if error.kind == ErrorKind::NotFound && self.sites.len() > 1 {
                 // Groups are looked for in every region and account; where one is not there is nothing of it to read.
@@ -437,11 +420,10 @@ impl Running {
         operation: Operation,
         error: Option<&ApiError>,
         advances: bool,
-        cx: &SourceCx,
     ) {
         let retry_ms = self.planner.partitions()[partition].rest_ms(self.clock.now_ms());
         let Found { site, name, .. } = self.reads[partition].found.clone();
-        self.note(site, (operation, resource_of(&name)), error, retry_ms, advances, cx);
+        self.note(site, (operation, resource_of(&name)), error, retry_ms, advances);
     }
 
     fn note(
@@ -451,7 +433,6 @@ impl Running {
         error: Option<&ApiError>,
         retry_ms: i64,
         advances: bool,
-        cx: &SourceCx,
     ) {
         let now_ms = self.clock.now_ms();
         let site = &self.sites[site];
@@ -460,9 +441,9 @@ impl Running {
             Some(error) => {
                 let elsewhere = self.sites.len() > 1;
                 let refusal = Refusal { site, elsewhere, operation, resource, error, retry_ms };
-                self.notices.refused((&cx.id, &cx.metrics), &refusal, now_ms);
+                self.notices.refused((&self.cx.id, &self.cx.metrics), &refusal, now_ms);
             }
-            None => self.notices.answered(&cx.id, site, (operation, resource), advances),
+            None => self.notices.answered(&self.cx.id, site, (operation, resource), advances),
         }
     }
 

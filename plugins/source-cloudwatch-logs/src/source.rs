@@ -155,9 +155,9 @@ impl Source for CloudwatchLogs {
         Ok(())
     }
 
-    async fn next(&mut self, cx: &mut SourceCx) -> Result<Next, SourceError> {
+    async fn next(&mut self, _cx: &mut SourceCx) -> Result<Next, SourceError> {
         let Some(running) = &mut self.running else { return Ok(Next::End) };
-        Ok(running.next(cx).await?.map_or(Next::End, Next::Batch))
+        Ok(running.next().await?.map_or(Next::End, Next::Batch))
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), SourceError> {

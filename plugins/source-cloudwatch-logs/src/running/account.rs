@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use flowstone_core::ComponentId;
-
 use super::{Done, Running};
 use crate::sites;
 
@@ -18,26 +16,26 @@ impl Running {
         self.identify_at = i64::MAX;
         let Some(site) = self.sites.iter().find(|site| site.is_own() && !site.certain) else { return };
         let api = Arc::clone(&site.api);
-        self.calls.spawn(async move { Done::Identified { reply: api.account_id().await } });
+        self.spawn(async move { Done::Identified { reply: api.account_id().await } });
     }
 
     /// It became known which account the credentials' own one is. Its groups keep the names they have.
-    pub(super) fn identified(&mut self, account: &str, now_ms: i64, id: &ComponentId) {
+    pub(super) fn identified(&mut self, account: &str, now_ms: i64) {
         let own = || self.sites.iter().filter(|site| site.is_own());
         if !sites::is_number(account) || own().all(|site| site.certain) {
             return;
         }
         if let Some(other) = own().find_map(|site| site.known.as_deref()).filter(|&known| known != account) {
-            tracing::warn!(component = %id, account, taken_for = other, "the credentials are those of another account than before: restart flowstone to read its log groups as its own");
+            tracing::warn!(component = %self.cx.id, account, taken_for = other, "the credentials are those of another account than before: restart flowstone to read its log groups as its own");
             return;
         }
-        tracing::info!(component = %id, account, "the account is known from now on");
+        tracing::info!(component = %self.cx.id, account, "the account is known from now on");
         let (naming, state) = &mut self.naming;
         let before = naming.clone();
         naming.name_of(Some(account));
         if let Err(error) = naming.save(state, &before) {
             // It is known again at the next start, or then.
-            tracing::debug!(component = %id, %error, at = now_ms, "the account could not be kept");
+            tracing::debug!(component = %self.cx.id, %error, at = now_ms, "the account could not be kept");
         }
         for site in self.sites.iter_mut().filter(|site| site.is_own()) {
             (site.known, site.certain) = (Some(account.into()), true);

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flowstone_aws::{Arn, LogGroup, LogGroupName};
-use flowstone_core::{ComponentId, SourceCx};
 
 use super::{Done, IN_FLIGHT_AT_MOST, Mode, Read, Running};
 use crate::backfill;
@@ -33,7 +32,7 @@ impl Running {
     }
 
     /// What EC2 says of a group, or that it says nothing: from now on the group is read.
-    pub(super) fn learn(&mut self, question: Question, facts: FlowFacts, now_ms: i64, cx: &SourceCx) {
+    pub(super) fn learn(&mut self, question: Question, facts: FlowFacts, now_ms: i64) {
         let Question { found, partition, .. } = question;
         // A group may be gone by now, and its number another one's.
         let is_read = |partition: usize| {
@@ -42,7 +41,7 @@ impl Running {
         if partition.is_some_and(|partition| !is_read(partition)) {
             return;
         }
-        let partition = partition.unwrap_or_else(|| self.admit(&found, now_ms, &cx.id));
+        let partition = partition.unwrap_or_else(|| self.admit(&found, now_ms));
         // What EC2 does not say any more may still hold: a permission was removed, or EC2 is in trouble.
         if facts.format.is_some() || facts.aggregation_s.is_some() {
             self.reads[partition].origin.format =
@@ -55,7 +54,7 @@ impl Running {
         self.discovery.is_read(found, partition, now_ms);
     }
 
-    fn admit(&mut self, found: &Found, now_ms: i64, id: &ComponentId) -> usize {
+    fn admit(&mut self, found: &Found, now_ms: i64) -> usize {
         let Found { site: number, name, about } = found;
         let site = &self.sites[*number];
         let foreign = name.foreign_arn.as_deref().and_then(Arn::parse).map(|arn| arn.account);
@@ -89,7 +88,7 @@ impl Running {
             None => Ledger::new(rules, begins_at, until_ms),
         };
         tracing::info!(
-            component = %id,
+            component = %self.cx.id,
             account = owner,
             region = &*site.region,
             log_group = name.name,
@@ -99,7 +98,7 @@ impl Running {
         );
         if let Mode::Backfill(stretch) = &self.mode {
             let (site, name, times) = (site.clone(), name.clone(), (stretch.from_ms, stretch.to_ms));
-            self.calls.spawn(async move {
+            self.spawn(async move {
                 Done::Expected { events: backfill::expected(&site, &name, times, now_ms).await }
             });
         }
@@ -123,7 +122,7 @@ impl Running {
 
     /// Groups that were found once are gone when they cannot be read and are listed no more. Those that were named are
     /// looked for as long as they are named.
-    pub(super) fn let_go_of(&mut self, site: usize, listed: &[LogGroup], now_ms: i64, id: &ComponentId) {
+    pub(super) fn let_go_of(&mut self, site: usize, listed: &[LogGroup], now_ms: i64) {
         if !self.is_live() {
             return;
         }
@@ -143,7 +142,7 @@ impl Running {
             self.discovery.forget(site, &name);
             self.notices.forget(&self.sites[site], &name.name);
             let Site { account, region, .. } = &self.sites[site];
-            tracing::info!(component = %id, %account, %region, log_group = name.name, "a log group is gone; what is known of it is kept for a while");
+            tracing::info!(component = %self.cx.id, %account, %region, log_group = name.name, "a log group is gone; what is known of it is kept for a while");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a running source reports: counts, lag, and what audits found.
 
-use flowstone_core::{BackfillProgress, SourceCx};
+use flowstone_core::BackfillProgress;
 
 use super::{Mode, Running};
 use crate::backfill::REQUESTS;
@@ -10,14 +10,14 @@ use crate::planner::Scope;
 // === impl Running ===
 
 impl Running {
-    pub(super) fn report_counts(&mut self, now_ms: i64, cx: &SourceCx) {
+    pub(super) fn report_counts(&mut self, now_ms: i64) {
         let counts = self.planner.counts();
         let again = |counts: &Counts| counts.duplicates + counts.by_rule;
         self.metrics.duplicates.inc_by(again(&counts) - again(&self.reported));
         self.metrics.outside.inc_by(counts.outside - self.reported.outside);
         self.reported = counts;
         match &self.mode {
-            Mode::Live => cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
+            Mode::Live => self.cx.metrics.lag.set(self.planner.lag_ms(now_ms) as f64 / 1000.0),
             Mode::Backfill(stretch) => {
                 let whole = (stretch.to_ms - stretch.from_ms) as f64 * self.planner.ledgers().count() as f64;
                 let unread: i64 = self.planner.ledgers().map(|ledger| ledger.unread_ms(now_ms)).sum();
@@ -37,12 +37,12 @@ impl Running {
         self.metrics.dedupe_margin_mode.set(bounded as i64);
     }
 
-    pub(super) fn report_finding(&self, partition: usize, finding: Finding, cx: &SourceCx) {
+    pub(super) fn report_finding(&self, partition: usize, finding: Finding) {
         let Scope { account, region, group, .. } = &self.planner.partitions()[partition].scope;
         let Finding { minute_ms, expected, delivered, stage } = finding;
         let minute = flowstone_core::event::format_iso_millis(minute_ms);
         let missing = expected.saturating_sub(delivered);
-        let (component, log_group) = (&cx.id, &*group.name);
+        let (component, log_group) = (&self.cx.id, &*group.name);
         match stage {
             Stage::Missing => {
                 self.metrics.missing.with(&["found"]).inc_by(missing);
