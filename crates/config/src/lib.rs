@@ -102,7 +102,6 @@ pub fn load(
         trees.push(parsed.table);
     }
     secrets.hide_variables(&variables);
-    secrets.hide_everywhere();
     let root = merge::merge(trees, &mut diagnostics);
 
     let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).chain(["tests"]).collect();

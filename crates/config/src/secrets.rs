@@ -89,7 +89,8 @@ impl Secrets {
         self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
-    /// Hides what variables gave to secret options, and what variables with telling names gave to any.
+    /// Hides what variables gave to secret options, and what variables with telling names gave to any. From now on no log
+    /// and no answer of this process has any of what is known.
     pub(crate) fn hide_variables(&mut self, variables: &Variables) {
         for used in &variables.used {
             let in_secret = self.spans.iter().any(|span| {
@@ -99,6 +100,7 @@ impl Secrets {
                 self.add_value(&used.value);
             }
         }
+        self.texts.iter().for_each(|text| shown::hide(text));
     }
 
     /// Hides the passwords of URLs, whatever the option is called that has one.
@@ -111,11 +113,6 @@ impl Secrets {
             NodeKind::Table(table) => table.entries.values().for_each(|entry| self.hide_urls(&entry.value)),
             _ => {}
         }
-    }
-
-    /// From now on no log and no answer of this process has them.
-    pub(crate) fn hide_everywhere(&self) {
-        self.texts.iter().for_each(|text| shown::hide(text));
     }
 
     /// The parts of a line that must not be shown, ascending and apart. `line_start` is its place in the file.

@@ -62,7 +62,7 @@ fn interpolate_node(
             let Expansion { used, problems, .. } = expansion;
             for problem in &problems {
                 diagnostics.push(problem.diagnostic(node));
-                if problem.severe() {
+                if !matches!(problem.kind, ProblemKind::Odd { .. }) {
                     variables.unresolved.push(node.span);
                 }
             }
@@ -204,10 +204,6 @@ impl Expansion<'_> {
 }
 
 impl Problem {
-    fn severe(&self) -> bool {
-        !matches!(self.kind, ProblemKind::Odd { .. })
-    }
-
     fn diagnostic(&self, node: &Node) -> Diagnostic {
         let span = node.span_within(self.start, self.end);
         match &self.kind {

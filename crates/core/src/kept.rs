@@ -19,9 +19,9 @@ pub struct Origin {
 #[derive(Debug)]
 pub(crate) struct Kept {
     /// The live rows are the encoded ones, in their order.
-    batch: Batch,
+    pub(crate) batch: Batch,
     /// How documents are read back; `None` where the batch holds all of each event.
-    documents: Option<EncodeOptions>,
+    pub(crate) documents: Option<EncodeOptions>,
 }
 
 // === impl Kept ===
@@ -61,16 +61,6 @@ impl Kept {
             }
         }
         self.batch.retain(encoded);
-    }
-
-    /// The same of a batch that holds nothing else, a row for each document.
-    pub(crate) fn of_values(batch: Batch, documents: Option<EncodeOptions>) -> Self {
-        Self { batch, documents }
-    }
-
-    /// How documents are read back.
-    pub(crate) fn documents(&self) -> Option<EncodeOptions> {
-        self.documents
     }
 
     /// What is kept of each row, in the order of their documents.

@@ -32,7 +32,7 @@ impl Segment {
             None => out.push(0),
         }
         let kept = self.kept();
-        out.push(match kept.map(Kept::documents) {
+        out.push(match kept.map(|kept| kept.documents) {
             None => 0,
             Some(None) => 1,
             Some(Some(EncodeOptions { version_field: false })) => 2,
@@ -96,7 +96,7 @@ impl Segment {
         }
         let kept = kept.map(|documents| {
             let events = ids.iter().copied().zip(beside).collect();
-            Kept::of_values(Batch::of_events(events), documents)
+            Kept { batch: Batch::of_events(events), documents }
         });
         Some(Self::of_parts(bytes.into(), spans, ids, keys, kept, origin))
     }

@@ -16,5 +16,5 @@ mod unsynced;
 pub use decode::INVALID_UTF8_TAG;
 pub use gzip::GzipMembers;
 pub use header::flow_log_format;
-pub use line_files::{LineFileOptions, SharedLineFiles, WriteError};
+pub use line_files::{LineFileOptions, SharedLineFiles, WriteError, is_out_of_descriptors};
 pub use lines::{Decoding, LONG_LINE_HEAD, LineBatch, LineIds, LineOptions, Lines};

@@ -341,9 +341,10 @@ fn make_folders(folder: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+/// Whether no file can be opened for want of descriptors.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Cuts off what a crash or a failing disk left of a write, if the file is still as that left it.

@@ -203,14 +203,10 @@ impl Discovery {
         listings.chain(questions).min()
     }
 
-    /// Whether there is a group that is not read yet.
-    pub(crate) fn has_new(&self) -> bool {
-        self.asking_new > 0 || self.waiting.iter().any(|(_, question)| question.partition.is_none())
-    }
-
-    /// Whether each site was listed once.
-    pub(crate) fn has_listed(&self) -> bool {
-        self.listed.iter().all(|&listed| listed)
+    /// Whether each site was listed once, if they are, and no group waits to be read.
+    pub(crate) fn knows_all(&self, lists: bool) -> bool {
+        let new = self.waiting.iter().any(|(_, question)| question.partition.is_none());
+        (!lists || self.listed.iter().all(|&listed| listed)) && self.asking_new == 0 && !new
     }
 }
 

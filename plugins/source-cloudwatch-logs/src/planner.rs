@@ -278,10 +278,11 @@ impl Planner {
         let count = ready.len();
         for class in classes_of_turn(self.asked) {
             for number in (0..count).map(|step| (self.turn + step) % count) {
-                if !ready[number][class as usize] || !self.take_permit(number, now_ms) {
+                let Partition { scope, ledger, in_flight, .. } = &mut self.partitions[number];
+                let take = |budget: &mut Governor| budget.take(now_ms).is_ok();
+                if !ready[number][class as usize] || !scope.budget(&self.governors, &self.limits, take) {
                     continue;
                 }
-                let Partition { scope, ledger, in_flight, .. } = &mut self.partitions[number];
                 let Some(page) = ledger.next_request(class, now_ms) else { continue };
                 *in_flight += 1;
                 self.turn = (number + 1) % count;
@@ -299,11 +300,6 @@ impl Planner {
             }
         }
         None
-    }
-
-    fn take_permit(&self, partition: usize, now_ms: i64) -> bool {
-        let scope = &self.partitions[partition].scope;
-        scope.budget(&self.governors, &self.limits, |budget| budget.take(now_ms).is_ok())
     }
 
     /// Requests for pages that are in flight.

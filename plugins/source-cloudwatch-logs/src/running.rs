@@ -219,7 +219,7 @@ impl Running {
 
     /// Whether all log groups are known that there are to read.
     pub(crate) fn knows_all_groups(&self) -> bool {
-        (!self.lists() || self.discovery.has_listed()) && !self.discovery.has_new()
+        self.discovery.knows_all(self.lists())
     }
 
     fn lists(&self) -> bool {

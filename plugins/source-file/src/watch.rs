@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use flowstone_core::SourceCx;
+use flowstone_lines::is_out_of_descriptors;
 use indexmap::IndexMap;
 use tokio::time::Instant;
 
@@ -477,11 +478,6 @@ fn passes(error: &io::Error) -> bool {
     !of_file.contains(&error.kind())
 }
 
-fn has_too_few_descriptors(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
-}
-
 /// The metric label of an error.
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -502,9 +498,7 @@ fn help(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut => {
             "see whether what is mounted there is reachable; it is read on when it answers"
         }
-        _ if has_too_few_descriptors(error) => {
-            "raise the limit of open files (`ulimit -n`); it is tried again"
-        }
+        _ if is_out_of_descriptors(error) => "raise the limit of open files (`ulimit -n`); it is tried again",
         _ => "it is tried again",
     }
 }

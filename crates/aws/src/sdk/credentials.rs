@@ -60,12 +60,13 @@ pub(super) struct Credentials {
     held: Mutex<Option<Held>>,
 }
 
-struct AssumedRole {
-    role: Role,
-    /// The service that is asked for it, with its region.
-    sts: SdkConfig,
+/// A role, and who is asked for it.
+pub(super) struct AssumedRole {
+    pub(super) role: Role,
+    /// The service that is asked, with its region.
+    pub(super) sts: SdkConfig,
     /// Where that is, for messages.
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
 }
 
 struct Held {
@@ -148,15 +149,8 @@ impl Chain {
 // === impl Credentials ===
 
 impl Credentials {
-    /// Those of the chain.
-    pub(super) fn of_chain(chain: Chain, region: Region) -> Self {
-        Self { chain, region, role: None, held: Mutex::new(None) }
-    }
-
-    /// Those of a role that the chain's may assume. `sts` has the region, and `endpoint` is where it is asked.
-    pub(super) fn of_role(chain: Chain, role: Role, sts: SdkConfig, endpoint: Endpoint) -> Self {
-        let region = sts.region().cloned().expect("the caller has set it");
-        let role = Some(AssumedRole { role, sts, endpoint });
+    /// Those of the chain, or of a role that the chain's may assume.
+    pub(super) fn new(chain: Chain, region: Region, role: Option<AssumedRole>) -> Self {
         Self { chain, region, role, held: Mutex::new(None) }
     }
 

@@ -16,7 +16,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_cloudwatchlogs::config::IdentityCache;
 use aws_types::SdkConfig;
 
-use super::credentials::{Chain, Credentials, Role};
+use super::credentials::{AssumedRole, Chain, Credentials, Role};
 use super::{endpoint, http};
 use crate::{ApiError, Arn, ErrorKind, Operation};
 
@@ -89,15 +89,12 @@ impl Session {
         let role_arn = settings.role.as_ref().and_then(|role| Arn::parse(&role.arn));
         let home = endpoint::home_region(role_arn.map_or("aws", |arn| arn.partition));
         let region = region.unwrap_or_else(|| Region::new(home));
-        let credentials = match &settings.role {
-            None => Credentials::of_chain(chain, region),
-            Some(role) => {
-                let sts =
-                    endpoint::Service::Sts.endpoint(&config, settings.endpoint.as_deref(), region.as_ref());
-                Credentials::of_role(chain, role.clone(), config.to_builder().region(region).build(), sts)
-            }
-        };
-        let credentials = Arc::new(credentials);
+        let role = settings.role.clone().map(|role| AssumedRole {
+            role,
+            endpoint: endpoint::Service::Sts.endpoint(&config, settings.endpoint.as_deref(), region.as_ref()),
+            sts: config.to_builder().region(region.clone()).build(),
+        });
+        let credentials = Arc::new(Credentials::new(chain, region, role));
         let provider: Arc<dyn ProvideCredentials> = Arc::clone(&credentials) as _;
         let provider = SharedCredentialsProvider::new(provider);
         let config = config.into_builder().credentials_provider(provider).build();
