@@ -152,6 +152,11 @@ impl Metrics {
         registered!(IntGaugeVec::new(build, &["version"]))
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        let families = Families::new(registry.clone());
+        // These names are taken, whatever a plugin declares.
+        for spec in [CommonMetrics::SPECS, LagMetrics::SPECS, DeliveryMetrics::SPECS].concat() {
+            families.family(&spec);
+        }
         let reloads = Opts::new("reloads_total", "configurations loaded again, and what became of them");
         Self {
             reloads: registered!(IntCounterVec::new(reloads, &["outcome"])),
@@ -160,7 +165,7 @@ impl Metrics {
                 "the budget for events in flight"
             )),
             memory_used: registered!(IntGauge::new("memory_used_bytes", "bytes held by events in flight")),
-            families: Families::new(registry.clone()),
+            families,
             registry,
         }
     }
