@@ -3,6 +3,7 @@
 //! The keys have to come from the environment, which a process cannot change for itself: it runs itself again. All
 //! tests share one server and have groups of their own in it.
 
+use std::collections::HashMap;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,8 +12,10 @@ use flowstone_aws::sdk::{Client, Role, Session, SessionSettings};
 use flowstone_aws::{
     ErrorKind, FilterRequest, GroupsRequest, LogGroupName, LogsApi as _, Operation, StreamFilter,
 };
+use flowstone_testkit::http::{FakeServer, Reply};
 use flowstone_testkit::moto::{self, ACCESS_KEY};
 use flowstone_testkit::servers::{self, Installed, Node};
+use flowstone_testkit::sigv4::Verifier;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
 
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         trial("minutes_of_a_metric_are_counted", minutes),
         trial("a_role_sees_its_own_account", role),
         trial("regions_are_apart", regions),
+        servers::trial("botocores_signatures_are_what_the_verifier_takes", moto, botocore),
     ];
     let code = libtest_mimic::run(&Arguments::from_args(), tests).exit_code();
     drop(shared);
@@ -338,4 +342,54 @@ fn regions(moto: &Moto) -> Result<(), Failed> {
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin} in {text}"));
     rest.split_once(end).unwrap_or_else(|| panic!("{end} in {text}")).0
+}
+
+/// Signs with botocore, which moto stands on, and sends over HTTP: (service, method, path, body), tampered or not.
+const BOTOCORE: &str = r#"
+import http.client, sys
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+host = sys.argv[1]
+for service, token in (("es", None), ("aoss", "to/k+en==")):
+    for method, path, body in (
+        ("GET", "/", b""),
+        ("HEAD", "/_index_template/flow", b""),
+        ("POST", "/_bulk?filter_path=errors%2Citems.%2A.status&timeout=30000ms", b'{"create":{}}\n{}\n' * 1000),
+        ("PUT", "/flow-%C3%B6%20%28a%29/_doc/x%2By", b"{}"),
+        ("POST", "/%3Cflow-%7Bnow%2Fd%7D%3E/_bulk?pipeline=geo%20%26%20co~&b=2&a=1&a=0", b"\x1f\x8b\x00"),
+    ):
+        request = AWSRequest(method, "http://" + host + path, data=body, headers={"content-type": "application/json"})
+        if service == "aoss":
+            request.headers["X-Amz-Content-SHA256"] = __import__("hashlib").sha256(body).hexdigest()
+        SigV4Auth(Credentials("AKIDMOTO", "se/cr+et", token), service, "eu-west-1").add_auth(request)
+        for change, expected in ((b"", 200), (b"x", 403)):
+            connection = http.client.HTTPConnection(host)
+            connection.request(method, path, body + change, dict(request.headers.items()))
+            status = connection.getresponse().status
+            connection.close()
+            assert status == expected, (service, method, path, change, status)
+print("all as expected")
+"#;
+
+fn botocore(installed: &Installed) -> Result<(), Failed> {
+    let now = || now_ms() / 1000;
+    let verifiers = ["es", "aoss"].map(|service| Verifier {
+        keys: HashMap::from([(ACCESS_KEY.to_owned(), "se/cr+et".to_owned())]),
+        region: REGION.to_owned(),
+        service: service.to_owned(),
+        now,
+    });
+    let server = FakeServer::start(move |request| {
+        let refused =
+            verifiers.iter().filter_map(|verifier| verifier.verify(request).err()).collect::<Vec<_>>();
+        if refused.len() < verifiers.len() { Reply::new(200) } else { refused[0].clone() }
+    });
+    let url = server.url();
+    let host = url.strip_prefix("http://").expect("plain HTTP");
+    let output = Command::new(installed.program()).args(["-c", BOTOCORE, host]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    Ok(())
 }

@@ -19,6 +19,7 @@ pub mod http;
 pub mod mmdb;
 pub mod moto;
 pub mod servers;
+pub mod sigv4;
 pub mod sinks;
 
 /// The environment variables that lead AWS's SDKs and command line to a server of a test, and keep them from everything

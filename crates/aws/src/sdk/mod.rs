@@ -15,7 +15,9 @@ mod http;
 mod query;
 mod replies;
 mod session;
+mod signer;
 
 pub use client::Client;
 pub use credentials::Role;
 pub use session::{Session, SessionSettings, is_endpoint};
+pub use signer::{Signed, Signer, Unsigned};

@@ -21,7 +21,7 @@ mod node;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -306,6 +306,11 @@ impl Installed {
     /// What is installed.
     pub fn spec(&self) -> &'static ServerSpec {
         self.spec
+    }
+
+    /// The program that runs it: `java`, or the `python` of its own environment.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Starts a node with these settings (`name=value`) and waits until it answers.
