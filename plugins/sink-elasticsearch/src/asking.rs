@@ -1,8 +1,9 @@
 //! Asks a host which server it is. One that does not say (a gateway, OpenSearch Serverless, a user who may not ask) is
 //! told from something else altogether by how it answers a bulk request without rows.
 
+use bytes::Bytes;
 use flowstone_core::Verdict;
-use reqwest::{Body, Method};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::client::{Answer, Call, Connection};
@@ -44,7 +45,7 @@ pub(crate) async fn ask(connection: &Connection) -> Result<Asked, Verdict> {
 /// Whether a host answers a bulk request without rows as a server does: it refuses it in its own words. The error is
 /// what a server says that does not let us, or is busy.
 pub(crate) async fn takes_bulk_requests(connection: &Connection) -> Result<bool, Verdict> {
-    let body = Some(("application/x-ndjson", Body::from("\n")));
+    let body = Some(("application/x-ndjson", vec![Bytes::from_static(b"\n")]));
     let call = Call { path: &["_bulk"], body, ..Call::default() };
     judge_bulk(&connection.call(Method::POST, call).await?)
 }
@@ -112,7 +113,7 @@ mod tests {
         ] {
             let host = Url::parse("http://es1:9200/").unwrap();
             let body = body.as_bytes().to_vec();
-            let answer = Answer { status, headers: HeaderMap::new(), body, host, _turn: None };
+            let answer = Answer { status, headers: HeaderMap::new(), body, host, signed: None, _turn: None };
             let judged = judge_bulk(&answer);
             let found = match &judged {
                 Ok(takes) => Ok(*takes),

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use flowstone_core::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use reqwest::Body;
 
@@ -15,8 +14,7 @@ use reqwest::Body;
 const WORTH_A_FRAME: usize = 4096;
 
 /// The body of a request: one piece as it is, a few long ones one after the other, many short ones joined.
-pub(crate) fn body(request: &Request) -> Body {
-    let mut chunks = request.chunks();
+pub(crate) fn body(mut chunks: Vec<Bytes>) -> Body {
     let length: usize = chunks.iter().map(Bytes::len).sum();
     match chunks.len() {
         0 | 1 => Body::from(chunks.pop().unwrap_or_default()),

@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use flowstone_core::{BuildError, Verdict, shown};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Certificate, ClientBuilder, Identity, Method, Url};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::chunks;
 use crate::hosts::Hosts;
-use crate::options::{ElasticsearchOptions, TlsOptions};
+use crate::options::{AwsService, ElasticsearchOptions, TlsOptions};
 use crate::reply::{Bound, LONG, Reply, TooLong};
+use crate::signing::Signing;
 use crate::verdict::says_no_errors;
 
 /// The cluster: its hosts and how to speak to them.
@@ -23,6 +27,7 @@ use crate::verdict::says_no_errors;
 pub(crate) struct Connection {
     hosts: Hosts,
     http: reqwest::Client,
+    signing: Option<Signing>,
     /// Long replies are read one at a time, or a server could fill the memory with as many as there are requests.
     long_reply: Arc<Semaphore>,
 }
@@ -34,8 +39,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a [&'a str],
     /// The query; values are escaped.
     pub(crate) query: &'a [(&'a str, &'a str)],
-    /// The body with its content type.
-    pub(crate) body: Option<(&'static str, Body)>,
+    /// The body, in pieces, with its content type.
+    pub(crate) body: Option<(&'static str, Vec<Bytes>)>,
     /// Whether the body is compressed.
     pub(crate) gzip: bool,
     /// How many rows a bulk request has.
@@ -53,6 +58,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Who answered, for messages.
     pub(crate) host: Url,
+    /// For which of Amazon's services the request was signed.
+    pub(crate) signed: Option<AwsService>,
     /// Held while a long reply is in memory.
     pub(crate) _turn: Option<OwnedSemaphorePermit>,
 }
@@ -66,6 +73,8 @@ impl Connection {
     /// Reads hosts, credentials and certificates. Opens nothing but the files that the options name.
     pub(crate) fn new(options: &ElasticsearchOptions) -> Result<Self, Vec<BuildError>> {
         let mut errors = Vec::new();
+        let signing = options.auth.aws.as_ref().map(|aws| Signing::new(aws, &options.hosts));
+        let signing = signing.transpose().map_err(|more| errors.extend(more)).ok().flatten();
         let headers = headers(options, &mut errors);
         let hosts = Hosts::parse(&options.hosts).map_err(|more| errors.extend(more)).ok();
         let use_tls = hosts.as_ref().is_some_and(Hosts::use_tls);
@@ -73,7 +82,7 @@ impl Connection {
         let http = tls(http, &options.tls, use_tls, &mut errors);
         match (hosts, errors.is_empty()) {
             (Some(hosts), true) => match http.build() {
-                Ok(http) => Ok(Self { hosts, http, long_reply: Arc::new(Semaphore::new(1)) }),
+                Ok(http) => Ok(Self { hosts, http, signing, long_reply: Arc::new(Semaphore::new(1)) }),
                 Err(error) => Err(vec![BuildError::component(format!("the HTTP client: {}", chain(&error)))]),
             },
             _ => Err(errors),
@@ -89,24 +98,43 @@ impl Connection {
     pub(crate) async fn call(&self, method: Method, call: Call<'_>) -> Result<Answer, Verdict> {
         let host = self.hosts.pick();
         let mut url = host.url().clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
+        // A prefix alone keeps its slash: without it many a proxy redirects.
+        if !call.path.is_empty()
+            && let Ok(mut segments) = url.path_segments_mut()
+        {
             segments.pop_if_empty().extend(call.path);
         }
         if !call.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(call.query);
+            url.set_query(Some(&query(call.query)));
         }
+        let (content_type, body) = call.body.unzip();
+        let body = body.unwrap_or_default();
+        let mut headers: Vec<(&str, &str)> = Vec::with_capacity(2);
+        headers.extend(content_type.map(|content_type| ("content-type", content_type)));
+        headers.extend(call.gzip.then_some(("content-encoding", "gzip")));
+        let signed = match &self.signing {
+            Some(signing) => Some((signing, signing.sign(&method, &url, &headers, &body).await?)),
+            None => None,
+        };
         let mut request = self.http.request(method, url);
-        if let Some((content_type, body)) = call.body {
-            request = request.header("content-type", content_type).body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
-        if call.gzip {
-            request = request.header("content-encoding", "gzip");
+        for (name, value) in signed.iter().flat_map(|(_, signed)| &signed.headers) {
+            request = request.header(name, value);
+        }
+        if content_type.is_some() {
+            request = request.body(chunks::body(body));
         }
         let bound = call.rows.map_or_else(Bound::of_admin, Bound::of_rows);
         match self.receive(request, bound).await {
             Ok((status, headers, body, turn)) => {
                 self.hosts.wake(host);
-                Ok(Answer { status, headers, body, host: host.url().clone(), _turn: turn })
+                if let (401 | 403, Some((signing, signed))) = (status, &signed) {
+                    signing.refused(signed).await;
+                }
+                let signed = self.signing.as_ref().map(Signing::service);
+                Ok(Answer { status, headers, body, host: host.url().clone(), signed, _turn: turn })
             }
             Err(Failure::TooLong) => {
                 let detail =
@@ -154,6 +182,15 @@ impl Connection {
         }
         Ok((status, headers, reply.into_body(), turn))
     }
+}
+
+/// A query, escaped as signatures have it: what is neither a letter, a digit nor one of `-_.~`.
+fn query(parts: &[(&str, &str)]) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    let escaped = |text| utf8_percent_encode(text, ESCAPED);
+    let parts: Vec<String> =
+        parts.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    parts.join("&")
 }
 
 enum Failure {
@@ -226,6 +263,15 @@ fn headers(options: &ElasticsearchOptions, errors: &mut Vec<BuildError>) -> Head
                 errors.push(error.label("expected printable characters of ASCII"));
             }
         }
+    }
+    if options.auth.aws.is_some() {
+        let others = [options.user.is_some(), options.password.is_some(), options.api_key.is_some()];
+        if others.contains(&true) || headers.contains_key(AUTHORIZATION) {
+            let error =
+                BuildError::option("auth.aws", "requests are signed, and other credentials are given");
+            errors.push(error.help("keep one way to identify ourselves"));
+        }
+        return headers;
     }
     let authorization = match (&options.user, &options.password, &options.api_key) {
         (None, None, None) => return headers,

@@ -7,9 +7,8 @@
 /// nearly always comes from a field such as `ACCEPT` and never becomes an index. `%{` is refused because it is what
 /// stays of a field that the event does not have.
 pub(crate) fn check(name: &str) -> Result<(), String> {
-    if let Some(at) = name.find("%{") {
-        let end = name[at..].find('}').map_or(name.len(), |end| at + end + 1);
-        return Err(format!("the event has no `{}`", &name[at..end]));
+    if let Some(field) = missing_field(name) {
+        return Err(format!("the event has no `{field}`"));
     }
     if name.is_empty() {
         return Err("an index name cannot be empty".to_owned());
@@ -30,6 +29,13 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
         return Err(format!("an index name has at most 255 bytes, this one {}", name.len()));
     }
     Ok(())
+}
+
+/// What stays in a rendered text of a field that the event does not have.
+pub(crate) fn missing_field(text: &str) -> Option<&str> {
+    let at = text.find("%{")?;
+    let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
+    Some(&text[at..end])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! - [`options`](ElasticsearchOptions): what a user can set.
 //! - `action`: rows become lines of a bulk request, on CPU threads.
-//! - `client`, `hosts`: one request to one of the servers. `asking`, `server`, `template`, `mapping`: what is said at
+//! - `client`, `hosts`: one request to one of the servers. `signing`: Amazon's. `asking`, `server`, `template`, `mapping`: what is said at
 //!   start.
 //! - `verdict`, `operator`: what a reply means, and what to do about it.
 #![forbid(unsafe_code)]
@@ -20,12 +20,14 @@ mod operator;
 mod options;
 mod reply;
 mod server;
+mod signing;
 mod sink;
 mod template;
 mod verdict;
 
 pub use options::{
-    BatchOptions, Compression, ElasticsearchOptions, IdMode, ServerName, TemplateMode, TlsOptions,
+    AuthOptions, AwsOptions, AwsService, BatchOptions, BulkOperation, Compression, ElasticsearchOptions,
+    IdMode, ServerName, TemplateMode, TlsOptions, VersionType,
 };
 
 use flowstone_core::{BuildCx, register_sink};

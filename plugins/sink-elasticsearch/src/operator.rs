@@ -29,6 +29,8 @@ pub(crate) enum Operator {
     IndexNotCreatable,
     /// The ingest pipeline does not exist.
     PipelineMissing,
+    /// A collection for time series of OpenSearch Serverless takes no ids.
+    NoIds,
     /// 401: who are you?
     Credentials,
     /// 403: you may not.
@@ -127,6 +129,11 @@ impl Operator {
                 "pipeline_missing",
                 "create the ingest pipeline with PUT _ingest/pipeline/NAME, or correct `pipeline` here or \
                  index.default_pipeline in the index's settings",
+            ),
+            Self::NoIds => (
+                "no_ids",
+                "this collection, one for time series, takes no ids: write into a collection of type search, or set \
+                 id = \"auto\", and then an event whose reply was lost is stored twice",
             ),
             Self::Credentials => (
                 "credentials",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flowstone_core::event::{Batch, Column, Path, RowId, Value};
-use flowstone_core::{BuildError, ByteSize, Secret, choices, options};
+use flowstone_core::{BuildError, ByteSize, Diagnostics, Node, OptionType, Secret, choices, options};
 use flowstone_dialect::Template;
 use indexmap::IndexMap;
 
@@ -29,9 +29,22 @@ options! {
         pub index: Template,
         /// The document id. `"deterministic"` derives it from the record's identity, so that a record that is read
         /// or sent again is recognised (409) and not stored twice. `"auto"` lets the server choose: indexing is some
-        /// 10 to 20 % faster, every retry of a request whose reply was lost stores its events again, and data streams
-        /// are out of reach.
+        /// 10 to 20 % faster, and every retry of a request whose reply was lost stores its events again. Anything else
+        /// is a template, as `"%{[event][id]}"`: an event without one of its fields goes to the `rejected` port.
         pub id: IdMode = IdMode::Deterministic,
+        /// What is done with each document. `"create"` stores it once: one whose id is there already stays as it is.
+        /// `"index"` replaces that. `"update"` merges into it, or stores the document where there is none.
+        pub operation: BulkOperation = BulkOperation::Create,
+        /// What the shard is chosen by, in place of the id: a template as `"%{account_id}"`.
+        pub routing: Option<Template> = None,
+        /// The version of each document, a template that gives a whole number, with `operation = "index"`: a document is
+        /// stored unless a newer one is there.
+        pub version: Option<Template> = None,
+        /// Which versions are stored: `"external"` those that are greater than what is there, `"external_gte"` also the
+        /// same.
+        pub version_type: VersionType = VersionType::External,
+        /// More for the query of each bulk request, as `{ require_alias = "true" }`.
+        pub parameters: IndexMap<String, String> = IndexMap::new(),
         /// The user of basic authentication.
         pub user: Option<String> = None,
         /// The password of `user`.
@@ -40,6 +53,8 @@ options! {
         pub api_key: Option<Secret> = None,
         /// Headers to send with every request, such as `{ "X-Found-Cluster" = "..." }`. Never shown.
         pub headers: IndexMap<String, Secret> = IndexMap::new(),
+        /// Ways to identify ourselves that are more than a word: Amazon's signatures.
+        pub auth: AuthOptions = AuthOptions::defaults(),
         /// How `https` hosts are checked and how we identify ourselves.
         pub tls: TlsOptions = TlsOptions::defaults(),
         /// Compression of request bodies. `"gzip"` costs about a CPU-second per 100 MB and saves some 90 % of the
@@ -76,6 +91,45 @@ options! {
         /// takes others for the same index, goes to the `rejected` port. The waits between the tries grow to 30 s: 20
         /// of them take some six minutes, longer than a node restarts or a shard moves.
         pub max_tries_alone: u32 = 20,
+    }
+}
+
+options! {
+    /// Ways to identify ourselves.
+    pub struct AuthOptions {
+        /// Signs every request for Amazon OpenSearch Service or Serverless, instead of `user` or `api_key`.
+        pub aws: Option<AwsOptions> = None,
+    }
+}
+
+options! {
+    /// Whose signatures, and where they are good.
+    pub struct AwsOptions {
+        /// `"es"` for a domain of Amazon OpenSearch Service, `"aoss"` for a collection of OpenSearch Serverless. That
+        /// has no index templates, and is not asked for its version; a collection for time series takes no ids, and so
+        /// needs `id = "auto"`.
+        pub service: AwsService,
+        /// The region. Without it what the hosts' names say (`NAME.REGION.es.amazonaws.com`), then `AWS_REGION`, the
+        /// profile's, the instance's.
+        pub region: Option<String> = None,
+        /// A role to take on with the credentials that are found: `arn:aws:iam::ACCOUNT:role/NAME`.
+        pub role_arn: Option<String> = None,
+        /// The external id that the role's trust policy asks for.
+        pub external_id: Option<Secret> = None,
+        /// The profile of `~/.aws` that credentials are taken from, and from nowhere else. Without it AWS's default
+        /// chain: environment, profile, single sign-on, web identity, the task's role, the instance's. Credentials are
+        /// renewed before they end, and read anew after a refusal.
+        pub profile: Option<String> = None,
+    }
+}
+
+choices! {
+    /// A service of Amazon's.
+    pub enum AwsService {
+        /// Amazon OpenSearch Service.
+        Es = "es",
+        /// Amazon OpenSearch Serverless.
+        Aoss = "aoss",
     }
 }
 
@@ -126,13 +180,36 @@ choices! {
     }
 }
 
+/// Where document ids come from.
+#[derive(Clone, Debug)]
+pub enum IdMode {
+    /// From the record's identity.
+    Deterministic,
+    /// From the server.
+    Auto,
+    /// From the event's fields.
+    Template(Template),
+}
+
 choices! {
-    /// Where document ids come from.
-    pub enum IdMode {
-        /// From the record's identity.
-        Deterministic = "deterministic",
-        /// From the server.
-        Auto = "auto",
+    /// What is done with a document.
+    pub enum BulkOperation {
+        /// Stored once.
+        Create = "create",
+        /// Stored in place of what is there.
+        Index = "index",
+        /// Merged into what is there.
+        Update = "update",
+    }
+}
+
+choices! {
+    /// Which versions are stored.
+    pub enum VersionType {
+        /// Those greater than what is there.
+        External = "external",
+        /// The same, too.
+        ExternalGte = "external_gte",
     }
 }
 
@@ -156,6 +233,9 @@ choices! {
     }
 }
 
+/// Parameters of a bulk request that are not the user's: the reply is read by the first two.
+const OWN_PARAMETERS: [&str; 5] = ["filter_path", "timeout", "pipeline", "routing", "pretty"];
+
 /// What a template covers: which indices, under which name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Coverage {
@@ -163,6 +243,47 @@ pub(crate) struct Coverage {
     pub(crate) name: String,
     /// The indices, with `*` for what varies.
     pub(crate) pattern: String,
+}
+
+// === impl IdMode ===
+
+impl OptionType for IdMode {
+    const TYPE: &'static str = "\"deterministic\" | \"auto\" | template";
+
+    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match node.as_str() {
+            Some("deterministic") => Some(Self::Deterministic),
+            Some("auto") => Some(Self::Auto),
+            Some(text) if !text.contains("%{") => {
+                let label = "expected \"deterministic\", \"auto\" or a template with a field, as in \"%{[event][id]}\"";
+                node.invalid(
+                    format!("{text:?} would be the id of every event"),
+                    label.to_owned(),
+                    diagnostics,
+                );
+                None
+            }
+            _ => Template::read(node, diagnostics).map(Self::Template),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Deterministic => "\"deterministic\"".to_owned(),
+            Self::Auto => "\"auto\"".to_owned(),
+            Self::Template(template) => template.show(),
+        }
+    }
+}
+
+impl VersionType {
+    /// As the action line says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::ExternalGte => "external_gte",
+        }
+    }
 }
 
 // === impl ElasticsearchOptions ===
@@ -173,6 +294,7 @@ impl ElasticsearchOptions {
         let mut errors = Vec::new();
         self.check_index(&mut errors);
         self.check_numbers(&mut errors);
+        self.check_documents(&mut errors);
         for (option, text) in [
             ("template_name", &self.template_name),
             ("document_type", &self.document_type),
@@ -210,6 +332,29 @@ impl ElasticsearchOptions {
                 .label("expected some text beside the fields, as in `flow-%{field}`")
                 .help("or set `template = \"none\"` and install one of your own"),
             );
+        }
+    }
+
+    fn check_documents(&self, errors: &mut Vec<BuildError>) {
+        if self.version.is_some() && self.operation != BulkOperation::Index {
+            let error = BuildError::option("version", "`version` needs `operation = \"index\"`");
+            errors
+                .push(error.help("a document that is only created or updated has the server's own version"));
+        }
+        if self.version.is_some() && matches!(self.id, IdMode::Auto) {
+            let error = BuildError::option(
+                "version",
+                "`version` compares with nothing where the server chooses the id",
+            );
+            errors.push(error.help("set `id` to what is the same for each version"));
+        }
+        if self.operation == BulkOperation::Update && matches!(self.id, IdMode::Auto) {
+            let error = BuildError::option("operation", "`update` needs an id that is known");
+            errors.push(error.help("set `id` to a template, or leave it at \"deterministic\""));
+        }
+        for name in self.parameters.keys().filter(|name| OWN_PARAMETERS.contains(&name.as_str())) {
+            let error = BuildError::option("parameters", format!("`{name}` is flowstone's own"));
+            errors.push(error.help("leave it out; `pipeline` and `routing` are options of their own"));
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum NotOurs {
 enum Product {
     Elasticsearch,
     OpenSearch,
+    /// OpenSearch Serverless, which is not asked.
+    Serverless,
     /// One that does not say.
     Unsaid,
 }
@@ -85,6 +87,16 @@ impl Server {
         Self { product: Product::Unsaid, major: 0, minor: 0, number: String::new() }
     }
 
+    /// Amazon OpenSearch Serverless: what OpenSearch 2 has, without templates.
+    pub(crate) fn serverless() -> Self {
+        Self { product: Product::Serverless, ..Self::assumed() }
+    }
+
+    /// Whether it has index templates.
+    pub(crate) fn has_templates(&self) -> bool {
+        self.product != Product::Serverless
+    }
+
     /// Whether it is only assumed.
     pub(crate) fn is_assumed(&self) -> bool {
         self.product == Product::Unsaid
@@ -119,6 +131,7 @@ impl std::fmt::Display for Server {
         let product = match self.product {
             Product::Elasticsearch => "Elasticsearch",
             Product::OpenSearch => "OpenSearch",
+            Product::Serverless => return f.write_str("OpenSearch Serverless"),
             Product::Unsaid => return f.write_str("a server that does not say which it is"),
         };
         write!(f, "{product} {}", self.number)
@@ -190,7 +203,13 @@ mod tests {
         assert_eq!(Server::named(ServerName::Auto), None);
         let assumed = Server::assumed();
         assert_eq!((assumed.document_type(Some("x")), assumed.template_dialect()), (None, Composable));
-        assert!(assumed.is_assumed() && !assumed.has_types());
+        assert!(assumed.is_assumed() && !assumed.has_types() && assumed.has_templates());
+        let serverless = Server::serverless();
+        assert_eq!(
+            (serverless.to_string().as_str(), serverless.document_type(Some("x"))),
+            ("OpenSearch Serverless", None)
+        );
+        assert!(!serverless.is_assumed() && !serverless.has_templates());
     }
 
     #[test]

@@ -10,16 +10,17 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use flowstone_core::event::Batch;
 use flowstone_core::{BuildError, Request, Sink, SinkCx, SinkLimits, Verdict, Verdicts, blocking};
-use reqwest::{Body, Method};
+use indexmap::IndexMap;
+use reqwest::Method;
 use tracing::{info, warn};
 
-use crate::action::Encoder;
+use crate::action::{ActionOptions, Encoder};
 use crate::asking::{self, Asked};
-use crate::chunks;
 use crate::client::{Answer, Call, Connection, IS_IT_UP};
 use crate::operator::Operator;
-use crate::options::{Compression, Coverage, ElasticsearchOptions, TemplateMode};
+use crate::options::{AwsService, Compression, Coverage, ElasticsearchOptions, TemplateMode};
 use crate::server::Server;
+use crate::signing;
 use crate::template::{self, Outcome};
 use crate::verdict::classify;
 
@@ -40,6 +41,8 @@ pub(crate) struct Elasticsearch {
     /// The index in the path where the server wants one; each row names its own.
     placeholder_index: String,
     pipeline: Option<String>,
+    /// More for the query.
+    parameters: IndexMap<String, String>,
     /// How long the server may wait for a shard.
     server_timeout: String,
     /// Which server it is by the options; it is asked where they do not say.
@@ -55,6 +58,8 @@ pub(crate) struct Elasticsearch {
 impl Elasticsearch {
     pub(crate) fn new(options: ElasticsearchOptions) -> Result<Self, Vec<BuildError>> {
         let connection = options.check()?;
+        let is_serverless = options.auth.aws.as_ref().is_some_and(|aws| aws.service == AwsService::Aoss);
+        let serverless = is_serverless.then(Server::serverless);
         let limits = SinkLimits {
             max_bytes: options.batch.max_bytes.as_usize(),
             max_rows: options.batch.max_rows,
@@ -64,6 +69,14 @@ impl Elasticsearch {
             blocked_for: options.blocked_for,
             max_tries_alone: options.max_tries_alone,
         };
+        let action = ActionOptions {
+            operation: options.operation,
+            id: options.id.clone(),
+            routing: options.routing.clone(),
+            version: options.version.clone(),
+            version_type: options.version_type,
+            data_stream: false,
+        };
         Ok(Self {
             connection,
             limits,
@@ -71,10 +84,11 @@ impl Elasticsearch {
             coverage: (options.template == TemplateMode::Install).then(|| options.coverage()),
             placeholder_index: options.placeholder_index(),
             server_timeout: format!("{}ms", options.request_timeout.as_millis() / 2),
-            encoder: Encoder::new(options.index, options.id, options.version_field),
+            encoder: Encoder::new(options.index, action, options.version_field),
+            parameters: options.parameters,
             document_type: options.document_type,
             pipeline: options.pipeline,
-            named: Server::named(options.server),
+            named: Server::named(options.server).or(serverless),
             told: AtomicBool::new(false),
             server: RwLock::new(None),
         })
@@ -123,8 +137,10 @@ impl Elasticsearch {
         path.push("_bulk");
         let mut query = vec![("filter_path", FILTER), ("timeout", &self.server_timeout)];
         query.extend(self.pipeline.as_deref().map(|pipeline| ("pipeline", pipeline)));
+        query.extend(self.parameters.iter().map(|(name, value)| (&**name, &**value)));
         let gzip = self.compression == Compression::Gzip;
-        let body = if gzip { Body::from(compress(request.chunks()).await?) } else { chunks::body(request) };
+        let chunks = request.chunks();
+        let body = if gzip { vec![compress(chunks).await?.into()] } else { chunks };
         let call = Call {
             path: &path,
             query: &query,
@@ -167,8 +183,14 @@ impl Sink for Elasticsearch {
 
     async fn open(&self, _cx: &SinkCx) -> Result<(), Verdict> {
         let server = self.ask().await?;
-        if let Some(coverage) = &self.coverage {
-            self.install(&server, coverage).await?;
+        match &self.coverage {
+            Some(coverage) if server.has_templates() => self.install(&server, coverage).await?,
+            Some(coverage) => info!(
+                pattern = coverage.pattern,
+                help = "create the indices with mappings of your own, or set template = \"none\" to be rid of this line",
+                "index template not installed: this server has none"
+            ),
+            None => {}
         }
         if self.document_type.is_some() && !server.has_types() {
             warn!(server = %server, "`document_type` is not sent: this server has no mapping types");
@@ -184,6 +206,9 @@ impl Sink for Elasticsearch {
             Err(verdict) => return Verdicts::All(verdict),
         };
         let mut verdicts = classify(answer.status, &answer.headers, &mut answer.body, request.rows());
+        if let (Some(service), Verdicts::All(verdict)) = (answer.signed, &mut verdicts) {
+            signing::explain(service, verdict);
+        }
         match &mut verdicts {
             Verdicts::All(Verdict::Blocked { reason, .. }) if *reason == Operator::NotUnderstood.reason() => {
                 // A server that was upgraded wants to be spoken to differently: ask again who it is.

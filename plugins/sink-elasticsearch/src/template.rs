@@ -2,7 +2,7 @@
 //! and none is installed that would push aside or mix with somebody else's.
 
 use flowstone_core::Verdict;
-use reqwest::{Body, Method};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::client::{Answer, Call, Connection};
@@ -47,7 +47,7 @@ pub(crate) async fn ensure(
     let call = Call {
         path: &path,
         query: &[("create", "true")],
-        body: Some(("application/json", Body::from(template.to_string()))),
+        body: Some(("application/json", vec![template.to_string().into()])),
         ..Call::default()
     };
     let put = connection.call(Method::PUT, call).await?;

@@ -10,6 +10,7 @@ use simd_json::tape;
 
 use crate::client::Answer;
 use crate::operator::Operator;
+use crate::signing;
 
 /// Judges the reply to a bulk request of `rows` rows. Parses `body` in place.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &mut [u8], rows: usize) -> Verdicts {
@@ -167,6 +168,9 @@ fn judge_type(failure: &Failure<'_>) -> Option<Verdict> {
         {
             operator(Operator::PipelineMissing)
         }
+        "illegal_argument_exception" if failure.says("Document ID is not supported") => {
+            operator(Operator::NoIds)
+        }
         _ => None,
     }
 }
@@ -262,13 +266,17 @@ fn judge_foreign(status: u16, headers: &HeaderMap, beginning: &str) -> Verdict {
 /// the status says nothing more general.
 pub(crate) fn judge_admin(answer: &Answer, otherwise: Operator) -> Verdict {
     let said = format!("{}: status {}: {}", answer.host, answer.status, excerpt(&answer.body));
-    match answer.status {
+    let mut verdict = match answer.status {
         300..=399 => Operator::Redirected.blocked(said),
         401 => Operator::Credentials.blocked(said),
         403 => Operator::Privileges.blocked(said),
         408 | 429 | 500.. => with_after(not_now(answer.status, said), retry_after(&answer.headers)),
         _ => otherwise.blocked(said),
+    };
+    if let Some(service) = answer.signed {
+        signing::explain(service, &mut verdict);
     }
+    verdict
 }
 
 fn judge_items(items: Option<tape::Array<'_, '_>>, rows: usize) -> Verdicts {
@@ -282,7 +290,7 @@ fn judge_items(items: Option<tape::Array<'_, '_>>, rows: usize) -> Verdicts {
 
 /// The verdict on one item, `{"create":{"status":201}}`.
 fn judge_item(item: tape::Value<'_, '_>) -> Verdict {
-    let outcome = item.as_object().and_then(|object| object.values().next());
+    let (operation, outcome) = item.as_object().and_then(|object| object.iter().next()).unzip();
     let status = outcome.and_then(|outcome| outcome.get("status")).and_then(|status| status.as_u16());
     let (Some(outcome), Some(status)) = (outcome, status) else {
         return Verdict::busy("bad_reply", "an item without a status");
@@ -295,7 +303,11 @@ fn judge_item(item: tape::Value<'_, '_>) -> Verdict {
     };
     let failure = Failure::read(error);
     if status == 409 && failure.kind == "version_conflict_engine_exception" {
-        return Verdict::Duplicate;
+        // An update lost against another one; anything else is there already, or a newer version of it.
+        return match operation {
+            Some("update") => Verdict::busy("version_conflict", failure.line()),
+            _ => Verdict::Duplicate,
+        };
     }
     if let Some(verdict) = judge_type(&failure) {
         return verdict;

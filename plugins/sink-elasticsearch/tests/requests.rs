@@ -116,7 +116,7 @@ async fn each_option_is_seen_in_the_request() {
         (json!({"compression": "gzip"}), Box::new(text("content-encoding")), "gzip"),
         (json!({"compression": "gzip"}), Box::new(body), "\"srcaddr\":\"10.0.0.1\""),
         (json!({"compression": "none"}), Box::new(body), "\"srcaddr\":\"10.0.0.1\""),
-        (json!({"pipeline": "geo & co"}), Box::new(path), "&pipeline=geo+%26+co"),
+        (json!({"pipeline": "geo & co"}), Box::new(path), "&pipeline=geo%20%26%20co"),
         (json!({"request_timeout": "10s"}), Box::new(path), "&timeout=5000ms"),
         (json!({"id": "auto"}), Box::new(body), "{\"index\":{\"_index\":\"flow-2019.02.24\"}}\n"),
         (json!({"version_field": true}), Box::new(body), "\"@version\":\"1\""),
