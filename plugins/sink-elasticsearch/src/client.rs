@@ -1,25 +1,23 @@
 //! One HTTP request to one of the hosts, and its reply or why there is none. No redirects, no retries.
 
 use std::error::Error as _;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use flowstone_core::{BuildError, Verdict, shown};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use reqwest::{ClientBuilder, Method, Proxy, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::{Authorization, sensitive};
 use crate::chunks;
 use crate::hosts::Hosts;
-use crate::options::{AwsService, ElasticsearchOptions, TlsOptions};
+use crate::options::{AwsService, ElasticsearchOptions};
 use crate::reply::{Bound, LONG, Reply, TooLong};
 use crate::signing::Signing;
+use crate::tls;
 use crate::verdict::says_no_errors;
 
 /// The cluster: its hosts and how to speak to them.
@@ -27,6 +25,7 @@ use crate::verdict::says_no_errors;
 pub(crate) struct Connection {
     hosts: Hosts,
     http: reqwest::Client,
+    authorization: Option<Authorization>,
     signing: Option<Signing>,
     /// Long replies are read one at a time, or a server could fill the memory with as many as there are requests.
     long_reply: Arc<Semaphore>,
@@ -73,16 +72,40 @@ impl Connection {
     /// Reads hosts, credentials and certificates. Opens nothing but the files that the options name.
     pub(crate) fn new(options: &ElasticsearchOptions) -> Result<Self, Vec<BuildError>> {
         let mut errors = Vec::new();
-        let signing = options.auth.aws.as_ref().map(|aws| Signing::new(aws, &options.hosts));
-        let signing = signing.transpose().map_err(|more| errors.extend(more)).ok().flatten();
+        let texts = options.host_texts().unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        let hosts = match Hosts::parse(&texts) {
+            _ if !errors.is_empty() => None,
+            Ok(hosts) => Some(hosts),
+            Err(more) => {
+                errors.extend(more);
+                None
+            }
+        };
+        let signing = options.auth.aws.as_ref().map(|aws| Signing::new(aws, &texts)).transpose();
+        let signing = signing.map_err(|more| errors.extend(more)).ok().flatten();
+        let authorization = Authorization::new(options).map_err(|more| errors.extend(more)).ok().flatten();
         let headers = headers(options, &mut errors);
-        let hosts = Hosts::parse(&options.hosts).map_err(|more| errors.extend(more)).ok();
+        let ways = [signing.is_some(), authorization.is_some(), headers.contains_key(AUTHORIZATION)];
+        if ways.iter().filter(|given| **given).count() > 1 {
+            let option = if signing.is_some() { "auth.aws" } else { "headers" };
+            let error = BuildError::option(option, "there are two ways to identify ourselves");
+            errors.push(
+                error.help(
+                    "keep one: a user, an API key, a token, `auth.aws` or `headers` with `Authorization`",
+                ),
+            );
+        }
         let use_tls = hosts.as_ref().is_some_and(Hosts::use_tls);
-        let http = client_builder(options, headers);
-        let http = tls(http, &options.tls, use_tls, &mut errors);
+        let http = proxied(client_builder(options, headers), options, &mut errors);
+        let http = tls::configure(http, &options.tls, use_tls, &mut errors);
         match (hosts, errors.is_empty()) {
             (Some(hosts), true) => match http.build() {
-                Ok(http) => Ok(Self { hosts, http, signing, long_reply: Arc::new(Semaphore::new(1)) }),
+                Ok(http) => {
+                    Ok(Self { hosts, http, authorization, signing, long_reply: Arc::new(Semaphore::new(1)) })
+                }
                 Err(error) => Err(vec![BuildError::component(format!("the HTTP client: {}", chain(&error)))]),
             },
             _ => Err(errors),
@@ -117,6 +140,9 @@ impl Connection {
             None => None,
         };
         let mut request = self.http.request(method, url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.header().await?);
+        }
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -129,7 +155,14 @@ impl Connection {
         let bound = call.rows.map_or_else(Bound::of_admin, Bound::of_rows);
         match self.receive(request, bound).await {
             Ok((status, headers, body, turn)) => {
-                self.hosts.wake(host);
+                // A gateway whose server is down answers in its place.
+                match status {
+                    502..=504 => self.hosts.rest(host),
+                    _ => self.hosts.wake(host),
+                }
+                if let (401 | 403, Some(authorization)) = (status, &self.authorization) {
+                    authorization.refused();
+                }
                 if let (401 | 403, Some((signing, signed))) = (status, &signed) {
                     signing.refused(signed).await;
                 }
@@ -212,7 +245,7 @@ impl From<reqwest::Error> for Failure {
 }
 
 /// An error and its causes in one line. reqwest's own text says only that something went wrong while sending.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -247,7 +280,7 @@ fn client_builder(options: &ElasticsearchOptions, headers: HeaderMap) -> ClientB
 fn headers(options: &ElasticsearchOptions, errors: &mut Vec<BuildError>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &options.headers {
-        match (name.parse::<HeaderName>(), secret(value.expose())) {
+        match (name.parse::<HeaderName>(), sensitive(value.expose())) {
             (Ok(header), Some(value)) => {
                 headers.insert(header, value);
             }
@@ -264,128 +297,30 @@ fn headers(options: &ElasticsearchOptions, errors: &mut Vec<BuildError>) -> Head
             }
         }
     }
-    if options.auth.aws.is_some() {
-        let others = [options.user.is_some(), options.password.is_some(), options.api_key.is_some()];
-        if others.contains(&true) || headers.contains_key(AUTHORIZATION) {
-            let error =
-                BuildError::option("auth.aws", "requests are signed, and other credentials are given");
-            errors.push(error.help("keep one way to identify ourselves"));
-        }
-        return headers;
-    }
-    let authorization = match (&options.user, &options.password, &options.api_key) {
-        (None, None, None) => return headers,
-        (None, None, Some(key)) => {
-            // `id:api_key` is encoded for the user; base64 has no colon.
-            let key = key.expose();
-            format!("ApiKey {}", if key.contains(':') { BASE64.encode(key) } else { key.to_owned() })
-        }
-        (Some(user), Some(password), None) => {
-            format!("Basic {}", BASE64.encode(format!("{user}:{}", password.expose())))
-        }
-        (Some(_), None, None) => {
-            errors.push(
-                BuildError::option("user", "`user` has no `password`").help("add `password = \"...\"`"),
-            );
-            return headers;
-        }
-        (None, Some(_), None) => {
-            errors.push(
-                BuildError::option("password", "`password` has no `user`").help("add `user = \"...\"`"),
-            );
-            return headers;
-        }
-        (_, _, Some(_)) => {
-            let error = BuildError::option("api_key", "both an API key and a user or password are given");
-            errors.push(error.help("keep one way to identify ourselves"));
-            return headers;
-        }
-    };
-    match secret(&authorization) {
-        Some(value) if !headers.contains_key(AUTHORIZATION) => {
-            headers.insert(AUTHORIZATION, value);
-        }
-        Some(_) => {
-            let error =
-                BuildError::option("headers", "`headers` sets `Authorization` beside the credentials");
-            errors.push(error.help("keep one way to identify ourselves"));
-        }
-        None => errors
-            .push(BuildError::option("api_key", "the API key holds characters that no header can carry")),
-    }
     headers
 }
 
-/// A header value that never shows in a log, not even if a server says it back.
-fn secret(text: &str) -> Option<HeaderValue> {
-    // `Basic` and `ApiKey` are words like others; what stands behind them is not.
-    shown::hide(text.rsplit(' ').next().unwrap_or(text));
-    shown::hide(text);
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn tls(
+/// Through the proxy that the options name. Without one the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+fn proxied(
     http: ClientBuilder,
-    options: &TlsOptions,
-    use_tls: bool,
+    options: &ElasticsearchOptions,
     errors: &mut Vec<BuildError>,
 ) -> ClientBuilder {
-    let default = options.ca_file.is_none()
-        && options.verify
-        && options.client_cert.is_none()
-        && options.client_key.is_none();
-    if !use_tls {
-        if !default {
-            let error = BuildError::option("tls", "`tls` is set, but no host begins with `https://`");
-            errors.push(error.help("write `https://` in `hosts`, or leave `tls` out"));
-        }
-        // Without this the system's certificates would be read, for nothing.
-        return http.tls_certs_only([]);
+    let Some(proxy) = &options.proxy else { return http };
+    let text = proxy.expose();
+    if text.is_empty() {
+        return http.no_proxy();
     }
-    let mut http = http;
-    if let Some(path) = &options.ca_file {
-        match read_pem(path).and_then(|pem| Certificate::from_pem_bundle(&pem).map_err(|error| chain(&error)))
-        {
-            Ok(certificates) if !certificates.is_empty() => http = http.tls_certs_only(certificates),
-            Ok(_) => errors.push(unreadable("tls.ca_file", path, "it holds no certificate")),
-            Err(why) => errors.push(unreadable("tls.ca_file", path, &why)),
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if let Some(password) = url.as_ref().and_then(Url::password) {
+        shown::hide(password);
+    }
+    match url.and_then(|url| Proxy::all(url).ok()) {
+        Some(proxy) => http.proxy(proxy),
+        None => {
+            let error = BuildError::option("proxy", "this is no URL of a proxy");
+            errors.push(error.label("expected `http://[USER:PASSWORD@]HOST:PORT`, or \"\" for none"));
+            http
         }
     }
-    if !options.verify {
-        http = http.tls_danger_accept_invalid_certs(true);
-    }
-    match (&options.client_cert, &options.client_key) {
-        (None, None) => {}
-        (Some(cert), Some(key)) => match identity(cert, key) {
-            Ok(identity) => http = http.identity(identity),
-            Err((option, path, why)) => errors.push(unreadable(option, path, &why)),
-        },
-        (cert, _) => {
-            let (there, missing) =
-                if cert.is_some() { ("client_cert", "client_key") } else { ("client_key", "client_cert") };
-            let error =
-                BuildError::option(format!("tls.{there}"), format!("`{there}` needs `{missing}` beside it"));
-            errors.push(error);
-        }
-    }
-    http
-}
-
-/// Certificate and key as one; the error names the option and the file.
-fn identity<'a>(cert: &'a Path, key: &'a Path) -> Result<Identity, (&'static str, &'a Path, String)> {
-    let mut pem = read_pem(cert).map_err(|why| ("tls.client_cert", cert, why))?;
-    pem.push(b'\n');
-    pem.extend(read_pem(key).map_err(|why| ("tls.client_key", key, why))?);
-    Identity::from_pem(&pem).map_err(|error| ("tls.client_key", key, chain(&error)))
-}
-
-#[expect(clippy::disallowed_methods, reason = "read once, when the sink is built")]
-fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| error.to_string())
-}
-
-fn unreadable(option: &str, path: &Path, why: &str) -> BuildError {
-    BuildError::option(option, format!("cannot use {}: {why}", path.display())).label("expected a PEM file")
 }

@@ -3,18 +3,21 @@
 //!
 //! - [`options`](ElasticsearchOptions): what a user can set.
 //! - `action`: rows become lines of a bulk request, on CPU threads.
-//! - `client`, `hosts`: one request to one of the servers. `signing`: Amazon's. `asking`, `server`, `template`, `mapping`: what is said at
-//!   start.
+//! - `client`, `hosts`: one request to one of the servers. `auth`, `signing`, `tls`: who
+//!   we are, and who they are. `asking`, `server`, `template`, `mapping`, `lifecycle`:
+//!   what is said at start.
 //! - `verdict`, `operator`: what a reply means, and what to do about it.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::disallowed_methods))] // see clippy.toml
 
 mod action;
 mod asking;
+mod auth;
 mod chunks;
 mod client;
 mod hosts;
 mod index_name;
+mod lifecycle;
 mod mapping;
 mod operator;
 mod options;
@@ -23,11 +26,12 @@ mod server;
 mod signing;
 mod sink;
 mod template;
+mod tls;
 mod verdict;
 
 pub use options::{
-    AuthOptions, AwsOptions, AwsService, BatchOptions, BulkOperation, Compression, ElasticsearchOptions,
-    IdMode, ServerName, TemplateMode, TlsOptions, VersionType,
+    AuthOptions, AwsOptions, AwsService, BatchOptions, BulkOperation, Codec, Compression, DataStreamOptions,
+    ElasticsearchOptions, IdMode, IndexMode, ServerName, TemplateMode, TlsOptions, VersionType,
 };
 
 use flowstone_core::{BuildCx, register_sink};

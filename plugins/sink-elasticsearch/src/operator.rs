@@ -47,8 +47,14 @@ pub(crate) enum Operator {
     NotAServer,
     /// A version before Elasticsearch 6.
     TooOld,
+    /// A template maps `lat` or `lon` as a point.
+    PointPerCoordinate,
     /// The template cannot be installed.
     TemplateRefused,
+    /// The policy that deletes old indices cannot be put in place.
+    PolicyRefused,
+    /// The server cannot do what the options ask for.
+    NotSupported,
 }
 
 // === impl Operator ===
@@ -173,6 +179,21 @@ impl Operator {
             Self::TooOld => (
                 "too_old",
                 "flowstone writes to Elasticsearch 6 and later and to OpenSearch: upgrade the server",
+            ),
+            Self::PolicyRefused => (
+                "policy_refused",
+                "allow flowstone to manage life cycles (`manage_ilm` on Elasticsearch, \
+                 `cluster:admin/opendistro/ism/policy/*` on OpenSearch), or leave out `retention` and delete old indices \
+                 yourself",
+            ),
+            Self::NotSupported => (
+                "not_supported",
+                "upgrade the server, or leave the option out; if the log names the wrong server, name it with `server`",
+            ),
+            Self::PointPerCoordinate => (
+                "point_per_coordinate",
+                "the server refuses every document with such a field: map the object that holds `lat` and `lon` as \
+                 geo_point, not each of them, or remove the template and let flowstone install its own",
             ),
             Self::TemplateRefused => (
                 "template_refused",

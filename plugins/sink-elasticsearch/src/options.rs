@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use flowstone_core::event::{Batch, Column, Path, RowId, Value};
 use flowstone_core::{BuildError, ByteSize, Diagnostics, Node, OptionType, Secret, choices, options};
 use flowstone_dialect::Template;
@@ -14,10 +16,17 @@ use crate::index_name;
 options! {
     /// Options of `elasticsearch`.
     pub struct ElasticsearchOptions {
-        /// The servers, as `http://HOST:PORT` or `https://HOST:PORT/PREFIX`. Requests go to them in turn; one that
-        /// cannot be reached is left out for a while. Without a port `http` means 9200 and `https` means 443 (which
+        /// The servers, as `http://HOST:PORT` or `https://HOST:PORT/PREFIX`; without this and `cloud_id`
+        /// `http://127.0.0.1:9200`. Requests go to them in turn; one that cannot be reached, or answers that its server
+        /// is away (502 to 504), is left out for a while. No other node is looked for (sniffing): what stands between,
+        /// a load balancer or Elastic Cloud, does that better. Without a port `http` means 9200 and `https` means 443 (which
         /// is what hosted services listen on); without either, as in `es1` and `es1:9200`, it is `http`.
-        pub hosts: Vec<String> = vec!["http://127.0.0.1:9200".to_owned()],
+        pub hosts: Option<Vec<String>> = None,
+        /// The Cloud ID of a deployment of Elastic Cloud, as its console shows it, instead of `hosts`.
+        pub cloud_id: Option<String> = None,
+        /// The proxy that every request goes through, as `http://HOST:PORT`, with `USER:PASSWORD@` where it wants them.
+        /// Without it the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count; `""` is none at all.
+        pub proxy: Option<Secret> = None,
         /// Which server it is: each is spoken to in its own dialect. `"auto"` asks it with `GET /`. One that does not
         /// answer that and takes bulk requests (OpenSearch Serverless, a gateway that lets nothing else through, a
         /// user without `monitor`) is spoken to as Elasticsearch 8 and OpenSearch are; name the server where that is
@@ -25,8 +34,26 @@ options! {
         pub server: ServerName = ServerName::Auto,
         /// The index of each event, from the event alone: `%{+YYYY.MM.dd}` is the day of its `@timestamp` in UTC,
         /// `%{field}` the text of a field. An event whose index cannot be named (a missing field, a capital letter)
-        /// goes to the `rejected` port. May also be an alias with a write index or a data stream.
-        pub index: Template,
+        /// goes to the `rejected` port. May also be an alias with a write index. This or `data_stream` is needed.
+        pub index: Option<Template> = None,
+        /// A data stream in place of `index`, named `TYPE-DATASET-NAMESPACE`: the server begins a new index by size and
+        /// age. Documents are only ever created in it. Elasticsearch 7.9 and later, OpenSearch.
+        pub data_stream: Option<DataStreamOptions> = None,
+        /// Documents are deleted when they are older, by whole indices: the server's own life cycle does that, of data
+        /// streams (Elasticsearch 8.14 and later), by ILM (6.8 to 9) or by ISM (OpenSearch), in a policy named as the
+        /// template. Without it nothing is ever deleted.
+        pub retention: Option<Duration> = None,
+        /// Primary shards of new indices, in our template; without it the server's default.
+        pub shards: Option<u32> = None,
+        /// Replicas of new indices, in our template; without it the server's default.
+        pub replicas: Option<u32> = None,
+        /// How new indices are compressed, in our template: `"best_compression"` or the server's `"default"`, which
+        /// takes half as much again of disk and indexes no faster.
+        pub codec: Codec = Codec::BestCompression,
+        /// What new indices are made for, in our template. `"logsdb"` (Elasticsearch 8.17 and later) takes half the disk:
+        /// the server then gives documents back with their fields in another order, if its licence lets it
+        /// (`"standard"` otherwise).
+        pub index_mode: IndexMode = IndexMode::Standard,
         /// The document id. `"deterministic"` derives it from the record's identity, so that a record that is read
         /// or sent again is recognised (409) and not stored twice. `"auto"` lets the server choose: indexing is some
         /// 10 to 20 % faster, and every retry of a request whose reply was lost stores its events again. Anything else
@@ -49,8 +76,16 @@ options! {
         pub user: Option<String> = None,
         /// The password of `user`.
         pub password: Option<Secret> = None,
+        /// A file that holds the password alone. It is read again when it changes, as `api_key_file` and `token_file`.
+        pub password_file: Option<PathBuf> = None,
         /// An API key: the `encoded` value that the server gave, or `id:api_key`. Instead of `user`.
         pub api_key: Option<Secret> = None,
+        /// A file that holds the API key alone.
+        pub api_key_file: Option<PathBuf> = None,
+        /// A bearer token, of a service account or a gateway. Instead of `user` and `api_key`.
+        pub token: Option<Secret> = None,
+        /// A file that holds the token alone.
+        pub token_file: Option<PathBuf> = None,
         /// Headers to send with every request, such as `{ "X-Found-Cluster" = "..." }`. Never shown.
         pub headers: IndexMap<String, Secret> = IndexMap::new(),
         /// Ways to identify ourselves that are more than a word: Amazon's signatures.
@@ -70,9 +105,11 @@ options! {
         /// At most this many requests at once; fewer while the server is slow or refuses.
         pub max_concurrency: usize = 8,
         /// `"install"` puts an index template for VPC flow logs in place before the first event: addresses as `ip`,
-        /// counters as `long`, GeoIP locations as `geo_point`, other text as `keyword`, in all name styles. A
-        /// template that is there already is never changed, and none is installed where another one covers the same
-        /// indices. `"none"` leaves templates alone.
+        /// counters as `long`, GeoIP locations as `geo_point`, other text as `keyword`, in all name styles; compressed,
+        /// sorted by time, and numbers not indexed where the server finds them without. One of ours that nobody has
+        /// changed is renewed by a newer flowstone or other options; another is never changed, and none is installed
+        /// where another one covers the same indices. `"overwrite"` puts it in place of whatever has its name,
+        /// `"none"` leaves templates alone, and `{ file = "PATH" }` installs yours if none of its name is there.
         pub template: TemplateMode = TemplateMode::Install,
         /// The name of the template. Without it: the part of `index` before its first `%{`.
         pub template_name: Option<String> = None,
@@ -138,6 +175,10 @@ options! {
     pub struct TlsOptions {
         /// PEM file of the certificate authorities to trust, instead of the system's.
         pub ca_file: Option<PathBuf> = None,
+        /// The SHA-256 fingerprint of the server's certificate, or of an authority that the server sends along with it, as
+        /// Elasticsearch 8 and later say at their first start: that one is trusted, and no other. In hexadecimal
+        /// digits, with or without colons.
+        pub fingerprint: Option<String> = None,
         /// `false` accepts any certificate: the connection is then encrypted but open to whoever stands between.
         pub verify: bool = true,
         /// PEM file of our own certificate, for servers that ask for one; needs `client_key`.
@@ -223,13 +264,48 @@ choices! {
     }
 }
 
+/// What to do about index templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateMode {
+    /// Install the built-in one if none is there, or an older one of ours.
+    Install,
+    /// Install the built-in one, whatever is there.
+    Overwrite,
+    /// Nothing.
+    None,
+    /// Install this one if none is there.
+    File(PathBuf),
+}
+
+options! {
+    /// The three parts of a data stream's name.
+    pub struct DataStreamOptions {
+        /// What kind of data it is.
+        pub r#type: String = "logs".to_owned(),
+        /// Whose data it is.
+        pub dataset: String = "aws.vpcflow".to_owned(),
+        /// Which of several environments.
+        pub namespace: String = "default".to_owned(),
+    }
+}
+
 choices! {
-    /// What to do about index templates.
-    pub enum TemplateMode {
-        /// Install the built-in one if none is there.
-        Install = "install",
-        /// Nothing.
-        None = "none",
+    /// How indices are compressed.
+    pub enum Codec {
+        /// Deflate or zstd, as the server has it.
+        BestCompression = "best_compression",
+        /// LZ4.
+        Default = "default",
+    }
+}
+
+choices! {
+    /// What an index is made for.
+    pub enum IndexMode {
+        /// Anything.
+        Standard = "standard",
+        /// Logs: documents are made out of their fields when they are asked for.
+        Logsdb = "logsdb",
     }
 }
 
@@ -243,6 +319,26 @@ pub(crate) struct Coverage {
     pub(crate) name: String,
     /// The indices, with `*` for what varies.
     pub(crate) pattern: String,
+}
+
+/// The address that a Cloud ID stands for: behind the name, in base64, `DOMAIN[:PORT]$ELASTICSEARCH$KIBANA`, where a part
+/// may have a port of its own (Elastic's clients, "Connecting to Elastic Cloud").
+fn host_of_cloud_id(id: &str) -> Option<String> {
+    let (_, coded) = id.rsplit_once(':')?;
+    let text = String::from_utf8(BASE64.decode(coded.trim()).ok()?).ok()?;
+    let mut parts = text.split('$');
+    let (domain, server) = (parts.next()?, parts.next()?);
+    let with_port = |text: &str, default: &str| match text.split_once(':') {
+        Some((name, port)) => (name.to_owned(), port.to_owned()),
+        None => (text.to_owned(), default.to_owned()),
+    };
+    let (domain, port) = with_port(domain, "443");
+    let (server, port) = with_port(server, &port);
+    let is_name = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+    };
+    let good = is_name(&domain) && is_name(&server) && port.parse::<u16>().is_ok();
+    good.then(|| format!("https://{server}.{domain}:{port}"))
 }
 
 // === impl IdMode ===
@@ -276,6 +372,42 @@ impl OptionType for IdMode {
     }
 }
 
+impl OptionType for TemplateMode {
+    const TYPE: &'static str = "\"install\" | \"overwrite\" | \"none\" | { file = PATH }";
+
+    fn read(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        options! {
+            /// The table.
+            struct FileOptions {
+                /// The file.
+                file: PathBuf,
+            }
+        }
+        if node.as_table().is_some() {
+            return <FileOptions as OptionType>::read(node, diagnostics)
+                .map(|options| Self::File(options.file));
+        }
+        match node.as_str() {
+            Some("install") => Some(Self::Install),
+            Some("overwrite") => Some(Self::Overwrite),
+            Some("none") => Some(Self::None),
+            _ => {
+                node.expected(&format!("one of {}", Self::TYPE), diagnostics);
+                None
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Install => "\"install\"".to_owned(),
+            Self::Overwrite => "\"overwrite\"".to_owned(),
+            Self::None => "\"none\"".to_owned(),
+            Self::File(path) => format!("{{ file = {} }}", path.display().to_string().show()),
+        }
+    }
+}
+
 impl VersionType {
     /// As the action line says it.
     pub(crate) fn word(self) -> &'static str {
@@ -295,6 +427,7 @@ impl ElasticsearchOptions {
         self.check_index(&mut errors);
         self.check_numbers(&mut errors);
         self.check_documents(&mut errors);
+        self.check_template(&mut errors);
         for (option, text) in [
             ("template_name", &self.template_name),
             ("document_type", &self.document_type),
@@ -315,15 +448,107 @@ impl ElasticsearchOptions {
         Err(errors)
     }
 
+    /// What names the index of each event: `index`, or the data stream.
+    pub(crate) fn destination(&self) -> Result<Template, BuildError> {
+        let literal = |text: &str| {
+            Template::parse(text).map_err(|error| BuildError::option("data_stream", error.message))
+        };
+        match (&self.index, &self.data_stream) {
+            (Some(index), None) => Ok(index.clone()),
+            (None, Some(DataStreamOptions { r#type, dataset, namespace })) => {
+                for (part, text) in [("type", r#type), ("dataset", dataset), ("namespace", namespace)] {
+                    if text.is_empty() || text.contains(['-', '%']) || index_name::check(text).is_err() {
+                        let name = format!("data_stream.{part}");
+                        return Err(BuildError::option(
+                            name,
+                            format!("{text:?} is no part of a data stream's name"),
+                        )
+                        .label("expected lower case, without hyphens"));
+                    }
+                }
+                literal(&format!("{type}-{dataset}-{namespace}"))
+            }
+            (None, None) => {
+                Err(BuildError::option("index", "neither `index` nor `data_stream` says where to")
+                    .help("add `index = \"vpcflowlogs-%{+YYYY.MM.dd}\"`"))
+            }
+            (Some(_), Some(_)) => {
+                Err(BuildError::option("data_stream", "both `index` and `data_stream` are given")
+                    .help("keep one of them"))
+            }
+        }
+    }
+
+    /// What our template says of new indices.
+    fn check_template(&self, errors: &mut Vec<BuildError>) {
+        let ours = matches!(self.template, TemplateMode::Install | TemplateMode::Overwrite);
+        let set = [
+            ("shards", self.shards.is_some()),
+            ("replicas", self.replicas.is_some()),
+            ("index_mode", self.index_mode != IndexMode::Standard),
+        ];
+        for (option, _) in set.into_iter().filter(|(_, set)| *set && !ours) {
+            let error = BuildError::option(
+                option,
+                format!("`{option}` is part of our template, which is not installed"),
+            );
+            errors.push(error.help("say it in your own template, or leave `template` at \"install\""));
+        }
+        if self.retention.is_some() && !ours {
+            let error =
+                BuildError::option("retention", "`retention` needs our template, which is not installed");
+            errors.push(error.help("name a policy in your own template, or leave `template` at \"install\""));
+        }
+        if self.retention.is_some_and(|retention| retention < Duration::from_secs(3600)) {
+            let error = BuildError::option("retention", "`retention` is out of range");
+            errors.push(error.label("expected at least 1h, as in \"30d\""));
+        }
+        if self.shards.is_some_and(|shards| !(1..=1024).contains(&shards)) {
+            errors.push(BuildError::option("shards", "`shards` is out of range").label("expected 1 to 1024"));
+        }
+        if self.data_stream.is_some() {
+            let wrong = [
+                (
+                    "operation",
+                    self.operation != BulkOperation::Create,
+                    "a data stream takes nothing but `create`",
+                ),
+                ("document_type", self.document_type.is_some(), "a data stream has no mapping type"),
+            ];
+            for (option, _, why) in wrong.into_iter().filter(|(_, wrong, _)| *wrong) {
+                errors.push(BuildError::option(option, why).help("leave it out, or write into an `index`"));
+            }
+        }
+        let serverless = self.auth.aws.as_ref().is_some_and(|aws| aws.service == AwsService::Aoss);
+        let lacks = [
+            ("data_stream", self.data_stream.is_some(), "data streams"),
+            ("retention", self.retention.is_some(), "life cycles of indices"),
+            (
+                "template",
+                matches!(self.template, TemplateMode::Overwrite | TemplateMode::File(_)),
+                "index templates",
+            ),
+        ];
+        for (option, _, what) in lacks.into_iter().filter(|(_, asked, _)| *asked && serverless) {
+            let error = BuildError::option(option, format!("OpenSearch Serverless has no {what}"));
+            errors
+                .push(error.help("leave it out; retention is set there by a data lifecycle policy of AWS's"));
+        }
+    }
+
     fn check_index(&self, errors: &mut Vec<BuildError>) {
-        let text = self.index.text();
+        let index = match self.destination() {
+            Ok(index) => index,
+            Err(error) => return errors.push(error),
+        };
+        let text = index.text();
         // What a field will hold is not known yet: any letter stands for it.
         let name =
-            if self.index.window_ms().is_some() { self.sample_index() } else { format!("{}x", self.stem()) };
+            if index.window_ms().is_some() { sample_of(&index) } else { format!("{}x", stem_of(&index)) };
         if let Err(why) = index_name::check(&name) {
             errors.push(BuildError::option("index", format!("`{text}` can name no index")).label(why));
         }
-        if self.template == TemplateMode::Install && self.coverage().pattern.chars().all(|c| c == '*') {
+        if self.template != TemplateMode::None && self.coverage(&index).pattern.chars().all(|c| c == '*') {
             errors.push(
                 BuildError::option(
                     "index",
@@ -332,6 +557,24 @@ impl ElasticsearchOptions {
                 .label("expected some text beside the fields, as in `flow-%{field}`")
                 .help("or set `template = \"none\"` and install one of your own"),
             );
+        }
+    }
+
+    /// What to read hosts from: `hosts`, or what `cloud_id` stands for.
+    pub(crate) fn host_texts(&self) -> Result<Vec<String>, BuildError> {
+        match (&self.hosts, &self.cloud_id) {
+            (Some(hosts), None) => Ok(hosts.clone()),
+            (None, None) => Ok(vec!["http://127.0.0.1:9200".to_owned()]),
+            (None, Some(id)) => match host_of_cloud_id(id) {
+                Some(host) => Ok(vec![host]),
+                None => Err(BuildError::option("cloud_id", "this is no Cloud ID").label(
+                    "expected `NAME:BASE64`, as the console of Elastic Cloud shows it under \"Cloud ID\"",
+                )),
+            },
+            (Some(_), Some(_)) => {
+                Err(BuildError::option("cloud_id", "both `hosts` and `cloud_id` are given")
+                    .help("keep one of them"))
+            }
         }
     }
 
@@ -377,36 +620,19 @@ impl ElasticsearchOptions {
         must(self.request_timeout >= Duration::from_millis(10), "request_timeout", "expected at least 10ms");
     }
 
-    /// The index of an event of the year 2000, for templates that read nothing but the time.
-    fn sample_index(&self) -> String {
-        let mut batch = Batch::new(vec![RowId::default()]);
-        batch.put_columns(vec![(Path::timestamp(), Column::Const(Value::Time(951_782_400_000)))]);
-        let mut name = String::new();
-        self.index.render(batch.row(0), &mut name);
-        name
-    }
-
-    /// The part of `index` that stands before everything that varies.
-    fn stem(&self) -> &str {
-        let text = self.index.text();
-        let fixed =
-            if self.index.literal().is_some() { text.len() } else { text.find("%{").unwrap_or(text.len()) };
-        &text[..fixed]
-    }
-
     /// The name and the pattern of the template.
-    pub(crate) fn coverage(&self) -> Coverage {
-        let stem = self.stem().trim_end_matches(['-', '_', '.']);
+    pub(crate) fn coverage(&self, index: &Template) -> Coverage {
+        let stem = stem_of(index).trim_end_matches(['-', '_', '.']);
         let name = match &self.template_name {
             Some(name) => name.clone(),
             None if stem.is_empty() => "flowstone".to_owned(),
             None => stem.to_owned(),
         };
-        if let Some(literal) = self.index.literal() {
+        if let Some(literal) = index.literal() {
             return Coverage { name, pattern: literal.to_owned() };
         }
         let mut pattern = String::new();
-        let mut rest = self.index.text();
+        let mut rest = index.text();
         while let Some((fixed, varying)) = rest.split_once("%{") {
             let end = if varying.starts_with('{') { "}}" } else { "}" };
             let Some((_, behind)) = varying.split_once(end) else { break };
@@ -421,8 +647,45 @@ impl ElasticsearchOptions {
     }
 
     /// An index name for places where the server wants one and uses none.
-    pub(crate) fn placeholder_index(&self) -> String {
-        let stem = self.stem().trim_end_matches(['-', '_', '.']);
+    pub(crate) fn placeholder_index(index: &Template) -> String {
+        let stem = stem_of(index).trim_end_matches(['-', '_', '.']);
         if index_name::check(stem).is_ok() { stem.to_owned() } else { "flowstone".to_owned() }
+    }
+}
+
+/// The index of an event of the year 2000, for templates that read nothing but the time.
+fn sample_of(index: &Template) -> String {
+    let mut batch = Batch::new(vec![RowId::default()]);
+    batch.put_columns(vec![(Path::timestamp(), Column::Const(Value::Time(951_782_400_000)))]);
+    let mut name = String::new();
+    index.render(batch.row(0), &mut name);
+    name
+}
+
+/// The part of an index's name that stands before everything that varies.
+fn stem_of(index: &Template) -> &str {
+    let text = index.text();
+    let fixed = if index.literal().is_some() { text.len() } else { text.find("%{").unwrap_or(text.len()) };
+    &text[..fixed]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cloud_id_stands_for_a_host() {
+        let of = |text: &str| host_of_cloud_id(&format!("name:{}", BASE64.encode(text)));
+        assert_eq!(
+            of("us-east-1.aws.found.io$abc$def").as_deref(),
+            Some("https://abc.us-east-1.aws.found.io:443")
+        );
+        assert_eq!(of("found.io:9243$abc$def").as_deref(), Some("https://abc.found.io:9243"));
+        assert_eq!(of("found.io$abc:9244$def").as_deref(), Some("https://abc.found.io:9244"));
+        for wrong in ["found.io", "found.io$", "$abc$", "found.io$a/b$", "found.io:x$abc$"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+        assert_eq!(host_of_cloud_id("no id"), None);
+        assert_eq!(host_of_cloud_id("name:???"), None);
     }
 }

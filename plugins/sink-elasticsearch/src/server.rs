@@ -44,6 +44,17 @@ pub(crate) enum TemplateDialect {
     Composable,
 }
 
+/// Who deletes old indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifecycle {
+    /// The life cycle of data streams: Elasticsearch 8.14 and later.
+    DataStream,
+    /// Index lifecycle management: Elasticsearch from 6.6 on.
+    Ilm,
+    /// Index state management: OpenSearch.
+    Ism,
+}
+
 // === impl Server ===
 
 impl Server {
@@ -95,6 +106,44 @@ impl Server {
     /// Whether it has index templates.
     pub(crate) fn has_templates(&self) -> bool {
         self.product != Product::Serverless
+    }
+
+    /// Whether it is Elasticsearch of this version or later. One that is only named is as old as its name allows.
+    fn is_elasticsearch(&self, major: u32, minor: u32) -> bool {
+        let known = if self.minor == u32::MAX { 0 } else { self.minor };
+        self.product == Product::Elasticsearch && (self.major, known) >= (major, minor)
+    }
+
+    /// Whether it finds numbers that are not indexed, by their doc values. OpenSearch does as far as that was tried.
+    pub(crate) fn searches_doc_values(&self) -> bool {
+        let open_search = self.product == Product::OpenSearch && self.minor != u32::MAX;
+        self.is_elasticsearch(8, 1) || (open_search && (self.major, self.minor) >= (2, 19))
+    }
+
+    /// Whether an index may be made for logs.
+    pub(crate) fn has_logsdb(&self) -> bool {
+        self.is_elasticsearch(8, 17)
+    }
+
+    /// Whether it has data streams.
+    pub(crate) fn has_data_streams(&self) -> bool {
+        match self.product {
+            Product::Elasticsearch => (self.major, self.minor) >= (7, 9),
+            Product::OpenSearch => true,
+            Product::Serverless | Product::Unsaid => false,
+        }
+    }
+
+    /// Who deletes old indices, if it says who it is.
+    pub(crate) fn lifecycle(&self, data_stream: bool) -> Option<Lifecycle> {
+        match self.product {
+            Product::Elasticsearch if data_stream && self.is_elasticsearch(8, 14) => {
+                Some(Lifecycle::DataStream)
+            }
+            Product::Elasticsearch => Some(Lifecycle::Ilm),
+            Product::OpenSearch => Some(Lifecycle::Ism),
+            Product::Serverless | Product::Unsaid => None,
+        }
     }
 
     /// Whether it is only assumed.
@@ -210,6 +259,39 @@ mod tests {
             ("OpenSearch Serverless", None)
         );
         assert!(!serverless.is_assumed() && !serverless.has_templates());
+    }
+
+    #[test]
+    fn what_a_server_can_do_follows_its_version() {
+        let elastic = |number: &str| Server::of_root(&root(number, "")).unwrap();
+        let open = |number: &str| Server::of_root(&root(number, r#","distribution":"opensearch""#)).unwrap();
+        let can = |server: &Server| {
+            (
+                server.searches_doc_values(),
+                server.has_logsdb(),
+                server.has_data_streams(),
+                server.lifecycle(true),
+            )
+        };
+        use Lifecycle::{DataStream, Ilm, Ism};
+        for (server, expect) in [
+            (elastic("6.8.23"), (false, false, false, Some(Ilm))),
+            (elastic("7.10.2"), (false, false, true, Some(Ilm))),
+            (elastic("8.0.1"), (false, false, true, Some(Ilm))),
+            (elastic("8.13.4"), (true, false, true, Some(Ilm))),
+            (elastic("8.19.21"), (true, true, true, Some(DataStream))),
+            (elastic("9.5.3"), (true, true, true, Some(DataStream))),
+            (open("1.3.20"), (false, false, true, Some(Ism))),
+            (open("2.19.1"), (true, false, true, Some(Ism))),
+            (open("3.8.0"), (true, false, true, Some(Ism))),
+            (Server::named(ServerName::Elasticsearch8).unwrap(), (false, false, true, Some(Ilm))),
+            (Server::named(ServerName::OpenSearch2).unwrap(), (false, false, true, Some(Ism))),
+            (Server::assumed(), (false, false, false, None)),
+            (Server::serverless(), (false, false, false, None)),
+        ] {
+            assert_eq!(can(&server), expect, "{server}");
+        }
+        assert_eq!(elastic("9.5.3").lifecycle(false), Some(Ilm));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The sink itself: finds the server, puts the template in place, sends bulk requests and has their replies judged.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -12,16 +13,19 @@ use flowstone_core::event::Batch;
 use flowstone_core::{BuildError, Request, Sink, SinkCx, SinkLimits, Verdict, Verdicts, blocking};
 use indexmap::IndexMap;
 use reqwest::Method;
+use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::action::{ActionOptions, Encoder};
 use crate::asking::{self, Asked};
 use crate::client::{Answer, Call, Connection, IS_IT_UP};
+use crate::lifecycle;
+use crate::mapping::{self, Settings};
 use crate::operator::Operator;
-use crate::options::{AwsService, Compression, Coverage, ElasticsearchOptions, TemplateMode};
-use crate::server::Server;
+use crate::options::{AwsService, Compression, Coverage, ElasticsearchOptions, IndexMode, TemplateMode};
+use crate::server::{Lifecycle, Server};
 use crate::signing;
-use crate::template::{self, Outcome};
+use crate::template::{self, Outcome, Wanted};
 use crate::verdict::classify;
 
 /// What of a bulk reply is asked for: enough to judge each row, and a tenth of the bytes.
@@ -35,8 +39,10 @@ pub(crate) struct Elasticsearch {
     encoder: Encoder,
     limits: SinkLimits,
     compression: Compression,
-    /// The template to put in place, if any.
-    coverage: Option<Coverage>,
+    /// What the template is to cover, what is done about it, and what it says.
+    coverage: Coverage,
+    template: TemplateMode,
+    settings: Settings,
     document_type: Option<String>,
     /// The index in the path where the server wants one; each row names its own.
     placeholder_index: String,
@@ -69,22 +75,33 @@ impl Elasticsearch {
             blocked_for: options.blocked_for,
             max_tries_alone: options.max_tries_alone,
         };
+        let index = options.destination().map_err(|error| vec![error])?;
+        let settings = Settings {
+            shards: options.shards,
+            replicas: options.replicas,
+            codec: options.codec,
+            mode: options.index_mode,
+            retention: options.retention,
+            data_stream: options.data_stream.is_some(),
+        };
         let action = ActionOptions {
             operation: options.operation,
             id: options.id.clone(),
             routing: options.routing.clone(),
             version: options.version.clone(),
             version_type: options.version_type,
-            data_stream: false,
+            data_stream: options.data_stream.is_some(),
         };
         Ok(Self {
             connection,
             limits,
             compression: options.compression,
-            coverage: (options.template == TemplateMode::Install).then(|| options.coverage()),
-            placeholder_index: options.placeholder_index(),
+            coverage: options.coverage(&index),
+            template: options.template,
+            settings,
+            placeholder_index: ElasticsearchOptions::placeholder_index(&index),
             server_timeout: format!("{}ms", options.request_timeout.as_millis() / 2),
-            encoder: Encoder::new(options.index, action, options.version_field),
+            encoder: Encoder::new(index, action, options.version_field),
             parameters: options.parameters,
             document_type: options.document_type,
             pipeline: options.pipeline,
@@ -151,10 +168,52 @@ impl Elasticsearch {
         self.connection.call(Method::POST, call).await
     }
 
-    async fn install(&self, server: &Server, coverage: &Coverage) -> Result<(), Verdict> {
-        let document_type = server.document_type(self.document_type.as_deref()).unwrap_or("_doc");
+    /// Asks a server who it is, whether it can do what the options ask for, and for a known mistake in its templates.
+    async fn look(&self) -> Result<(), Verdict> {
+        let server = self.ask().await?;
+        self.check_server(&server)?;
+        if !server.has_templates() || server.is_assumed() {
+            return Ok(());
+        }
+        match template::coordinate_as_point(&self.connection, &server, &self.coverage.pattern).await {
+            Ok(Some((name, field))) => Err(Operator::PointPerCoordinate
+                .blocked(format!("the template `{name}` maps `{field}` as geo_point"))),
+            Ok(None) => Ok(()),
+            // Who may not see templates may write all the same.
+            Err(Verdict::Blocked { .. }) => Ok(()),
+            Err(verdict) => Err(verdict),
+        }
+    }
+
+    /// Whether the server can do what the options ask for.
+    fn check_server(&self, server: &Server) -> Result<(), Verdict> {
+        let lacks = |what: &str| Err(Operator::NotSupported.blocked(format!("{server} has no {what}")));
+        let Settings { data_stream, mode, .. } = &self.settings;
+        if *data_stream && !server.has_data_streams() {
+            return lacks("data streams");
+        }
+        if *mode == IndexMode::Logsdb && !server.has_logsdb() {
+            return lacks("index mode for logs");
+        }
+        Ok(())
+    }
+
+    async fn install(&self, server: &Server) -> Result<(), Verdict> {
+        let coverage = &self.coverage;
         let (name, pattern) = (coverage.name.as_str(), coverage.pattern.as_str());
-        let outcome = match template::ensure(&self.connection, server, coverage, document_type).await {
+        let lifecycle = self.retain(server).await?;
+        let document_type = server.document_type(self.document_type.as_deref()).unwrap_or("_doc");
+        let (template, ours) = match &self.template {
+            TemplateMode::None => return Ok(()),
+            TemplateMode::File(path) => (load(path.clone()).await?, false),
+            TemplateMode::Install | TemplateMode::Overwrite => {
+                (mapping::template(server, coverage, document_type, &self.settings, lifecycle), true)
+            }
+        };
+        let overwrite = self.template == TemplateMode::Overwrite;
+        let data_stream = self.settings.data_stream;
+        let wanted = Wanted { coverage, template, ours, overwrite, data_stream };
+        let outcome = match template::ensure(&self.connection, server, wanted).await {
             // What lets only bulk requests through lets no template through: no reason to deliver nothing.
             Err(Verdict::Blocked { detail, .. }) if server.is_assumed() => {
                 let help = "install an index template by hand, and set template = \"none\"";
@@ -165,7 +224,16 @@ impl Elasticsearch {
         };
         match outcome {
             Outcome::Installed => info!(name, pattern, "index template installed"),
+            Outcome::Renewed => {
+                info!(name, pattern, "index template renewed; it holds for indices that are made from now on")
+            }
             Outcome::Present => {}
+            Outcome::Changed => info!(
+                name,
+                pattern,
+                help = "take your changes over and set template = \"overwrite\" once, or set template = \"none\"",
+                "index template left as it is: it is flowstone's, and somebody has changed it"
+            ),
             Outcome::Covered(by) => info!(
                 name,
                 pattern, by, "index template not installed: another template covers the same indices"
@@ -173,6 +241,48 @@ impl Elasticsearch {
         }
         Ok(())
     }
+
+    /// Has the server delete what is older than `retention`; who does that is what the template must name.
+    async fn retain(&self, server: &Server) -> Result<Option<Lifecycle>, Verdict> {
+        let (Some(retention), Settings { data_stream, .. }) = (self.settings.retention, &self.settings)
+        else {
+            return Ok(None);
+        };
+        let name = &self.coverage.name;
+        let help = "delete old indices yourself, and leave out `retention`";
+        let Some(lifecycle) = server.lifecycle(*data_stream) else {
+            warn!(server = %server, help, "nothing is deleted: this server has no life cycle of indices that flowstone knows");
+            return Ok(None);
+        };
+        match lifecycle::ensure(&self.connection, lifecycle, &self.coverage, *data_stream, retention).await? {
+            lifecycle::Outcome::Told => return Ok(Some(lifecycle)),
+            lifecycle::Outcome::NotOurs => {
+                warn!(
+                    policy = name,
+                    help, "a policy of this name is there that flowstone did not write; it is left as it is"
+                );
+                return Ok(Some(lifecycle));
+            }
+            lifecycle::Outcome::Unknown(said) => {
+                warn!(server = %server, said, help, "nothing is deleted: this server has no life cycle of indices");
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A template of the user's.
+async fn load(path: PathBuf) -> Result<Value, Verdict> {
+    blocking(move || {
+        #[expect(clippy::disallowed_methods, reason = "within `blocking`")]
+        let read = std::fs::read(&path).map_err(|error| error.to_string());
+        let read = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        let help = "give a template as the server takes it with PUT _index_template/NAME";
+        read.map_err(|why| {
+            Verdict::blocked("template_file", format!("cannot use {}: {why}", path.display()), help)
+        })
+    })
+    .await
 }
 
 #[async_trait]
@@ -183,14 +293,15 @@ impl Sink for Elasticsearch {
 
     async fn open(&self, _cx: &SinkCx) -> Result<(), Verdict> {
         let server = self.ask().await?;
-        match &self.coverage {
-            Some(coverage) if server.has_templates() => self.install(&server, coverage).await?,
-            Some(coverage) => info!(
-                pattern = coverage.pattern,
+        self.check_server(&server)?;
+        if server.has_templates() {
+            self.install(&server).await?;
+        } else if self.template != TemplateMode::None {
+            info!(
+                pattern = self.coverage.pattern,
                 help = "create the indices with mappings of your own, or set template = \"none\" to be rid of this line",
                 "index template not installed: this server has none"
-            ),
-            None => {}
+            );
         }
         if self.document_type.is_some() && !server.has_types() {
             warn!(server = %server, "`document_type` is not sent: this server has no mapping types");
@@ -233,7 +344,7 @@ impl Sink for Elasticsearch {
     async fn probe(&self) -> Result<(), String> {
         // One that is named is asked nothing else; a bulk request without rows changes nothing.
         let answers = match &self.named {
-            None => self.ask().await.map(|_| true),
+            None => self.look().await.map(|()| true),
             Some(_) => asking::takes_bulk_requests(&self.connection).await,
         };
         let answers = answers.and_then(|answers| match answers {
