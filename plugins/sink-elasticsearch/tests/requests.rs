@@ -478,7 +478,7 @@ fn everything_wrong_with_the_options_is_said_at_once() {
         (json!({"index": "x", "password": "p"}), &["password: `password` has no `user`"]),
         (
             json!({"index": "x", "user": "joe", "password": "p", "api_key": "k"}),
-            &["api_key: both an API key and a user or password are given"],
+            &["api_key: both `password` and `api_key` are given"],
         ),
         (json!({"index": "x", "headers": {"a b": "c"}}), &["headers: `a b` is no name of a header"]),
         (
@@ -487,7 +487,7 @@ fn everything_wrong_with_the_options_is_said_at_once() {
         ),
         (
             json!({"index": "x", "api_key": "k", "headers": {"authorization": "c"}}),
-            &["headers: `headers` sets `Authorization` beside the credentials"],
+            &["headers: there are two ways to identify ourselves"],
         ),
         (
             json!({"index": "x", "tls": {"verify": false}}),
@@ -511,8 +511,8 @@ fn everything_wrong_with_the_options_is_said_at_once() {
                 "batch.max_rows: `batch.max_rows` is out of range",
                 "max_concurrency: `max_concurrency` is out of range",
                 "request_timeout: `request_timeout` is out of range",
-                "user: `user` has no `password`",
                 "hosts: `hosts` is empty",
+                "user: `user` has no `password`",
             ],
         ),
     ] {
