@@ -157,7 +157,8 @@ fn a_collection_for_time_series_says_that_it_takes_no_ids() {
 fn what_is_wrong_with_a_signature_is_said_with_what_to_do() {
     let clock: fn() -> i64 = || now() + 3600;
     let es = format!("service = \"es\", region = \"{REGION}\"");
-    let cases: [(&str, String, Option<(&str, &str)>, fn() -> i64, &[&str]); 6] = [
+    type Case<'a> = (&'a str, String, Option<(&'a str, &'a str)>, fn() -> i64, &'a [&'a str]);
+    let cases: [Case<'_>; 6] = [
         ("es", es.clone(), Some(KEY), clock, &["Signature expired", "set the clock of this machine"]),
         ("es", es.clone(), Some(OTHER), now, &["security token", "check the credentials"]),
         (

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::lifecycle;
 use crate::options::{Codec, Coverage, IndexMode};
@@ -344,8 +344,8 @@ pub(crate) fn hash(template: &Value) -> String {
     flatten("retention", &inner["lifecycle"]["data_retention"], &mut said);
     said.retain(|(name, _)| !name.contains("._meta."));
     said.sort_unstable();
-    let digest = Sha256::digest(format!("{said:?}"));
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest(&SHA256, format!("{said:?}").as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Each value of a tree as text, by its path.

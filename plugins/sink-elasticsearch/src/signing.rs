@@ -7,7 +7,7 @@ use flowstone_aws::sdk::{Role, SessionSettings, Signed, Signer, Unsigned};
 use flowstone_aws::{ApiError, Arn, ErrorKind};
 use flowstone_core::{BuildError, Verdict, blocking};
 use reqwest::{Method, Url};
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 use tokio::sync::OnceCell;
 
 use crate::options::{AwsOptions, AwsService};
@@ -120,9 +120,9 @@ fn region_of(host: &str) -> Option<String> {
 /// SHA-256 of the chunks as one, in hexadecimal digits. A large body is hashed beside the threads that drive the network.
 async fn sha256(chunks: &[Bytes]) -> String {
     let hash = |chunks: &[Bytes]| {
-        let mut hash = Sha256::new();
+        let mut hash = Context::new(&SHA256);
         chunks.iter().for_each(|chunk| hash.update(chunk));
-        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        hash.finish().as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
             write!(text, "{byte:02x}").ok();
             text
         })

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use flowstone_core::BuildError;
 use reqwest::{Certificate, ClientBuilder, Identity};
+use ring::digest::{SHA256, digest};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256};
 
 use crate::client::chain;
 use crate::options::TlsOptions;
@@ -163,7 +163,7 @@ fn pinned<'a>(sha256: [u8; 32], pair: Option<(&'a Path, &'a Path)>) -> Result<Cl
 
 impl Pinned {
     fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
-        Sha256::digest(certificate.as_ref())[..] == self.sha256
+        digest(&SHA256, certificate.as_ref()).as_ref() == self.sha256
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 /// The length of an id in characters: `1:` and 20 bytes in base64.
 const LEN: usize = 2 + 28;
@@ -27,18 +27,18 @@ pub(crate) fn community_id(protocol: u8, source: End, destination: End) -> Optio
     // The lower end comes first, whichever sent the packets.
     let [from, to] =
         if (octets[0].bytes(), ports[0]) <= (octets[1].bytes(), ports[1]) { [0, 1] } else { [1, 0] };
-    let mut hash = Sha1::new();
-    hash.update([0, 0]);
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(&[0, 0]);
     hash.update(octets[from].bytes());
     hash.update(octets[to].bytes());
-    hash.update([protocol, 0]);
+    hash.update(&[protocol, 0]);
     if has_ports {
-        hash.update(ports[from].to_be_bytes());
-        hash.update(ports[to].to_be_bytes());
+        hash.update(&ports[from].to_be_bytes());
+        hash.update(&ports[to].to_be_bytes());
     }
     let mut id = [0; LEN];
     id[..2].copy_from_slice(b"1:");
-    STANDARD.encode_slice(hash.finalize(), &mut id[2..]).ok()?;
+    STANDARD.encode_slice(hash.finish(), &mut id[2..]).ok()?;
     Some(id)
 }
 
