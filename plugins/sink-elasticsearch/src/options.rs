@@ -519,6 +519,20 @@ impl ElasticsearchOptions {
                 errors.push(BuildError::option(option, why).help("leave it out, or write into an `index`"));
             }
         }
+        let lacks_logs =
+            !matches!(self.server, ServerName::Auto | ServerName::Elasticsearch8 | ServerName::Elasticsearch9);
+        let named = [
+            ("index_mode", self.index_mode == IndexMode::Logsdb && lacks_logs, "index mode for logs"),
+            (
+                "data_stream",
+                self.data_stream.is_some() && self.server == ServerName::Elasticsearch6,
+                "data streams",
+            ),
+        ];
+        for (option, _, what) in named.into_iter().filter(|(_, asked, _)| *asked) {
+            let error = BuildError::option(option, format!("{} has no {what}", self.server.show().trim_matches('"')));
+            errors.push(error.help("leave it out, or correct `server`"));
+        }
         let serverless = self.auth.aws.as_ref().is_some_and(|aws| aws.service == AwsService::Aoss);
         let lacks = [
             ("data_stream", self.data_stream.is_some(), "data streams"),

@@ -230,6 +230,10 @@ fn what_cannot_be_reached_is_said_before_anything_is_started() {
             json!({"template": "none", "shards": 2}),
             "shards: `shards` is part of our template, which is not installed",
         ),
+        (
+            json!({"server": "opensearch-2", "index_mode": "logsdb"}),
+            "index_mode: opensearch-2 has no index mode for logs",
+        ),
         (json!({"retention": "1m"}), "retention: `retention` is out of range"),
         (
             json!({"retention": "30d", "auth": {"aws": {"service": "aoss"}}}),
