@@ -91,7 +91,7 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
-/// Index lifecycle management. An index of a day is never rolled over, and is as old as its making.
+/// Index lifecycle management: the age of an index counts from its rollover, and from its making where it has none.
 fn ilm(data_stream: bool, retention: Duration) -> Value {
     let rollover =
         if data_stream { json!({"rollover": {"max_size": LARGEST, "max_age": OLDEST}}) } else { json!({}) };
@@ -103,6 +103,8 @@ fn ilm(data_stream: bool, retention: Duration) -> Value {
 
 /// Index state management.
 fn ism(pattern: &str, data_stream: bool, retention: Duration) -> Value {
+    // The age of an index counts from its making, and that of what is in it from its rollover.
+    let age = if data_stream { "min_rollover_age" } else { "min_index_age" };
     let rollover = if data_stream {
         json!([{"rollover": {"min_size": LARGEST, "min_index_age": OLDEST}}])
     } else {
@@ -115,7 +117,7 @@ fn ism(pattern: &str, data_stream: bool, retention: Duration) -> Value {
             {
                 "name": "hot",
                 "actions": rollover,
-                "transitions": [{"state_name": "delete", "conditions": {"min_index_age": span(retention)}}],
+                "transitions": [{"state_name": "delete", "conditions": {age: span(retention)}}],
             },
             {"name": "delete", "actions": [{"delete": {}}], "transitions": []},
         ],
@@ -128,7 +130,8 @@ const DESCRIPTION: &str = "VPC flow logs are deleted after a while, written by f
 /// How old indices become by a policy of this form.
 fn retention_of(policy: &Value) -> Option<&str> {
     let ilm = policy["phases"]["delete"]["min_age"].as_str();
-    ilm.or_else(|| policy["states"][0]["transitions"][0]["conditions"]["min_index_age"].as_str())
+    let conditions = policy["states"][0]["transitions"][0]["conditions"].as_object();
+    ilm.or_else(|| conditions?.values().next()?.as_str())
 }
 
 /// Whether a policy has our form: an ILM policy has no place for a word of ours before 7.16.

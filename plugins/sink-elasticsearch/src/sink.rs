@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +23,9 @@ use crate::client::{Answer, Call, Connection, IS_IT_UP};
 use crate::lifecycle;
 use crate::mapping::{self, Settings};
 use crate::operator::Operator;
-use crate::options::{AwsService, Compression, Coverage, ElasticsearchOptions, IndexMode, TemplateMode};
+use crate::options::{
+    self, AwsService, Compression, Coverage, ElasticsearchOptions, IndexMode, TemplateMode,
+};
 use crate::server::{Lifecycle, Server};
 use crate::signing;
 use crate::template::{self, Outcome, Wanted};
@@ -43,6 +46,8 @@ pub(crate) struct Elasticsearch {
     coverage: Coverage,
     template: TemplateMode,
     settings: Settings,
+    /// How long an index takes events of; nothing for a data stream, whose life cycle knows.
+    period: Duration,
     document_type: Option<String>,
     /// The index in the path where the server wants one; each row names its own.
     placeholder_index: String,
@@ -99,6 +104,7 @@ impl Elasticsearch {
             coverage: options.coverage(&index),
             template: options.template,
             settings,
+            period: options.index.as_ref().and_then(options::period_of).unwrap_or_default(),
             placeholder_index: ElasticsearchOptions::placeholder_index(&index),
             server_timeout: format!("{}ms", options.request_timeout.as_millis() / 2),
             encoder: Encoder::new(index, action, options.version_field),
@@ -254,7 +260,9 @@ impl Elasticsearch {
             warn!(server = %server, help, "nothing is deleted: this server has no life cycle of indices that flowstone knows");
             return Ok(None);
         };
-        match lifecycle::ensure(&self.connection, lifecycle, &self.coverage, *data_stream, retention).await? {
+        // The last documents of an index come when it is as old as the stretch that it is for.
+        let kept = retention.saturating_add(self.period);
+        match lifecycle::ensure(&self.connection, lifecycle, &self.coverage, *data_stream, kept).await? {
             lifecycle::Outcome::Told => return Ok(Some(lifecycle)),
             lifecycle::Outcome::NotOurs => {
                 warn!(

@@ -234,9 +234,13 @@ fn what_cannot_be_reached_is_said_before_anything_is_started() {
             json!({"server": "opensearch-2", "index_mode": "logsdb"}),
             "index_mode: opensearch-2 has no index mode for logs",
         ),
-        (json!({"retention": "1m"}), "retention: `retention` is out of range"),
+        (json!({"index": "flow-%{+YYYY}", "retention": "1m"}), "retention: `retention` is out of range"),
         (
-            json!({"retention": "30d", "auth": {"aws": {"service": "aoss"}}}),
+            json!({"retention": "30d"}),
+            "retention: `retention` would delete the index as a whole, with what is new in it",
+        ),
+        (
+            json!({"index": "flow-%{+YYYY}", "retention": "30d", "auth": {"aws": {"service": "aoss"}}}),
             "retention: OpenSearch Serverless has no life cycles of indices",
         ),
     ] {
@@ -287,12 +291,12 @@ async fn retention_is_told_to_ilm_and_named_in_the_template() {
     assert_eq!(puts_made[0].0, "/_ilm/policy/flow");
     assert_eq!(
         puts_made[0].1["policy"]["phases"]["delete"],
-        json!({"min_age": "30d", "actions": {"delete": {}}})
+        json!({"min_age": "396d", "actions": {"delete": {}}})
     );
     assert_eq!(puts_made[1].1["template"]["settings"]["index"]["lifecycle"]["name"], "flow");
     // The same again, another time, and one that is not ours.
     for (phases, written) in [
-        (json!({"hot": {"actions": {}}, "delete": {"min_age": "30d", "actions": {"delete": {}}}}), false),
+        (json!({"hot": {"actions": {}}, "delete": {"min_age": "396d", "actions": {"delete": {}}}}), false),
         (json!({"hot": {"actions": {}}, "delete": {"min_age": "7d", "actions": {"delete": {}}}}), true),
         (json!({"hot": {}, "warm": {}, "delete": {"min_age": "7d"}}), false),
     ] {
@@ -320,10 +324,10 @@ async fn retention_is_told_to_ism_by_its_number() {
     let first = puts(&server);
     assert_eq!(first[0].0, "/_plugins/_ism/policies/logs-aws.vpcflow-default");
     let states = &first[0].1["policy"]["states"];
-    assert_eq!(states[0]["transitions"][0]["conditions"]["min_index_age"], "30d");
+    assert_eq!(states[0]["transitions"][0]["conditions"]["min_rollover_age"], "30d");
     assert_eq!(states[0]["actions"][0]["rollover"]["min_size"], "50gb");
     let mut older = first[0].1.clone();
-    older["policy"]["states"][0]["transitions"][0]["conditions"]["min_index_age"] = "7d".into();
+    older["policy"]["states"][0]["transitions"][0]["conditions"]["min_rollover_age"] = "7d".into();
     (older["_seq_no"], older["_primary_term"]) = (12.into(), 3.into());
     let server = with_policies(open, "/_plugins/_ism/policies/", Some(older));
     with(&server).open().await.unwrap();
@@ -336,7 +340,8 @@ async fn a_server_without_life_cycles_takes_events_all_the_same() {
         let asked = request.path.starts_with("/_ilm");
         asked.then(|| Reply::json(400, json!({"error": "no handler found for uri [/_ilm/policy/flow]"})))
     });
-    let sink = to(&server.url(), json!({"retention": "30d", "template": "install"}));
+    let sink =
+        to(&server.url(), json!({"index": "flow-%{+YYYY.MM.dd}", "retention": "30d", "template": "install"}));
     sink.open().await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), async {
         assert_eq!(deliver(&sink, 1).await, Verdict::Delivered);
