@@ -92,10 +92,11 @@ fn api(dialect: TemplateDialect) -> &'static str {
 /// The template in the reply to a question for it.
 fn found_template(body: &[u8], dialect: TemplateDialect, name: &str) -> Value {
     let mut reply: Value = serde_json::from_slice(body).unwrap_or_default();
-    match dialect {
-        TemplateDialect::Composable => reply["index_templates"][0]["index_template"].take(),
-        TemplateDialect::Legacy | TemplateDialect::LegacyTyped => reply[name].take(),
-    }
+    let found = match dialect {
+        TemplateDialect::Composable => reply.pointer_mut("/index_templates/0/index_template"),
+        TemplateDialect::Legacy | TemplateDialect::LegacyTyped => reply.get_mut(name),
+    };
+    found.map(Value::take).unwrap_or_default()
 }
 
 /// What we write into our templates.
@@ -260,6 +261,15 @@ mod tests {
         assert!(bad_point("", &typed).unwrap().ends_with("g.location.lat"));
         let good = json!({"properties": {"g": {"properties": {"location": {"type": "geo_point"}, "lat": {"type": "float"}}}}});
         assert_eq!(bad_point("", &good), None);
+    }
+
+    #[test]
+    fn a_reply_of_another_form_holds_no_template() {
+        for body in ["", "{}", "null", "[]", r#"{"index_templates":[]}"#, r#"{"errors":false}"#, "<html>"] {
+            for dialect in [TemplateDialect::Composable, TemplateDialect::Legacy] {
+                assert_eq!(found_template(body.as_bytes(), dialect, "flow"), Value::Null, "{body}");
+            }
+        }
     }
 
     #[test]
