@@ -1,7 +1,7 @@
 //! flowstone sink that writes events to Elasticsearch 6 to 9 and OpenSearch: bulk requests with deterministic ids, a
 //! built-in index template, and a verdict on every row that tells a full disk from a document that does not fit.
 //!
-//! - [`options`](ElasticsearchOptions): what a user can set.
+//! - [`options`](ElasticsearchOptions): what a user can set; `check`: what is wrong with it.
 //! - `action`: rows become lines of a bulk request, on CPU threads.
 //! - `client`, `hosts`: one request to one of the servers. `auth`, `signing`, `tls`: who
 //!   we are, and who they are. `asking`, `server`, `template`, `mapping`, `lifecycle`:
@@ -13,6 +13,7 @@
 mod action;
 mod asking;
 mod auth;
+mod check;
 mod chunks;
 mod client;
 mod hosts;

@@ -19,13 +19,12 @@ use tracing::{info, warn};
 
 use crate::action::{ActionOptions, Encoder};
 use crate::asking::{self, Asked};
+use crate::check;
 use crate::client::{Answer, Call, Connection, IS_IT_UP};
 use crate::lifecycle;
 use crate::mapping::{self, Settings};
 use crate::operator::Operator;
-use crate::options::{
-    self, AwsService, Compression, Coverage, ElasticsearchOptions, IndexMode, TemplateMode,
-};
+use crate::options::{AwsService, Compression, Coverage, ElasticsearchOptions, IndexMode, TemplateMode};
 use crate::server::{Lifecycle, Server};
 use crate::signing;
 use crate::template::{self, Outcome, Wanted};
@@ -104,7 +103,7 @@ impl Elasticsearch {
             coverage: options.coverage(&index),
             template: options.template,
             settings,
-            period: options.index.as_ref().and_then(options::period_of).unwrap_or_default(),
+            period: options.index.as_ref().and_then(check::period_of).unwrap_or_default(),
             placeholder_index: ElasticsearchOptions::placeholder_index(&index),
             server_timeout: format!("{}ms", options.request_timeout.as_millis() / 2),
             encoder: Encoder::new(index, action, options.version_field),
