@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flowstone_core::{ByteSize, Diagnostics, Node, OptionType, Secret, choices, options};
+use flowstone_core::{ByteSize, Diagnostics, Node, OptionType, Secret, choices, nearest, options};
 use flowstone_dialect::Template;
 use indexmap::IndexMap;
 
@@ -364,7 +364,15 @@ impl OptionType for TemplateMode {
             Some("install") => Some(Self::Install),
             Some("overwrite") => Some(Self::Overwrite),
             Some("none") => Some(Self::None),
-            _ => {
+            Some(other) => {
+                let label = match nearest(other, ["install", "overwrite", "none"]) {
+                    Some(word) => format!("did you mean {word:?}? (one of {})", Self::TYPE),
+                    None => format!("expected one of {}", Self::TYPE),
+                };
+                node.invalid(format!("{other:?} is not a choice here"), label, diagnostics);
+                None
+            }
+            None => {
                 node.expected(&format!("one of {}", Self::TYPE), diagnostics);
                 None
             }

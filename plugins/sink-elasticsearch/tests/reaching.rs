@@ -221,6 +221,7 @@ fn what_cannot_be_reached_is_said_before_anything_is_started() {
             json!({"hosts": "https://x", "tls": {"fingerprint": "ab"}}),
             "tls.fingerprint: this is no fingerprint of a certificate",
         ),
+        (json!({"template": "overwritten"}), "\"overwritten\" is not a choice here"),
         (json!({"id": "same"}), "\"same\" would be the id of every event"),
         (json!({"operation": "update", "id": "auto"}), "operation: `update` needs an id that is known"),
         (json!({"version": "%{v}"}), "version: `version` needs `operation = \"index\"`"),
