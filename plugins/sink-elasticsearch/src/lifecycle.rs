@@ -67,7 +67,7 @@ pub(crate) async fn ensure(
                 query.push(("if_primary_term", found["_primary_term"].to_string()));
             }
         }
-        _ => return Err(judge_admin(&found, Operator::PolicyRefused)),
+        _ => return Err(refused(&found)),
     }
     let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = Some(("application/json", vec![policy.to_string().into()]));
@@ -77,7 +77,15 @@ pub(crate) async fn ensure(
         200 | 201 => Ok(Outcome::Told),
         // Another flowstone was at it at the same moment.
         409 => Ok(Outcome::Told),
-        _ => Err(judge_admin(&put, Operator::PolicyRefused)),
+        _ => Err(refused(&put)),
+    }
+}
+
+/// Why a policy cannot be put in place: another privilege than those for writing may be missing.
+fn refused(answer: &Answer) -> Verdict {
+    match answer.status {
+        403 => Operator::PolicyRefused.blocked(format!("{}: {}", answer.host, said(answer))),
+        _ => judge_admin(answer, Operator::PolicyRefused),
     }
 }
 

@@ -125,12 +125,12 @@ impl Server {
         self.is_elasticsearch(8, 17)
     }
 
-    /// Whether it has data streams.
+    /// Whether it has data streams, as far as is known.
     pub(crate) fn has_data_streams(&self) -> bool {
         match self.product {
             Product::Elasticsearch => (self.major, self.minor) >= (7, 9),
-            Product::OpenSearch => true,
-            Product::Serverless | Product::Unsaid => false,
+            Product::OpenSearch | Product::Unsaid => true,
+            Product::Serverless => false,
         }
     }
 
@@ -286,7 +286,7 @@ mod tests {
             (open("3.8.0"), (true, false, true, Some(Ism))),
             (Server::named(ServerName::Elasticsearch8).unwrap(), (false, false, true, Some(Ilm))),
             (Server::named(ServerName::OpenSearch2).unwrap(), (false, false, true, Some(Ism))),
-            (Server::assumed(), (false, false, false, None)),
+            (Server::assumed(), (false, false, true, None)),
             (Server::serverless(), (false, false, false, None)),
         ] {
             assert_eq!(can(&server), expect, "{server}");

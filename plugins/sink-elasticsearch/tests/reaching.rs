@@ -336,6 +336,21 @@ async fn retention_is_told_to_ism_by_its_number() {
 }
 
 #[tokio::test]
+async fn who_may_write_and_set_no_policy_is_told_which_privilege_is_missing() {
+    let server = server(|request| {
+        let said = r#"{"error":{"type":"security_exception","reason":"action [cluster:admin/ilm/get] is unauthorized"},"status":403}"#;
+        request.path.starts_with("/_ilm").then(|| Reply::json(403, said))
+    });
+    let options = json!({"index": "flow-%{+YYYY.MM}", "retention": "30d", "template": "install"});
+    let Verdict::Blocked { reason, detail, help } = to(&server.url(), options).open().await.unwrap_err()
+    else {
+        panic!("blocked")
+    };
+    assert_eq!(reason, "policy_refused");
+    assert!(detail.contains("admin/ilm/get") && help.contains("manage_ilm"), "{detail}; {help}");
+}
+
+#[tokio::test]
 async fn a_server_without_life_cycles_takes_events_all_the_same() {
     let server = server(|request| {
         let asked = request.path.starts_with("/_ilm");
