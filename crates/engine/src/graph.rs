@@ -55,13 +55,13 @@ pub(crate) struct Outputs {
 /// A way from an output into a component.
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
-    pub(crate) to: Target,
+    pub(crate) to: Reader,
     /// Mixed into the ids of rows that go this way, because another way from the same source meets it there.
     pub(crate) branch: Option<u128>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Reader {
     Transform(usize),
     Sink(usize),
 }
@@ -85,13 +85,13 @@ impl Graph {
             .map(|(index, node)| (Arc::clone(&node.id.name), BTreeSet::from([index])))
             .collect();
 
-        let mut waiting: Vec<(Arc<str>, &[Port], Target)> = Vec::new();
+        let mut waiting: Vec<(Arc<str>, &[Port], Reader)> = Vec::new();
         waiting.extend(transforms.iter().enumerate().map(|(index, node)| {
-            (Arc::clone(&node.id.name), node.inputs.as_slice(), Target::Transform(index))
+            (Arc::clone(&node.id.name), node.inputs.as_slice(), Reader::Transform(index))
         }));
         waiting.extend(
             sinks.iter().enumerate().map(|(index, node)| {
-                (Arc::clone(&node.id.name), node.inputs.as_slice(), Target::Sink(index))
+                (Arc::clone(&node.id.name), node.inputs.as_slice(), Reader::Sink(index))
             }),
         );
         // In an order in which whoever feeds a component comes before it. Dead letters make sinks feed others, too.
@@ -115,7 +115,7 @@ impl Graph {
             assert!(waiting.len() < before, "the configuration refuses cycles and unknown inputs");
         }
 
-        let to_dead_letter_file = Edge { to: Target::Sink(sinks.len()), branch: None };
+        let to_dead_letter_file = Edge { to: Reader::Sink(sinks.len()), branch: None };
         let mut has_dead_letter_file = false;
         let mut take = |name: &Arc<str>, named: usize| {
             let mut of = |output| edges.remove(&Port { component: Arc::clone(name), output });
@@ -179,15 +179,15 @@ impl Graph {
     /// The sinks that dead letters of this sink may reach.
     pub(crate) fn sinks_behind_rejected(&self, sink: usize) -> Vec<usize> {
         let mut met = Vec::new();
-        let mut open: Vec<Target> = self.sinks[sink].rejected.iter().map(|edge| edge.to).collect();
+        let mut open: Vec<Reader> = self.sinks[sink].rejected.iter().map(|edge| edge.to).collect();
         while let Some(target) = open.pop() {
             match target {
-                Target::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
-                Target::Sink(next) if !met.contains(&next) => {
+                Reader::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
+                Reader::Sink(next) if !met.contains(&next) => {
                     met.push(next);
                     open.extend(self.sinks[next].rejected.iter().map(|edge| edge.to));
                 }
-                Target::Sink(_) => {}
+                Reader::Sink(_) => {}
             }
         }
         met
@@ -196,16 +196,16 @@ impl Graph {
     fn find_ordered_sinks(&mut self) {
         for index in 0..self.sources.len() {
             let mut met = BTreeSet::new();
-            let mut open: Vec<Target> = self.sources[index].outputs.targets().collect();
+            let mut open: Vec<Reader> = self.sources[index].outputs.targets().collect();
             while let Some(target) = open.pop() {
                 match target {
-                    Target::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
-                    Target::Sink(sink) if self.sinks[sink].limits.ordered => {
+                    Reader::Transform(transform) => open.extend(self.transforms[transform].outputs.targets()),
+                    Reader::Sink(sink) if self.sinks[sink].limits.ordered => {
                         met.insert(sink);
                     }
-                    Target::Sink(_) => {}
+                    Reader::Sink(_) => {}
                 }
-                if let Target::Sink(sink) = target {
+                if let Reader::Sink(sink) = target {
                     // Rows that cannot be encoded go on from here while the batch is still in the worker's hands.
                     open.extend(self.sinks[sink].rejected.iter().map(|edge| edge.to));
                 }
@@ -226,7 +226,7 @@ fn port_text(port: &Port) -> String {
 // === impl Outputs ===
 
 impl Outputs {
-    pub(crate) fn targets(&self) -> impl Iterator<Item = Target> + '_ {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = Reader> + '_ {
         self.default.iter().chain(&self.rejected).chain(self.named.iter().flatten()).map(|edge| edge.to)
     }
 }

@@ -9,7 +9,7 @@ use flowstone_core::{
     TransformCx,
 };
 
-use crate::graph::{Edge, Graph, Target};
+use crate::graph::{Edge, Graph, Reader};
 use crate::letter;
 use crate::pool::BufferPool;
 
@@ -154,9 +154,9 @@ impl Runner {
             batch.map_ids(|id| id.on_branch(branch));
         }
         match edge.to {
-            Target::Transform(transform) => self.run_transform(transform, batch, ack),
-            Target::Sink(_) if self.tap.is_some() => ack.resolve(),
-            Target::Sink(sink) => self.encode(sink, &mut batch, ack),
+            Reader::Transform(transform) => self.run_transform(transform, batch, ack),
+            Reader::Sink(_) if self.tap.is_some() => ack.resolve(),
+            Reader::Sink(sink) => self.encode(sink, &mut batch, ack),
         }
     }
 

@@ -24,7 +24,7 @@ pub struct EncodeOptions {
 
 /// The steps that write one document of a schema.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct DocumentLayout {
     steps: Vec<Step>,
     has_version: bool,
     /// Deeper than [`MAX_DEPTH`]: written from an assembled object instead.
@@ -44,7 +44,7 @@ enum Step {
     Close,
 }
 
-impl Plan {
+impl DocumentLayout {
     pub(crate) fn of(fields: &[Path]) -> Self {
         let order: Vec<usize> = (0..fields.len()).filter(|&index| !fields[index].is_metadata()).collect();
         let mut steps = Vec::with_capacity(order.len());
@@ -83,7 +83,7 @@ impl Plan {
 pub struct JsonRows<'a> {
     batch: &'a Batch,
     options: EncodeOptions,
-    plan: &'a Plan,
+    plan: &'a DocumentLayout,
     ops: Vec<Op<'a>>,
     pages: Vec<(&'a [u8], bool)>,
     date: Date,

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use foldhash::fast::RandomState;
 
 use crate::Path;
-use crate::ndjson::Plan;
+use crate::ndjson::DocumentLayout;
 
 /// The field paths of a batch, column by column. Interned: two batches with the same few fields in the same order share
 /// one schema, so a plugin may compare by pointer and resolve a name once per schema. One of very many or very long
@@ -14,7 +14,7 @@ use crate::ndjson::Plan;
 pub struct Schema {
     fields: Vec<Path>,
     index: HashMap<Path, usize, RandomState>,
-    plan: OnceLock<Plan>,
+    plan: OnceLock<DocumentLayout>,
     /// How many names the longest path has.
     depth: usize,
     weight: usize,
@@ -98,8 +98,8 @@ impl Schema {
         self.weight
     }
 
-    pub(crate) fn plan(&self) -> &Plan {
-        self.plan.get_or_init(|| Plan::of(&self.fields))
+    pub(crate) fn plan(&self) -> &DocumentLayout {
+        self.plan.get_or_init(|| DocumentLayout::of(&self.fields))
     }
 
     pub(crate) fn with(&self, paths: &[Path]) -> Arc<Self> {

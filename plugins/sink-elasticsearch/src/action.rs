@@ -34,7 +34,7 @@ pub(crate) struct ActionOptions {
 
 /// Where rows of one index go.
 #[derive(Debug)]
-struct Target {
+struct Destination {
     /// The index's number in the body.
     key: u32,
     /// The action line up to the id, or whole where the server chooses that.
@@ -216,7 +216,7 @@ impl Encoder {
         }
     }
 
-    fn target(&self, name: &str, body: &mut Body) -> Result<Target, Reject> {
+    fn target(&self, name: &str, body: &mut Body) -> Result<Destination, Reject> {
         if let Err(why) = index_name::check(name) {
             return Err(Reject::new("index_name", format!("`{name}` can name no index: {why}")));
         }
@@ -228,7 +228,7 @@ impl Encoder {
                 _ => "}}\n",
             });
         }
-        Ok(Target { key: body.key(name), action: action.into_bytes() })
+        Ok(Destination { key: body.key(name), action: action.into_bytes() })
     }
 }
 

@@ -169,7 +169,7 @@ impl Connection {
                 let signed = self.signing.as_ref().map(Signing::service);
                 Ok(Answer { status, headers, body, host: host.url().clone(), signed, _turn: turn })
             }
-            Err(Failure::TooLong) => {
+            Err(NoReply::TooLong) => {
                 let detail =
                     format!("{}: the reply is longer than any to such a request should be", host.url());
                 // To fewer rows the reply is shorter.
@@ -180,7 +180,7 @@ impl Connection {
                     Verdict::busy("bad_reply", detail)
                 })
             }
-            Err(Failure::Http(error)) => {
+            Err(NoReply::Http(error)) => {
                 self.hosts.rest(host);
                 let reason = if error.is_timeout() { "timeout" } else { "connection" };
                 Err(Verdict::busy(reason, format!("{}: {}; {IS_IT_UP}", host.url(), chain(&error))))
@@ -192,7 +192,7 @@ impl Connection {
         &self,
         request: reqwest::RequestBuilder,
         bound: Bound,
-    ) -> Result<(u16, HeaderMap, Vec<u8>, Option<OwnedSemaphorePermit>), Failure> {
+    ) -> Result<(u16, HeaderMap, Vec<u8>, Option<OwnedSemaphorePermit>), NoReply> {
         let mut response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut reply = Reply::new(bound);
@@ -226,18 +226,18 @@ fn query(parts: &[(&str, &str)]) -> String {
     parts.join("&")
 }
 
-enum Failure {
+enum NoReply {
     Http(reqwest::Error),
     TooLong,
 }
 
-impl From<TooLong> for Failure {
+impl From<TooLong> for NoReply {
     fn from(_: TooLong) -> Self {
         Self::TooLong
     }
 }
 
-impl From<reqwest::Error> for Failure {
+impl From<reqwest::Error> for NoReply {
     fn from(error: reqwest::Error) -> Self {
         // The URL is in the message already, as the host's.
         Self::Http(error.without_url())

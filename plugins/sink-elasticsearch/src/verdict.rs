@@ -24,7 +24,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &mut [u8], rows: 
     let reply = tape.as_value();
     if !(200..300).contains(&status) {
         return Verdicts::All(match reply.get("error") {
-            Some(error) => judge_whole(status, &Failure::read(error), retry_after(headers)),
+            Some(error) => judge_whole(status, &ErrorObject::read(error), retry_after(headers)),
             None => judge_foreign(status, headers, &beginning),
         });
     }
@@ -51,7 +51,7 @@ pub(crate) fn says_no_errors(status: u16, headers: &HeaderMap, body: &[u8]) -> b
 }
 
 /// An error object: of the whole request or of one item.
-struct Failure<'a> {
+struct ErrorObject<'a> {
     kind: &'a str,
     reason: &'a str,
     /// The chain of `caused_by`, outermost first.
@@ -60,9 +60,9 @@ struct Failure<'a> {
     in_pipeline: bool,
 }
 
-// === impl Failure ===
+// === impl ErrorObject ===
 
-impl<'a> Failure<'a> {
+impl<'a> ErrorObject<'a> {
     fn read(error: tape::Value<'_, 'a>) -> Self {
         // Old replies give a bare text: `{"error":"Content-Type header [text/plain] is not supported"}`.
         if let Some(reason) = error.into_string() {
@@ -111,7 +111,7 @@ impl<'a> Failure<'a> {
 }
 
 /// What an error's type says by itself, for a whole request as for an item. `None`: the status decides.
-fn judge_type(failure: &Failure<'_>) -> Option<Verdict> {
+fn judge_type(failure: &ErrorObject<'_>) -> Option<Verdict> {
     let operator = |case: Operator| Some(case.blocked(failure.line()));
     let busy = |reason: &'static str| Some(Verdict::busy(reason, failure.line()));
     match failure.kind {
@@ -176,7 +176,7 @@ fn judge_type(failure: &Failure<'_>) -> Option<Verdict> {
 }
 
 /// A block on an index or the whole cluster, told apart by its number: `FORBIDDEN/8/index write (api)`.
-fn judge_block(failure: &Failure<'_>) -> Verdict {
+fn judge_block(failure: &ErrorObject<'_>) -> Verdict {
     // The words before the number differ by version (`TOO_MANY_REQUESTS/12` since 7.x); the numbers never did.
     let numbered = |number: &str| failure.reason.contains(number);
     let case = if numbered("/12/") {
@@ -201,7 +201,7 @@ fn judge_block(failure: &Failure<'_>) -> Verdict {
 }
 
 /// The verdict on all rows when the request as a whole was refused in Elasticsearch's own words.
-fn judge_whole(status: u16, failure: &Failure<'_>, after: Option<Duration>) -> Verdict {
+fn judge_whole(status: u16, failure: &ErrorObject<'_>, after: Option<Duration>) -> Verdict {
     if let Some(verdict) = judge_type(failure) {
         return with_after(verdict, after);
     }
@@ -225,7 +225,7 @@ fn judge_whole(status: u16, failure: &Failure<'_>, after: Option<Duration>) -> V
 /// The server took the rest of a request that it had refused as too large for the next one on that connection
 /// (6.8.23 behind a 413, once in some hundred). It is not about this request, which is sent again; as the words of
 /// Netty's decoder are about a request line, no document can have caused them.
-fn is_out_of_step(failure: &Failure<'_>) -> bool {
+fn is_out_of_step(failure: &ErrorObject<'_>) -> bool {
     failure.kind == "illegal_argument_exception"
         && ["text is empty (possibly HTTP/0.9)", "invalid version format"]
             .iter()
@@ -233,7 +233,7 @@ fn is_out_of_step(failure: &Failure<'_>) -> bool {
 }
 
 /// Requests that no document can spoil: wrong for every row alike, so that halving would reject them all.
-fn is_our_fault(failure: &Failure<'_>) -> bool {
+fn is_our_fault(failure: &ErrorObject<'_>) -> bool {
     [
         "type is missing",
         "unknown parameter [_type]",
@@ -301,7 +301,7 @@ fn judge_item(item: tape::Value<'_, '_>) -> Verdict {
             _ => Verdict::busy("bad_reply", format!("an item with status {status} and without an error")),
         };
     };
-    let failure = Failure::read(error);
+    let failure = ErrorObject::read(error);
     if status == 409 && failure.kind == "version_conflict_engine_exception" {
         // An update lost against another one; anything else is there already, or a newer version of it.
         return match operation {
@@ -326,7 +326,7 @@ fn judge_item(item: tape::Value<'_, '_>) -> Verdict {
     }
 }
 
-fn reject(status: u16, failure: &Failure<'_>, otherwise: &'static str) -> Verdict {
+fn reject(status: u16, failure: &ErrorObject<'_>, otherwise: &'static str) -> Verdict {
     Verdict::Reject(Box::new(Rejection {
         reason: label(failure, otherwise).into(),
         detail: failure.detail(),
@@ -336,7 +336,7 @@ fn reject(status: u16, failure: &Failure<'_>, otherwise: &'static str) -> Verdic
 }
 
 /// The error's type as a metric label; a bounded one, whatever the server sends.
-fn label(failure: &Failure<'_>, otherwise: &'static str) -> String {
+fn label(failure: &ErrorObject<'_>, otherwise: &'static str) -> String {
     let plain = failure.kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if plain && (1..=64).contains(&failure.kind.len()) {
         failure.kind.to_owned()

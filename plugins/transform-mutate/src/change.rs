@@ -7,7 +7,7 @@ use flowstone_core::event::{ABSENT_INT, Batch, Column, Path, RowView, StrRef, Va
 use crate::convert::Conversion;
 use crate::gsub::Substitution;
 use crate::step::own_column;
-use crate::{Failure, text};
+use crate::{StepError, text};
 
 /// How a value changes.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(crate) enum Change {
 
 impl Change {
     /// The new value, or nothing where this change leaves such a value alone.
-    pub(crate) fn apply(&self, value: Value, row: RowView<'_>) -> Result<Option<Value>, Failure> {
+    pub(crate) fn apply(&self, value: Value, row: RowView<'_>) -> Result<Option<Value>, StepError> {
         match (self, value) {
             (Self::Convert(conversion), value) => conversion.apply(value).map(Some),
             (Self::Split(separator), Value::Str(text)) => {
@@ -52,13 +52,13 @@ impl Change {
         }
     }
 
-    fn change_item(&self, item: Value, row: RowView<'_>) -> Result<Value, Failure> {
+    fn change_item(&self, item: Value, row: RowView<'_>) -> Result<Value, StepError> {
         match (self, item) {
             (_, Value::Str(text)) => {
                 let mut out = String::new();
                 Ok(if self.change_text(&text, row, &mut out)? { Value::from(out) } else { Value::Str(text) })
             }
-            (Self::Strip, other) => Err(Failure::new(format!(
+            (Self::Strip, other) => Err(StepError::new(format!(
                 "a list with an element of type {} cannot be stripped",
                 other.kind()
             ))),
@@ -67,7 +67,7 @@ impl Change {
     }
 
     /// Writes the changed text; `false` leaves it as it is.
-    fn change_text(&self, text: &str, row: RowView<'_>, out: &mut String) -> Result<bool, Failure> {
+    fn change_text(&self, text: &str, row: RowView<'_>, out: &mut String) -> Result<bool, StepError> {
         match self {
             Self::Text(change) => {
                 change(text, out);

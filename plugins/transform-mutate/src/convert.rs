@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use flowstone_core::event::Value;
 use flowstone_dialect::{to_f, to_i};
 
-use crate::Failure;
+use crate::StepError;
 use crate::ruby::to_s;
 
 flowstone_core::choices! {
@@ -30,7 +30,7 @@ flowstone_core::choices! {
 
 impl Conversion {
     /// Converts a value: an object stays, null stays, a list is converted element by element.
-    pub(crate) fn apply(self, value: Value) -> Result<Value, Failure> {
+    pub(crate) fn apply(self, value: Value) -> Result<Value, StepError> {
         match value {
             Value::Object(_) | Value::Null => Ok(value),
             Value::Array(items) => {
@@ -56,7 +56,7 @@ impl Conversion {
         }
     }
 
-    fn one(self, value: Value) -> Result<Value, Failure> {
+    fn one(self, value: Value) -> Result<Value, StepError> {
         if let Value::Str(text) = &value {
             return Ok(self.text(text).unwrap_or(value));
         }
@@ -69,11 +69,11 @@ impl Conversion {
     }
 }
 
-fn integer(value: Value) -> Result<Value, Failure> {
+fn integer(value: Value) -> Result<Value, StepError> {
     match value {
         Value::Bool(value) => Ok(Value::Int(i64::from(value))),
         Value::Int(_) | Value::BigInt(_) => Ok(value),
-        Value::Float(value) if !value.is_finite() => Err(Failure::new(format!("{value} is no integer"))),
+        Value::Float(value) if !value.is_finite() => Err(StepError::new(format!("{value} is no integer"))),
         // 2^63 is the first float that is no i64.
         Value::Float(value) if value.abs() < 9_223_372_036_854_775_808.0 => Ok(Value::Int(value as i64)),
         Value::Float(value) => Ok(Value::BigInt(format!("{:.0}", value.trunc()).into())),
@@ -82,7 +82,7 @@ fn integer(value: Value) -> Result<Value, Failure> {
     }
 }
 
-fn float(value: Value) -> Result<Value, Failure> {
+fn float(value: Value) -> Result<Value, StepError> {
     match value {
         Value::Bool(value) => Ok(Value::Float(f64::from(u8::from(value)))),
         Value::Int(value) => Ok(Value::Float(value as f64)),
@@ -93,8 +93,8 @@ fn float(value: Value) -> Result<Value, Failure> {
     }
 }
 
-fn no_number(value: &Value) -> Failure {
-    Failure::new(format!("a value of type {} cannot be converted to a number", value.kind()))
+fn no_number(value: &Value) -> StepError {
+    StepError::new(format!("a value of type {} cannot be converted to a number", value.kind()))
 }
 
 fn without_commas(text: &str) -> Cow<'_, str> {

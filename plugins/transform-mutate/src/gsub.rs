@@ -9,7 +9,7 @@ use flowstone_core::event::RowView;
 use flowstone_dialect::regex::{Budget, GaveUp, Regex};
 use flowstone_dialect::{ExprError, Template};
 
-use crate::Failure;
+use crate::StepError;
 
 /// How long the substitutions in one text may take.
 const TIME: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl Substitution {
     }
 
     /// Writes the changed text; `false` where nothing matches.
-    pub(crate) fn apply(&self, text: &str, row: RowView<'_>, out: &mut String) -> Result<bool, Failure> {
+    pub(crate) fn apply(&self, text: &str, row: RowView<'_>, out: &mut String) -> Result<bool, StepError> {
         let compiled;
         let regex = match &self.needle {
             Needle::Fixed(regex) => regex,
@@ -107,13 +107,13 @@ impl Substitution {
 // === impl PatternCache ===
 
 impl PatternCache {
-    fn get(&self, needle: String) -> Result<Regex, Failure> {
+    fn get(&self, needle: String) -> Result<Regex, StepError> {
         if let Some(regex) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&needle) {
             return Ok(regex.clone());
         }
         let regex = Regex::from_event(&needle).map_err(|error| {
             let shown: String = needle.chars().take(100).collect();
-            Failure::new(format!("gsub: {} in `{shown}`", error.message))
+            StepError::new(format!("gsub: {} in `{shown}`", error.message))
         })?;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
@@ -131,8 +131,13 @@ fn rendered(template: &Template, row: RowView<'_>) -> String {
 }
 
 /// Ruby finds an empty match right behind another match: `"baac".gsub(/a*/, "-")` is `-b--c-`.
-fn replace_all(regex: &Regex, text: &str, replacement: &[Piece], out: &mut String) -> Result<bool, Failure> {
-    let gave_up = |error: GaveUp| Failure::new(format!("gsub: {error}"));
+fn replace_all(
+    regex: &Regex,
+    text: &str,
+    replacement: &[Piece],
+    out: &mut String,
+) -> Result<bool, StepError> {
+    let gave_up = |error: GaveUp| StepError::new(format!("gsub: {error}"));
     let mut budget = Budget::time(Some(TIME));
     let mut from = 0;
     let mut copied = 0;
@@ -151,7 +156,7 @@ fn replace_all(regex: &Regex, text: &str, replacement: &[Piece], out: &mut Strin
             whole
         };
         if out.len() > MAX_BYTES {
-            return Err(Failure::new(format!("gsub: the text would be longer than {MAX_BYTES} bytes")));
+            return Err(StepError::new(format!("gsub: the text would be longer than {MAX_BYTES} bytes")));
         }
         changed = true;
         copied = whole.end;
@@ -266,7 +271,7 @@ mod tests {
     }
 
     /// An event whose field `f` is the needle.
-    fn with_needle(needle: &str, text: &str) -> Result<String, Failure> {
+    fn with_needle(needle: &str, text: &str) -> Result<String, StepError> {
         let mut batch = Batch::new(vec![RowId::of(b"row")]);
         batch.set(0, &Path::top("f"), Value::from(needle)).unwrap();
         let mut out = String::new();
@@ -284,7 +289,7 @@ mod tests {
             r"[[:alpha:]]".repeat(20),
             "a{100000}{100000}".to_owned(),
         ] {
-            let Failure(why) = with_needle(&needle, "a").expect_err(&needle);
+            let StepError(why) = with_needle(&needle, "a").expect_err(&needle);
             assert!(why.starts_with("gsub: ") && why.len() < 300, "{why}");
         }
     }
@@ -315,7 +320,7 @@ mod tests {
         for needle in ["a(?:.*z)?", r"a(?:.*z\b)?", "a(?=.*z)|a"] {
             let begun = std::time::Instant::now();
             let substitution = Substitution::new(needle, "b").unwrap();
-            let Failure(why) = substitution.apply(&text, batch.row(0), &mut String::new()).unwrap_err();
+            let StepError(why) = substitution.apply(&text, batch.row(0), &mut String::new()).unwrap_err();
             assert!(why.contains("took too long"), "{why}");
             assert!(begun.elapsed() < 10 * TIME, "{needle}: {:?}", begun.elapsed());
         }
@@ -327,7 +332,7 @@ mod tests {
         let text = "a".repeat(1 << 20);
         let substitution = Substitution::new("a", r"\`").unwrap();
         let mut out = String::new();
-        let Failure(why) = substitution.apply(&text, batch.row(0), &mut out).unwrap_err();
+        let StepError(why) = substitution.apply(&text, batch.row(0), &mut out).unwrap_err();
         assert!(why.contains("longer than 16777216 bytes"), "{why}");
         assert!(out.len() < MAX_BYTES + (2 << 20));
     }

@@ -32,7 +32,7 @@ struct Mutate {
 
 /// Why a step cannot be done in an event; the steps behind it are not done there.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct StepError(String);
 
 register_transform! {
     "mutate",
@@ -45,9 +45,9 @@ register_transform! {
     },
 }
 
-// === impl Failure ===
+// === impl StepError ===
 
-impl Failure {
+impl StepError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -58,7 +58,7 @@ impl Failure {
 impl Transform for Mutate {
     fn apply(&mut self, batch: &mut Batch, cx: &mut TransformCx<'_>) {
         let mut rows = batch.active_set();
-        let mut failed: Vec<(usize, Failure)> = Vec::new();
+        let mut failed: Vec<(usize, StepError)> = Vec::new();
         for step in &*self.steps {
             let whole = batch.all_active() && failed.is_empty();
             if whole && step.apply_to_columns(batch) {
@@ -81,8 +81,8 @@ impl Transform for Mutate {
 }
 
 impl Mutate {
-    fn mark(&mut self, batch: &mut Batch, failed: &[(usize, Failure)], cx: &TransformCx<'_>) {
-        let Some((_, Failure(first))) = failed.first() else { return };
+    fn mark(&mut self, batch: &mut Batch, failed: &[(usize, StepError)], cx: &TransformCx<'_>) {
+        let Some((_, StepError(first))) = failed.first() else { return };
         for (row, _) in failed {
             batch.tag(*row, &self.tag);
             batch.not_matched(*row);

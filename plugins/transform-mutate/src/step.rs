@@ -6,7 +6,7 @@ use flowstone_core::event::{Batch, Column, Map, Path, RowView, TIMESTAMP, Value}
 use flowstone_dialect::Template;
 
 use crate::change::Change;
-use crate::{Failure, FieldName};
+use crate::{FieldName, StepError};
 
 /// One step. Field references that hold no `%{...}` are read once.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Step {
     }
 
     /// Does the step for one row.
-    pub(crate) fn apply_to_row(&self, batch: &mut Batch, row: usize) -> Result<(), Failure> {
+    pub(crate) fn apply_to_row(&self, batch: &mut Batch, row: usize) -> Result<(), StepError> {
         match self {
             Self::Coerce(path, template) => {
                 if batch.get(row, path) == Some(Value::Null) {
@@ -101,41 +101,41 @@ fn has_nulls(batch: &Batch, path: &Path) -> bool {
     }
 }
 
-fn path_of(name: &FieldName, row: RowView<'_>) -> Result<Path, Failure> {
+fn path_of(name: &FieldName, row: RowView<'_>) -> Result<Path, StepError> {
     match name {
         FieldName::Fixed(path) => Ok(path.clone()),
         FieldName::Template(template) => {
             let mut text = String::new();
             template.render(row, &mut text);
             Path::parse(&text)
-                .map_err(|error| Failure::new(format!("`{text}` is no field reference: {error}")))
+                .map_err(|error| StepError::new(format!("`{text}` is no field reference: {error}")))
         }
     }
 }
 
-fn set_rendered(batch: &mut Batch, row: usize, path: &Path, template: &Template) -> Result<(), Failure> {
+fn set_rendered(batch: &mut Batch, row: usize, path: &Path, template: &Template) -> Result<(), StepError> {
     let mut text = String::new();
     template.render(batch.row(row), &mut text);
     if path.as_str() == TIMESTAMP {
         return set(batch, row, path, Value::from(text));
     }
-    batch.set_str(row, path, &text).map_err(|error| Failure::new(error.to_string()))
+    batch.set_str(row, path, &text).map_err(|error| StepError::new(error.to_string()))
 }
 
 /// Sets a field; `@timestamp` takes nothing but a timestamp, as in Logstash.
-fn set(batch: &mut Batch, row: usize, path: &Path, value: Value) -> Result<(), Failure> {
+fn set(batch: &mut Batch, row: usize, path: &Path, value: Value) -> Result<(), StepError> {
     if path.as_str() == TIMESTAMP && !matches!(value, Value::Time(_)) {
-        return Err(Failure::new(format!(
+        return Err(StepError::new(format!(
             "`@timestamp` takes a timestamp, not a value of type {}",
             value.kind()
         )));
     }
-    batch.set(row, path, value).map_err(|error| Failure::new(error.to_string()))
+    batch.set(row, path, value).map_err(|error| StepError::new(error.to_string()))
 }
 
 /// Objects are united, everything else is appended. The target is read once: a list or an object grows with each
 /// source, anything else becomes a list of itself and the *last* source, as in Logstash.
-fn merge(batch: &mut Batch, row: usize, target: &Path, sources: &[Path]) -> Result<(), Failure> {
+fn merge(batch: &mut Batch, row: usize, target: &Path, sources: &[Path]) -> Result<(), StepError> {
     let mut value = batch.get(row, target);
     for source in sources {
         let added = batch.get(row, source);
