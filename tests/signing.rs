@@ -194,6 +194,43 @@ fn what_is_wrong_with_a_signature_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_role_is_taken_on_with_its_external_id_and_signs_with_a_token() {
+    let sts = FakeServer::start(|_| {
+        let credentials = format!(
+            "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>a/token+of==</SessionToken>\
+             <Expiration>2126-01-01T00:00:00Z</Expiration>",
+            OTHER.0, OTHER.1
+        );
+        let reply = format!(
+            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+             {credentials}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        );
+        Reply::new(200).header("Content-Type", "text/xml").body(reply)
+    });
+    let server = server(&verifier("es", OTHER));
+    let sink = format!(
+        "index = \"flow\"\nauth.aws = {{ service = \"es\", region = \"{REGION}\", external_id = \"our-secret-id\", \
+         role_arn = \"arn:aws:iam::123456789012:role/writer\" }}"
+    );
+    let folder = folder(&server.url(), &sink);
+    let mut command = flowstone(folder.path(), &["run"], Some(KEY));
+    command.env("AWS_ENDPOINT_URL_STS", sts.url());
+    let mut run = Flowstone::start(command);
+    run.finish(Duration::from_secs(60));
+    assert_eq!(documents(&server), 500);
+    let asked = sts.requests()[0].text();
+    assert!(asked.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fwriter"), "{asked}");
+    assert!(asked.contains("ExternalId=our-secret-id"), "{asked}");
+    for request in server.requests() {
+        let token = request.header("x-amz-security-token");
+        assert_eq!(token, Some("a/token+of=="));
+        let signed = request.header("authorization").unwrap_or_default();
+        assert!(signed.contains("x-amz-security-token"), "{signed}");
+    }
+    assert!(!run.log().contains("our-secret-id") && !run.log().contains(OTHER.1), "{}", run.log());
+}
+
+#[test]
 fn keys_that_are_replaced_are_read_anew_without_a_restart() {
     let verifier = verifier("es", KEY);
     let server = server(&verifier);
