@@ -223,9 +223,11 @@ fn trouble_loses_nothing(server: &Installed) -> Result<(), Failed> {
 fn killed_and_restarted(node: &mut Node, folder: &Path, lines: &[String]) -> Result<(), Failed> {
     let proxy = ChaosProxy::start(&node.url())?;
     proxy.forget_bodies();
-    proxy.rule(Rule::bulk(Fault::Delay(Duration::from_millis(50))));
+    // In so many requests, each answered so late, that it cannot end before it was asked how it is.
+    proxy.rule(Rule::bulk(Fault::Delay(Duration::from_millis(200))));
     let port = free_port();
-    let mut running = Flowstone::run(folder, &config(&proxy.url(), "t-killed", port, false));
+    let small = config(&proxy.url(), "t-killed", port, false).replace("max_rows = 1000", "max_rows = 250");
+    let mut running = Flowstone::run(folder, &small);
     running.wait_until("a tenth", Duration::from_secs(60), || node.count("t-killed-*") >= LINES as u64 / 10);
     node.kill();
     running.wait_for_log("refused for now", Duration::from_secs(30));

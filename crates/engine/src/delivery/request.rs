@@ -377,8 +377,9 @@ pub(crate) async fn deliver(shared: Arc<Shared>, units: Vec<Unit>, probed: Vec<A
                 shared.entry().metrics.retried(&whole.why.reason);
             } else {
                 let retry_in = backoff.next_or(whole.after);
-                if evidence {
-                    // It is about these rows, and says nothing about the server.
+                if evidence && whole.failed {
+                    // It is about these rows, and says nothing about the server. A connection that is refused, or a server
+                    // that is busy, is about the server, whatever it took meanwhile.
                     shared.entry().metrics.retried(&whole.why.reason);
                 } else {
                     shared.report_refused(&whole, retry_in);

@@ -47,7 +47,7 @@ impl Client {
         }
         let prefix = prefix.trim_end_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        Ok(Self { authority, prefix, timeout: Duration::from_secs(60) })
+        Ok(Self { authority, prefix, timeout: Duration::from_secs(120) })
     }
 
     /// Sets how long a silence may last; 60 seconds if not set.
